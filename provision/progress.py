@@ -1,0 +1,64 @@
+"""Showing long work: a row a machine that changes in place on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class Progress:
+    """A `Report` that shows what every machine is doing, since when.
+
+    Use it as a context manager. Lines go to stderr, so that stdout is the command's result.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._live: Any = None
+        self._rows: dict[str, tuple[str, float]] = {}
+        self._said: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty() and not self._quiet:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(
+                console=Console(stderr=True),
+                get_renderable=self._table,
+                refresh_per_second=8,
+                transient=False,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def __call__(self, machine: str, doing: str) -> None:
+        """Say that a machine is now doing that."""
+        with self._lock:
+            self._rows[machine] = (doing, time.monotonic())
+            if self._live is None and not self._quiet and self._said.get(machine) != doing:
+                seconds = time.monotonic() - self._started
+                print(f"{seconds:6.1f}s  {machine:<8} {doing}", file=sys.stderr, flush=True)
+            self._said[machine] = doing
+
+    def _table(self) -> Table:
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        now = time.monotonic()
+        with self._lock:
+            for machine, (doing, since) in self._rows.items():
+                table.add_row(f"[bold]{machine}[/]", doing, f"[dim]{now - since:.0f} s[/]")
+        return table

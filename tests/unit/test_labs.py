@@ -1,0 +1,498 @@
+"""Which lab is meant, where it is placed, and how plain ssh reaches it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import paramiko
+import pytest
+
+from provision import labs, state
+from provision.errors import LabError, TopologyError, UsageError
+from provision.lab import ROOT, Balance, Lab
+from provision.providers.base import Endpoint
+from provision.secrets import Secrets
+from provision.state import State
+
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDgsSx7fdvUJ7s0tc8FiUZlOxEw7Cyy4uZCSOuFPNHQC"
+ONE = """
+domain: foobar.com
+network: 192.168.56.0/26
+primary: web-01
+machines:
+  web-01: {address: 192.168.56.11, roles: [nginx, app, mysql]}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _quiet_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A host without routes and without other labs, whatever runs on this one."""
+    monkeypatch.delenv("LAB_TOPOLOGY", raising=False)
+    monkeypatch.setattr(labs, "HOST", tmp_path / "host")
+    monkeypatch.setattr(labs, "ROUTES", tmp_path / "route")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A checkout with the topologies ``distributed`` and ``one``; its path has a space."""
+    root = tmp_path / "my checkout"
+    folder = root / "configs" / "topologies"
+    folder.mkdir(parents=True)
+    text = (ROOT / "configs" / "topologies" / "distributed.yml").read_text()
+    (folder / "distributed.yml").write_text(text)
+    (folder / "one.yml").write_text(ONE)
+    return root
+
+
+def up(root: Path, name: str = "default", provider: str = "lxc", **options: Any) -> Lab:
+    """What lab.up does about the record."""
+    lab, _ = labs.open_lab(name, root=root, **options)
+    with state.lock(lab.directory):
+        labs.record(lab, provider)
+    return lab
+
+
+# --- which topology ------------------------------------------------------------------------------
+
+
+def test_the_default_lab_of_a_fresh_checkout(root: Path) -> None:
+    lab, recorded = labs.open_lab(root=root)
+    assert (lab.name, lab.root, lab.topology.name, recorded) == (
+        "default",
+        root,
+        "distributed",
+        None,
+    )
+    assert lab.network == IPv4Network("192.168.56.0/24")
+    assert not (root / ".lab").exists()
+
+
+def test_option_before_record_before_environment(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_TOPOLOGY", "one")
+    assert labs.open_lab(root=root)[0].topology.name == "one"
+    assert labs.open_lab(topology="distributed", root=root)[0].topology.name == "distributed"
+    up(root, topology="distributed")
+    assert labs.open_lab(root=root)[0].topology.name == "distributed"
+    assert labs.open_lab(topology="one", root=root)[0].topology.name == "one"
+
+
+def test_a_topology_elsewhere_is_found_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.yml").write_text(ONE)
+    monkeypatch.chdir(tmp_path)
+    up(root, topology="./mine.yml")
+    monkeypatch.chdir("/")
+    lab, recorded = labs.open_lab(root=root)
+    assert lab.topology.path == tmp_path / "mine.yml"
+    assert recorded is not None
+    assert recorded.topology == str(tmp_path / "mine.yml")
+
+
+def test_a_topology_that_does_not_exist(root: Path) -> None:
+    with pytest.raises(TopologyError, match="did you mean distributed") as caught:
+        labs.open_lab(topology="distribute", root=root)
+    assert "choose from distributed, one" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Two", "-two", "a" * 16, "../x", "two labs", "zwei.eins", "ü", "two\n"]
+)
+def test_a_name_that_is_none(root: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be the name of a lab"):
+        labs.open_lab(name, root=root)
+
+
+@pytest.mark.parametrize("name", ["a", "2", "a" * 15, "lab-2"])
+def test_names_that_will_do(root: Path, name: str) -> None:
+    assert labs.open_lab(name, root=root)[0].name == name
+
+
+def test_a_damaged_record_is_not_passed_over(root: Path) -> None:
+    lab = up(root)
+    (lab.directory / state.FILE).write_text("{")
+    with pytest.raises(LabError, match="is damaged"):
+        labs.open_lab(root=root)
+
+
+def test_the_labs_there_are(root: Path) -> None:
+    assert labs.labs(root) == ()
+    for name in ("two", "default"):
+        up(root, name)
+    (root / ".lab" / "half").mkdir()
+    assert labs.labs(root) == ("default", "two")
+
+
+# --- which network -------------------------------------------------------------------------------
+
+
+def test_other_labs_get_other_networks_and_keep_them(root: Path) -> None:
+    first, second = up(root, "one"), up(root, "two")
+    assert str(first.network) == "192.168.57.0/24"  # .56 is left to the default lab
+    assert str(second.network) == "192.168.58.0/24"
+    assert [str(m.address) for m in second.machines] == [
+        "192.168.58.10",
+        "192.168.58.11",
+        "192.168.58.12",
+    ]
+    state.forget(first.directory)
+    assert labs.open_lab("two", root=root)[0].network == second.network
+    assert labs.open_lab("three", root=root)[0].network == first.network
+
+
+def test_a_smaller_topology_gets_a_smaller_network(root: Path) -> None:
+    lab, _ = labs.open_lab("two", topology="one", root=root)
+    assert str(lab.network) == "192.168.57.0/26"
+    assert str(lab.machines[0].address) == "192.168.57.11"
+
+
+def test_the_option_moves_a_new_lab(root: Path) -> None:
+    lab = up(root, network="10.9.8.0/24")
+    assert str(lab.machine("web-02").address) == "10.9.8.12"
+    assert labs.open_lab(root=root)[0].network == lab.network
+    assert labs.open_lab(root=root, network="10.9.8.0/24")[0].network == lab.network
+
+
+def test_the_option_does_not_move_an_old_one(root: Path) -> None:
+    up(root)
+    with pytest.raises(UsageError, match=r"cannot move to 192\.168\.60\.0/24") as caught:
+        labs.open_lab(network="192.168.60.0/24", root=root)
+    assert "invoke lab.destroy, then" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        ("nonsense", "is not an IPv4 network"),
+        ("192.168.60.7/24", "the network is 192.168.60.0/24"),
+        ("8.8.8.0/24", "is not private"),
+        ("10.0.0.0/8", "has the wrong size"),
+        ("192.168.60.0/26", "is too small for the topology distributed"),
+    ],
+)
+def test_networks_that_will_not_do(root: Path, network: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        labs.open_lab(network=network, root=root)
+
+
+def test_the_option_and_another_labs_network(root: Path) -> None:
+    up(root, "two")
+    with pytest.raises(UsageError, match="which lab two uses"):
+        labs.open_lab("three", network="192.168.57.0/24", root=root)
+
+
+def test_free_network_is_the_first_that_overlaps_nothing() -> None:
+    taken = [IPv4Network(n) for n in ("192.168.56.128/25", "192.168.57.7/32", "10.0.0.0/8")]
+    assert str(labs.free_network([])) == "192.168.56.0/24"
+    assert str(labs.free_network(taken)) == "192.168.58.0/24"
+    assert str(labs.free_network([*taken, IPv4Network("192.168.58.0/23")])) == "192.168.60.0/24"
+    with pytest.raises(LabError, match=r"no part of 192\.168\.56\.0/21 is free"):
+        labs.free_network([IPv4Network("192.168.0.0/16")])
+
+
+def route(*networks: str) -> str:
+    """``/proc/net/route`` with these networks, as the kernel of this processor prints it."""
+
+    def word(address: IPv4Address) -> str:
+        return f"{struct.unpack('=I', address.packed)[0]:08X}"
+
+    lines = ["Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT"]
+    for net in map(IPv4Network, networks):
+        mask = word(net.netmask)
+        lines.append(f"eth0\t{word(net.network_address)}\t00000000\t0001\t0\t0\t0\t{mask}\t0\t0\t0")
+    return "\n".join(lines) + "\n"
+
+
+def test_routes_as_an_x86_kernel_prints_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "byteorder", "little")
+    text = (
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+        "eth0\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+        "lxcbr0\t0038A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+        "tun0\t00000080\t00000000\t0001\t0\t0\t0\t00000080\t0\t0\t0\n"
+        "tun0\t0500A00A\t00000000\t0005\t0\t0\t0\tFFFFFFFF\t0\t0\t0\n"
+        "broken line\n"
+        "eth1\tZZ\t0\t0\t0\t0\t0\tZZ\t0\t0\t0\n"
+    )
+    assert [str(n) for n in labs.parse_routes(text)] == ["192.168.56.0/24", "10.160.0.5/32"]
+    assert labs.parse_routes("") == ()
+
+
+def test_the_hosts_routes_and_the_labs_of_other_checkouts_are_avoided(
+    root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "route").write_text(route("0.0.0.0/0", "192.168.57.0/24", "128.0.0.0/1"))
+    for name, text in (("aa", "192.168.58.0/24\n"), ("bb", "half wri"), ("cc", "")):
+        (tmp_path / "host" / name).mkdir(parents=True)
+        (tmp_path / "host" / name / "network").write_text(text)
+    assert str(labs.open_lab("two", root=root)[0].network) == "192.168.59.0/24"
+    assert str(labs.open_lab(root=root)[0].network) == "192.168.56.0/24"
+
+
+def test_machines_whose_record_is_lost_are_found_where_they_are(root: Path, tmp_path: Path) -> None:
+    lab = up(root, "two", network="192.168.60.0/24")
+    (tmp_path / "host" / lab.id).mkdir(parents=True)
+    (tmp_path / "host" / lab.id / "network").write_text("192.168.60.0/24\n")
+    (tmp_path / "route").write_text(route("192.168.60.0/24"))
+    (lab.directory / state.FILE).unlink()
+    assert labs.open_lab("two", root=root)[0].network == lab.network
+
+
+def test_this_hosts_own_routes_can_be_read() -> None:
+    path = Path("/proc/net/route")
+    if not path.exists():
+        pytest.skip("no /proc/net/route here")
+    lines = [line.split() for line in path.read_text().splitlines()[1:]]
+    wide = [line for line in lines if int(line[7], 16).bit_count() < 8]
+    assert len(labs.parse_routes(path.read_text())) == len(lines) - len(wide)
+
+
+# --- the record ----------------------------------------------------------------------------------
+
+
+def test_a_new_lab_is_recorded(root: Path) -> None:
+    up(root)
+    assert labs.open_lab(root=root)[1] == State(
+        topology="distributed", provider="lxc", network="192.168.56.0/24", primary="web-01"
+    )
+
+
+def test_what_was_decided_at_run_time_is_kept(root: Path) -> None:
+    lab = up(root)
+    decided = state.change(
+        lab.directory,
+        primary="web-02",
+        epoch=2,
+        mode="active-passive",
+        weights={"web-01": 5},
+        admin={"web-02": "drain", "web-09": "maint"},
+        autopromote=True,
+    )
+    up(root)
+    got = labs.open_lab(root=root)[1]
+    assert got == replace(decided, admin={"web-02": "drain"})  # there is no web-09
+
+
+def test_a_second_up_writes_nothing(root: Path) -> None:
+    lab = up(root)
+    before = (lab.directory / state.FILE).stat()
+    up(root)
+    after = (lab.directory / state.FILE).stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_the_data_is_not_left_behind(root: Path) -> None:
+    lab = up(root)
+    state.change(lab.directory, primary="web-02")
+    recorded = state.load(lab.directory)
+    with pytest.raises(LabError, match="is written on web-02, which is no database machine") as e:
+        up(root, topology="one")
+    assert "invoke db.promote" in e.value.advice
+    assert state.load(lab.directory) == recorded
+    state.change(lab.directory, primary="web-01")
+    assert up(root, topology="one").topology.name == "one"
+
+
+def test_machines_of_another_provider(root: Path) -> None:
+    up(root, "two")
+    with pytest.raises(LabError, match="has machines of lxc; vagrant cannot") as caught:
+        up(root, "two", provider="vagrant")
+    assert "invoke lab.up --lab two --provider lxc" in caught.value.advice
+
+
+def test_two_labs_that_chose_one_network(root: Path) -> None:
+    late, _ = labs.open_lab("late", root=root)
+    quick = up(root, "quick")
+    assert late.network == quick.network
+    with pytest.raises(LabError, match="lab quick uses") as caught:
+        labs.record(late, "lxc")
+    assert caught.value.advice.startswith("invoke lab.up --lab late (")
+    assert state.load(late.directory) is None
+    assert str(up(root, "late").network) == "192.168.58.0/24"
+
+
+def test_the_default_labs_network_is_taken(root: Path) -> None:
+    up(root, "two", network="192.168.56.128/26", topology="one")
+    with pytest.raises(LabError, match="lab two uses") as caught:
+        up(root)
+    assert caught.value.advice == "invoke lab.up --network 192.168.57.0/24"
+    up(root, network="192.168.57.0/24")
+
+
+def test_balance_is_the_files_until_somebody_decides(root: Path) -> None:
+    lab, _ = labs.open_lab(root=root)
+    assert labs.balance(lab, None) == labs.balance(lab, State()) == Balance()
+    decided = State(algorithm="leastconn", mode="active-passive")
+    assert labs.balance(lab, decided) == Balance("leastconn", "active-passive")
+
+
+# --- plain ssh -----------------------------------------------------------------------------------
+
+
+def endpoints(lab: Lab, **changes: Any) -> dict[str, Endpoint]:
+    key = Secrets(lab.directory).ssh_key()
+    found = {}
+    for machine in reversed(lab.machines):
+        end = Endpoint(str(machine.address), 22, "lab", key, f"{HOST_KEY} root@{machine.name}")
+        found[machine.name] = replace(end, **changes)
+    return found
+
+
+def asked(config: Path, machine: str) -> dict[str, str]:
+    """What the real ssh makes of the file."""
+    done = subprocess.run(
+        ["ssh", "-T", "-G", "-F", config, machine], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    return dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
+
+
+def test_ssh_understands_every_host(root: Path) -> None:
+    lab, _ = labs.open_lab(root=root)
+    config = labs.write_access(lab, endpoints(lab, port=2222))
+    assert config == root / ".lab" / "default" / "ssh_config"
+    for machine in lab.machines:
+        got = asked(config, machine.name)
+        assert got["hostname"] == str(machine.address)
+        assert got["port"] == "2222"
+        assert got["user"] == "lab"
+        assert got["hostkeyalias"] == machine.name
+        assert got["identityfile"] == str(lab.directory / "secrets" / "id_ed25519")
+        assert got["identitiesonly"] == "yes"
+        assert got["userknownhostsfile"].strip('"') == str(lab.directory / "known_hosts")
+        assert got["globalknownhostsfile"] == "/dev/null"
+        assert got["stricthostkeychecking"] in ("true", "yes")
+        assert got["loglevel"] == "ERROR"
+        assert "proxyjump" not in got
+    assert asked(config, "elsewhere")["stricthostkeychecking"] == "ask"
+
+
+def test_the_default_labs_short_way(root: Path) -> None:
+    lab, _ = labs.open_lab(root=root)
+    labs.write_access(lab, endpoints(lab))
+    assert asked(root / ".lab" / "ssh_config", "web-01")["hostname"] == "192.168.56.11"
+    other, _ = labs.open_lab("two", root=root)
+    labs.write_access(other, endpoints(other))
+    assert asked(root / ".lab" / "ssh_config", "web-01")["hostname"] == "192.168.56.11"
+    assert asked(other.directory / "ssh_config", "web-01")["hostname"] == "192.168.57.11"
+
+
+def test_a_jump_host(root: Path) -> None:
+    lab, _ = labs.open_lab(root=root)
+    config = labs.write_access(lab, endpoints(lab, jump="ops@bastion.example.org:2222"))
+    assert asked(config, "web-01")["proxyjump"] == "ops@bastion.example.org:2222"
+
+
+def test_a_path_with_a_percent_sign_and_quotes(root: Path) -> None:
+    odd = root.with_name('50%d of "it"')
+    root.rename(odd)
+    lab, _ = labs.open_lab(root=odd)
+    config = labs.write_access(lab, endpoints(lab))
+    done = subprocess.run(
+        ["ssh", "-T", "-vv", "-F", config, "-o", "ProxyCommand=false", "web-01"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    key = odd / ".lab" / "default" / "secrets" / "id_ed25519"
+    assert f"identity file {key} type 3" in done.stderr  # an ed25519 key that it has read
+    assert asked(odd / ".lab" / "ssh_config", "web-01")["hostname"] == "192.168.56.11"
+
+
+class _Greeter(paramiko.ServerInterface):
+    """An SSH server that lets everybody in and greets."""
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        return paramiko.common.AUTH_SUCCESSFUL
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.common.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        def greet() -> None:
+            channel.sendall(b"hello")
+            channel.send_exit_status(0)
+            channel.close()
+
+        threading.Timer(0.05, greet).start()  # after the request itself was answered
+        return True
+
+
+@contextlib.contextmanager
+def machine_with(key: Path) -> Iterator[int]:
+    """A machine on a port of this host with that host key; serves one connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            transport = paramiko.Transport(connection)
+            transport.add_server_key(paramiko.Ed25519Key(filename=str(key)))
+            with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+                transport.start_server(server=_Greeter())
+            transport.join(20)
+            transport.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+
+
+@pytest.mark.parametrize("pinned", ["its own", "another"])
+def test_ssh_believes_the_pinned_key_and_no_other(root: Path, pinned: str) -> None:
+    lab, _ = labs.open_lab(root=root)
+    host, other = Secrets(root / "host"), Secrets(root / "other")
+    pin = (host if pinned == "its own" else other).public_key()
+    with machine_with(host.ssh_key()) as port:
+        ends = endpoints(lab, address="127.0.0.1", port=port, host_key=pin)
+        labs.write_access(lab, ends)
+        config = root / ".lab" / "ssh_config"
+        done = subprocess.run(
+            ["ssh", "-T", "-F", config, "web-01", "true"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+        )
+    if pinned == "its own":
+        assert (done.returncode, done.stdout, done.stderr) == (0, "hello", "")
+    else:
+        assert done.returncode == 255
+        assert done.stdout == ""
+        assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in done.stderr
+        assert "web-01" in done.stderr
+
+
+def test_ssh_finds_the_pins(root: Path) -> None:
+    lab, _ = labs.open_lab(root=root)
+    labs.write_access(lab, endpoints(lab))
+    pins = lab.directory / "known_hosts"
+    done = subprocess.run(
+        ["ssh-keygen", "-F", "web-02", "-f", pins], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == f"web-02 {HOST_KEY}"
+    assert pins.read_text().splitlines() == [
+        f"{name} {HOST_KEY}" for name in ("lb-01", "web-01", "web-02")
+    ]
+
+
+def test_a_machine_without_an_endpoint_is_left_out(root: Path) -> None:
+    lab, _ = labs.open_lab(root=root)
+    only = {"web-01": endpoints(lab)["web-01"]}
+    assert labs.known_hosts(lab, only) == f"web-01 {HOST_KEY}\n"
+    assert "lb-01" not in labs.ssh_config(lab, only)
