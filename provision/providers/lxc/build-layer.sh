@@ -1,0 +1,67 @@
+#!/bin/sh
+# build-layer.sh TARGET BASE PACKAGE… <FILES.tar
+# Installs packages over a base image and keeps only the difference: a layer. FILES.tar holds
+# the package sources and pins that the packages need. Runs as root in a mount and process
+# namespace of its own, under a lock (see image.py), so nothing is ever mounted on the host.
+# Exit status 71: the package sources do not answer.
+set -eu
+umask 022
+target=$1 base=$2
+shift 2
+[ ! -e "$target/root" ] || exit 0
+exec >"$(dirname "$target")/.log.$(basename "$target")" 2>&1
+
+new="$(dirname "$target")/.new.$(basename "$target")"
+# Ours and others that were cut off: each is guarded by a lock that its builder holds.
+rm -rf --one-file-system "$new"
+for old in "$(dirname "$target")"/.new.*; do
+    [ -d "$old" ] || continue
+    flock -n "$(dirname "$target")/.lock.${old##*/.new.}" rm -rf --one-file-system "$old" || true
+done
+mkdir -p "$new/root" "$new/work" "$new/lists" "$new/archives" "$new/merged"
+chmod 755 "$new" "$new/root"
+merged=$new/merged
+
+mount -t overlay overlay -o "lowerdir=$base/root,upperdir=$new/root,workdir=$new/work,redirect_dir=off" "$merged"
+mount -t proc proc "$merged/proc"
+mount -t sysfs -o ro sysfs "$merged/sys"
+mount -t tmpfs -o mode=1777 tmpfs "$merged/dev/shm" || true
+mount -t tmpfs -o mode=755 tmpfs "$merged/run"
+mount --bind "$new/lists" "$merged/var/lib/apt/lists"
+mkdir -p "$merged/var/cache/apt"
+mount --bind "$new/archives" "$merged/var/cache/apt"
+mount --bind /etc/resolv.conf "$merged/etc/resolv.conf"
+
+tar --extract --file=- --directory="$merged" --no-same-owner
+printf '#!/bin/sh\nexit 101\n' >"$merged/usr/sbin/policy-rc.d" # no service starts
+chmod 755 "$merged/usr/sbin/policy-rc.d"
+
+in_layer() { chroot "$merged" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@"; }
+in_layer apt-get -q update -o APT::Update::Error-Mode=any || exit 71
+in_layer apt-get -q -y -o Dpkg::Options::=--force-unsafe-io install --no-install-recommends "$@"
+audit=$(in_layer dpkg --audit)
+[ -z "$audit" ] || { echo "$audit" && exit 1; }
+
+# Services are enabled when they are configured: with Debian's defaults they would start at each
+# first boot only to be stopped again.
+find "$new/root/etc/systemd/system" -path '*.wants/*.service' -type l -printf '%P\n' 2>/dev/null |
+    while read -r link; do rm -f "$merged/etc/systemd/system/$link"; done
+
+# What must not be shared between machines, and litter.
+rm -f "$merged/usr/sbin/policy-rc.d" "$merged"/etc/ssh/ssh_host_*
+rm -f "$merged"/var/log/*.log "$merged"/var/log/apt/* "$merged/var/cache/debconf"/*-old "$merged/var/lib/dpkg"/*-old
+: >"$merged/etc/machine-id"
+if [ -e "$merged/usr/sbin/mysqld" ]; then
+    # The postinst has been seen to fail without saying so.
+    [ -e "$merged/var/lib/mysql/mysql.ibd" ] || { echo "mysql's data directory is empty" && exit 1; }
+    # server_uuid and the self-made TLS keys: each server makes its own when it first starts.
+    rm -f "$merged/var/lib/mysql/auto.cnf" "$merged"/var/lib/mysql/*.pem
+fi
+umount "$merged/etc/resolv.conf" "$merged/var/cache/apt" "$merged/var/lib/apt/lists" "$merged/run" \
+    "$merged/sys" "$merged/proc"
+umount "$merged/dev/shm" 2>/dev/null || true
+umount "$merged"
+rmdir "$merged"
+rm -rf --one-file-system "$new/work" "$new/lists" "$new/archives"
+sync -f "$new"
+mv -T "$new" "$target"

@@ -1,0 +1,409 @@
+"""The embedded provider on this host: machines that come, stay, go, and leave nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from provision.errors import ProviderError
+from provision.lab import ROOT, Lab, Machine, Topology
+from provision.providers import images
+from provision.providers.base import Endpoint, PackageSet
+from provision.providers.lxc import LxcProvider, image, leftovers, network, places, preflight
+from provision.providers.lxc.machine import SOCKETS
+from provision.providers.lxc.privileged import run
+
+pytestmark = pytest.mark.live
+
+PROVIDER = LxcProvider()
+NAMES = ("alpha", "beta")
+
+
+def report(machine: str, doing: str) -> None:
+    """Progress, shown by pytest when a test fails."""
+    print(f"{machine}: {doing}")
+
+
+def free_network() -> IPv4Network:
+    """A network that nobody uses on this host."""
+    used = [taken for taken, _ in preflight.networks_of_host("")]
+    networks = IPv4Network("192.168.60.0/22").subnets(new_prefix=24)
+    return next(n for n in networks if not any(n.overlaps(u) for u in used))
+
+
+def new_lab(root: Path, names: tuple[str, ...] = NAMES) -> Lab:
+    """A lab of its own, with machines that have no roles."""
+    place = free_network()
+    machines = tuple(Machine(n, place[10 + i], ("nginx",)) for i, n in enumerate(names))
+    return Lab("default", root, Topology("t", "foobar.com", place, machines))
+
+
+def footprint(lab: Lab) -> dict[str, list[str]]:
+    """Everything on this host that bears the lab's id."""
+    found: dict[str, list[str]] = {"processes": [], "groups": []}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            groups = (process / "cgroup").read_text()
+            command = (process / "cmdline").read_text().replace("\0", " ")
+            # Without a command it has ended, and its parent has yet to collect it.
+            if command and (lab.id in groups or f"/{lab.id}" in command):
+                found["processes"].append(f"{process.name} {command}")
+    for folder, folders, _ in os.walk("/sys/fs/cgroup"):
+        found["groups"] += [f"{folder}/{name}" for name in folders if lab.id in name]
+    found["links"] = [p.name for p in Path("/sys/class/net").iterdir() if lab.id in p.name]
+    rules = run("listing", ["nft", "list", "ruleset"]).out.splitlines()
+    found["rules"] = [line for line in rules if lab.id in line]
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    found["mounts"] = [line for line in mounts if lab.id in line]
+    found["sockets"] = [s for s in SOCKETS.read_text().splitlines() if lab.id in s]
+    found["folders"] = [str(p) for p in places.HOST.glob("*") if lab.id in p.name]
+    return {kind: things for kind, things in found.items() if things}
+
+
+def ssh(lab: Lab, endpoint: Endpoint, command: str) -> str:
+    """What a command on a machine prints; its host key must be the promised one."""
+    assert PROVIDER.link_problem(lab) == ""
+    known = lab.directory / "known_hosts"
+    known.write_text(f"{endpoint.address} {endpoint.host_key}\n")
+    options = ["StrictHostKeyChecking=yes", f"UserKnownHostsFile={known}", "BatchMode=yes"]
+    words = ["ssh", "-i", str(endpoint.key), *(f"-o{o}" for o in [*options, "ConnectTimeout=5"])]
+    target = f"{endpoint.user}@{endpoint.address}"
+    done = subprocess.run([*words, target, command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def up(lab: Lab, preload: Mapping[str, PackageSet] | None = None) -> Mapping[str, Endpoint]:
+    """Bring it up; all its machines must be there."""
+    endpoints = PROVIDER.up(lab, report, preload or {})
+    assert sorted(endpoints) == sorted(m.name for m in lab.machines)
+    return endpoints
+
+
+@contextlib.contextmanager
+def removed_afterwards(lab: Lab) -> Iterator[Lab]:
+    """Whatever happens, nothing of the lab stays."""
+    assert footprint(lab) == {}
+    try:
+        yield lab
+    finally:
+        PROVIDER.destroy(lab, report)
+    assert footprint(lab) == {}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Two machines that the tests of this file share."""
+    with removed_afterwards(new_lab(tmp_path_factory.mktemp("checkout"))) as made:
+        yield made
+
+
+def test_machines_are_debian_with_systemd_names_and_tools(lab: Lab) -> None:
+    endpoints = up(lab)
+    assert PROVIDER.state(lab) == {"alpha": "running", "beta": "running"}
+    command = """
+        hostname; . /etc/os-release; echo $VERSION_CODENAME; sudo -n id -un
+        systemctl is-system-running --wait; ip -4 -br addr show eth0 | awk '{print $3}'
+        for tool in ss ip curl dig tcpdump strace lsof less vim nano ps journalctl ping nc; do
+            command -v $tool >/dev/null || PATH=$PATH:/usr/sbin command -v $tool >/dev/null ||
+                echo no $tool
+        done
+        ls /var/log/journal | wc -l; sudo passwd -S lab | cut -d' ' -f2; ls /etc/ssh/*_key
+        ping -c1 -W2 %s >/dev/null && echo peer
+    """
+    for name, peer in (("alpha", "beta"), ("beta", "alpha")):
+        expected = [name, "trixie", "root", "running", f"{endpoints[name].address}/24"]
+        expected += ["1", "L", "/etc/ssh/ssh_host_ed25519_key", "peer"]
+        shown = ssh(lab, endpoints[name], command % endpoints[peer].address)
+        assert shown.split("\n") == expected
+    ids = {ssh(lab, e, "cat /etc/machine-id") for e in endpoints.values()}
+    assert len(ids) == 2
+    assert len({e.host_key for e in endpoints.values()}) == 2
+    assert set(footprint(lab)) == {*("processes", "groups", "links", "rules", "sockets", "folders")}
+
+
+def test_packages_can_be_fetched_from_inside(lab: Lab) -> None:
+    host = images.mirror().split("/")[2]
+    shown = ssh(
+        lab,
+        up(lab)["alpha"],
+        f"getent hosts {host} >/dev/null && echo named; sudo apt-get -qq update 2>&1 | tail -3",
+    )
+    assert shown == "named"
+
+
+def test_a_second_up_changes_nothing(lab: Lab) -> None:
+    before = up(lab)
+    boot = ssh(lab, before["alpha"], "cat /proc/sys/kernel/random/boot_id; stat -c %Y /run/dbus")
+    begun = time.monotonic()
+    assert up(lab) == before
+    assert time.monotonic() - begun < 3
+    again = ssh(lab, before["alpha"], "cat /proc/sys/kernel/random/boot_id; stat -c %Y /run/dbus")
+    assert again == boot
+
+
+def test_halt_and_up_keep_data_and_keys(lab: Lab) -> None:
+    before = up(lab)
+    ssh(lab, before["alpha"], "echo kept | sudo tee /srv/data >/dev/null")
+    PROVIDER.halt(lab, report, ["beta"])
+    assert PROVIDER.state(lab) == {"alpha": "running", "beta": "halted"}
+    assert PROVIDER.link_problem(lab) == ""
+    PROVIDER.halt(lab, report)
+    assert PROVIDER.state(lab) == {"alpha": "halted", "beta": "halted"}
+    assert PROVIDER.endpoints(lab) == {}
+    assert "is not there" in PROVIDER.link_problem(lab)
+    assert set(footprint(lab)) - {"groups"} == {"folders"}
+    assert up(lab) == before
+    assert ssh(lab, before["alpha"], "cat /srv/data") == "kept"
+
+
+def test_kill_and_start_one_machine(lab: Lab) -> None:
+    endpoints = up(lab)
+    ping = f"ping -c1 -W2 {endpoints['beta'].address}"
+    ssh(lab, endpoints["alpha"], ping)
+    PROVIDER.kill(lab, "beta")
+    assert PROVIDER.state(lab) == {"alpha": "running", "beta": "halted"}
+    PROVIDER.start(lab, "beta")
+    # Its peer, which knows its MAC address, reaches it at once.
+    ssh(lab, endpoints["alpha"], ping)
+    assert ssh(lab, endpoints["beta"], "hostname") == "beta"
+
+
+def test_a_reboot_of_the_host_loses_nothing(lab: Lab) -> None:
+    endpoints = up(lab)
+    ssh(lab, endpoints["alpha"], "echo synced | sudo tee /srv/reboot >/dev/null; sync /srv/reboot")
+    at = places.of(lab)
+    pids = [line.split()[0] for line in footprint(lab)["processes"]]
+    run("rebooting", ["kill", "-9", *pids], ok=())
+    run("rebooting", ["ip", "link", "delete", "dev", at.bridge])
+    run("rebooting", ["nft", "delete", "table", "ip", at.table])
+    run("rebooting", ["install", "-m", "644", "/dev/stdin", at.dnsmasq_pid], stdin=b"1\n")
+    wait_for(lambda: not set(footprint(lab)) & {"processes", "sockets", "links"})
+    assert PROVIDER.state(lab) == {"alpha": "halted", "beta": "halted"}
+    assert PROVIDER.link_problem(lab)
+    assert up(lab) == endpoints
+    assert ssh(lab, endpoints["alpha"], "cat /srv/reboot") == "synced"
+
+
+def test_a_lost_bridge_is_mended_under_running_machines(lab: Lab) -> None:
+    endpoints = up(lab)
+    run("losing the bridge", ["ip", "link", "delete", "dev", places.of(lab).bridge])
+    assert PROVIDER.link_problem(lab)
+    assert up(lab) == endpoints
+    assert ssh(lab, endpoints["beta"], "hostname") == "beta"
+
+
+def test_a_lost_monitor_is_no_lost_machine(lab: Lab) -> None:
+    up(lab)
+    monitor = f"[lxc monitor] {places.of(lab).directory} alpha"
+    lines = [line for line in footprint(lab)["processes"] if monitor in line]
+    assert len(lines) == 1
+    run("losing the monitor", ["kill", "-9", lines[0].split()[0]])
+    wait_for(lambda: PROVIDER.state(lab)["alpha"] == "halted")
+    assert ssh(lab, up(lab)["alpha"], "hostname") == "alpha"
+
+
+def test_snapshot_and_restore_bring_all_back_also_what_was_removed(lab: Lab) -> None:
+    endpoints = up(lab)
+    # A removed file and an emptied folder of the image: a node and an attribute in the overlay.
+    folder = "/usr/share/bash-completion"
+    before = f"echo one | sudo tee /srv/s >/dev/null; sudo rm -r {folder} /usr/bin/lsof"
+    ssh(lab, endpoints["beta"], f"{before}; sudo mkdir {folder}")
+    PROVIDER.snapshot(lab, "one", report)
+    assert PROVIDER.snapshots(lab) == ["one"]
+    with pytest.raises(ProviderError, match="already"):
+        PROVIDER.snapshot(lab, "one", report)
+    after = "echo two | sudo tee /srv/s /usr/bin/lsof >/dev/null; sudo rm -r /usr/share/base-files"
+    ssh(lab, endpoints["beta"], f"{after}; sudo touch {folder}/new")
+    PROVIDER.restore(lab, "one", report)
+    shown = f"cat /srv/s; ls -d /usr/share/base-files /usr/bin/lsof 2>/dev/null; ls {folder}"
+    assert ssh(lab, endpoints["beta"], shown) == "one\n/usr/share/base-files"
+    with pytest.raises(ProviderError, match="snapshots there are: one"):
+        PROVIDER.restore(lab, "two", report)
+
+
+def test_a_restore_that_was_cut_off_leaves_the_machine_as_it_was(lab: Lab) -> None:
+    endpoints = up(lab)
+    ssh(lab, endpoints["beta"], "echo mine | sudo tee /srv/mine >/dev/null")
+    PROVIDER.halt(lab, report)
+    folder = places.of(lab).machine("beta")
+    run("cutting off", ["mv", folder / "delta", folder / "delta.old"])
+    run("cutting off", ["mkdir", folder / "delta.new"])
+    assert ssh(lab, up(lab)["beta"], "cat /srv/mine") == "mine"
+
+
+def test_a_machine_more_or_less_is_made_or_named(lab: Lab) -> None:
+    before = up(lab)
+    third = Machine("gamma", lab.network[30], ("nginx",))
+    more = replace(lab, topology=replace(lab.topology, machines=(*lab.machines, third)))
+    boot = "stat -c %Y /run/dbus"
+    since = ssh(lab, before["alpha"], boot)
+    assert ssh(more, up(more)["gamma"], "hostname") == "gamma"
+    assert ssh(lab, before["alpha"], boot) == since
+    assert PROVIDER.strays(more) == []
+    assert PROVIDER.strays(lab) == ["gamma"]
+
+
+def test_two_labs_with_the_same_names_live_side_by_side(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    one = up(lab)
+    with removed_afterwards(new_lab(tmp_path_factory.mktemp("other"), ("alpha",))) as other:
+        two = up(other)
+        assert one["alpha"].host_key != two["alpha"].host_key
+        assert ssh(lab, one["alpha"], "hostname") == ssh(other, two["alpha"], "hostname")
+        PROVIDER.kill(other, "alpha")
+        assert PROVIDER.state(lab)["alpha"] == "running"
+        taken = [
+            p
+            for p in preflight.problems(
+                replace(other, topology=replace(other.topology, network=lab.network)),
+                preflight.gather(other),
+            )
+            if p.fatal
+        ]
+        assert f"{lab.network} is in use" in taken[0].what
+    assert ssh(lab, one["alpha"], "hostname") == "alpha"
+
+
+CHILD = """
+import sys
+from ipaddress import IPv4Network
+from pathlib import Path
+sys.path.insert(0, {checkout!r})
+from provision.lab import Lab, Machine, Topology
+from provision.providers.base import PackageSet
+from provision.providers.lxc import LxcProvider
+place = IPv4Network({network!r})
+names = {names!r}
+machines = tuple(Machine(n, place[10 + i], ("nginx",)) for i, n in enumerate(names))
+lab = Lab("default", Path({root!r}), Topology("t", "foobar.com", place, machines))
+preload = {{n: PackageSet(({packages!r})) for n in names}}
+LxcProvider().up(lab, lambda name, doing: print(doing, flush=True), preload)
+"""
+
+
+def killed(lab: Lab, stage: str, packages: tuple[str, ...] = (), later: float = 0) -> None:
+    """Run ``up`` in a process of its own and kill it, with all its children, at a stage."""
+    code = CHILD.format(
+        checkout=str(ROOT),
+        network=str(lab.network),
+        names=tuple(m.name for m in lab.machines),
+        root=str(lab.root),
+        packages=packages,
+    )
+    argv = [sys.executable, "-c", code]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
+        assert child.stdout
+        seen = []
+        for line in child.stdout:
+            seen.append(line.strip())
+            if line.startswith(stage):
+                break
+        else:
+            pytest.fail(f"up never came to {stage!r}: {seen}")
+        time.sleep(later)
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "stage", ["making the machine", "bringing the network up", "starting", "waiting for sshd"]
+)
+def test_up_killed_at_any_stage_can_be_run_again(
+    tmp_path_factory: pytest.TempPathFactory, stage: str
+) -> None:
+    with removed_afterwards(new_lab(tmp_path_factory.mktemp("killed"))) as lab:
+        killed(lab, stage)
+        endpoints = up(lab)
+        assert [ssh(lab, endpoints[name], "hostname") for name in NAMES] == list(NAMES)
+
+
+def test_a_half_made_machine_is_made_anew_and_a_whole_one_is_kept(lab: Lab) -> None:
+    before = up(lab)
+    ssh(lab, before["alpha"], "echo whole | sudo tee /srv/whole >/dev/null")
+    PROVIDER.halt(lab, report)
+    run("cutting off", ["rm", places.of(lab).machine("beta") / "config"])
+    assert PROVIDER.state(lab) == {"alpha": "halted", "beta": "absent"}
+    after = up(lab)
+    assert ssh(lab, after["alpha"], "cat /srv/whole") == "whole"
+    assert after["alpha"] == before["alpha"]
+    assert after["beta"].host_key != before["beta"].host_key
+
+
+def test_a_layer_has_its_packages_and_survives_a_killed_build(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    packages = ("figlet",)
+    target = places.cache() / "layers" / image.layer_key(images.recipe(), PackageSet(packages))
+    with removed_afterwards(new_lab(tmp_path_factory.mktemp("layer"), ("alpha",))) as lab:
+        try:
+            killed(lab, "building a layer", packages, later=1)
+            assert not target.exists()
+            mounts = Path("/proc/self/mountinfo").read_text()
+            assert str(places.cache()) not in mounts
+            endpoints = up(lab, {"alpha": PackageSet(packages)})
+            assert ssh(lab, endpoints["alpha"], "command -v figlet") == "/usr/bin/figlet"
+            assert not list(target.parent.glob(f".new.{target.name}"))
+            assert target not in PROVIDER.unused_images()
+            PROVIDER.destroy(lab, report)
+            assert target in PROVIDER.unused_images()
+        finally:
+            run("removing the layer", ["rm", "-rf", "--one-file-system", target])
+
+
+def test_a_package_source_that_does_not_answer_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_MIRROR", "http://127.0.0.1:9/debian")
+    monkeypatch.setenv("LAB_CACHE", str(tmp_path / "cache"))
+    lab = new_lab(tmp_path)
+    begun = time.monotonic()
+    with (
+        removed_afterwards(lab),
+        pytest.raises(ProviderError, match=r"http://127\.0\.0\.1:9/debian does not answer"),
+    ):
+        PROVIDER.up(lab, report, {})
+    assert time.monotonic() - begun < 30
+
+
+def test_destroy_of_nothing_and_of_half_a_lab(lab: Lab) -> None:
+    up(lab)
+    at = places.of(lab)
+    run("losing a part", ["nft", "delete", "table", "ip", at.table])
+    run("losing a part", ["kill", str(network.dnsmasq(at))])
+    run("losing a part", ["rm", "-rf", at.machine("beta") / "config", at.host_keys])
+    PROVIDER.destroy(lab, report)
+    assert footprint(lab) == {}
+    PROVIDER.destroy(lab, report)
+    assert PROVIDER.state(lab) == {"alpha": "absent", "beta": "absent"}
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Poll until it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "this did not come true in time"
+        time.sleep(0.05)
+
+
+def test_leftovers_of_a_checkout_are_found_and_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with removed_afterwards(new_lab(tmp_path / "checkout", ("alpha",))) as lab:
+        up(lab)
+        assert leftovers.main(["--keep", lab.id, str(tmp_path)]) == 0
+        assert leftovers.main([str(tmp_path / "elsewhere")]) == 0
+        assert PROVIDER.state(lab) == {"alpha": "running"}
+        assert leftovers.main([str(tmp_path)]) == 0
+        assert f"removing lab default of {lab.root}" in capsys.readouterr().out
+        assert footprint(lab) == {}
