@@ -1,0 +1,93 @@
+"""Notes and markers for programs, as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, abort, jsonify, request
+from werkzeug.exceptions import BadRequest
+
+from foobar import text
+from foobar.context import context
+from foobar.database import OutcomeUnknownError
+from foobar.errors import failure
+from foobar.replies import seen, told_read, told_write
+
+api = Blueprint("api", __name__, url_prefix="/api")
+
+LIST_DEFAULT = 20
+LIST_GREATEST = 100
+
+
+@api.get("/notes")
+def list_notes() -> Response:
+    """Return the latest notes, newest first; ?limit= says how many."""
+    count = text.limit(request.args.get("limit"), LIST_DEFAULT, LIST_GREATEST)
+    read = told_read(context().store.recent(count, seen()))
+    return jsonify([note.as_json() for note in read.value])
+
+
+@api.post("/notes")
+def add_note() -> Response:
+    """Keep a note: 201, or 200 when the same note with this id is there already."""
+    draft = text.draft(_json_object())
+    try:
+        written = told_write(context().store.add(draft))
+    except OutcomeUnknownError as error:
+        return failure(503, str(error), outcome=error.outcome, note_id=draft.id)
+    response = jsonify(written.value.item.as_json())
+    response.status_code = 201 if written.value.new else 200
+    response.headers["Location"] = f"/api/notes/{draft.id}"
+    return response
+
+
+@api.get("/notes/<note_id>")
+def show_note(note_id: str) -> Response:
+    """Return one note."""
+    read = told_read(context().store.note(text.note_id(note_id), seen()))
+    if read.value is None:
+        return failure(404, "there is no note with this id", field="id")
+    return jsonify(read.value.as_json())
+
+
+@api.put("/markers/<marker_id>")
+def put_marker(marker_id: str) -> Response:
+    """Keep a marker: 201, or 200 when it is there already."""
+    written = told_write(context().store.mark(text.marker_id(marker_id)))
+    response = jsonify(written.value.item.as_json())
+    response.status_code = 201 if written.value.new else 200
+    return response
+
+
+@api.get("/markers/<marker_id>")
+def show_marker(marker_id: str) -> Response:
+    """Return a marker; ?from=local, or a server's name, reads there or not at all."""
+    only = _only(request.args.get("from"))
+    read = told_read(context().store.marker(text.marker_id(marker_id), seen(), only))
+    if read.value is None:
+        return failure(404, f"{read.server} has no marker with this id", field="id")
+    return jsonify(read.value.as_json())
+
+
+def _only(name: str | None) -> str | None:
+    settings = context().settings
+    if name is None:
+        return None
+    if name == "local":
+        return settings.local
+    if name not in {server.name for server in settings.servers}:
+        raise text.InvalidError("from", "from must be local or the name of a database server")
+    return name
+
+
+def _json_object() -> dict[str, Any]:
+    if request.mimetype != "application/json":
+        abort(failure(415, "send the note as application/json"))
+    try:
+        # RecursionError: lists in lists in lists, deeper than the parser goes.
+        body = request.get_json()
+    except (BadRequest, RecursionError):
+        abort(failure(400, "the body is not valid JSON"))
+    if not isinstance(body, dict):
+        abort(failure(400, 'the body must be a JSON object such as {"author": "", "text": ""}'))
+    return body

@@ -1,0 +1,151 @@
+"""Settings: the environment of the process, checked as a whole before anything starts."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62})", re.ASCII)
+_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,253}", re.ASCII)
+_SCHEMA = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
+
+
+class SettingsError(ValueError):
+    """The environment does not describe a process that can run; `problems` holds all reasons."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        """Keep the problems.
+
+        Args:
+            problems: one sentence for each, beginning with the variable's name.
+        """
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(
+            f"foobar cannot start, {len(problems)} setting(s) are wrong:\n{lines}\n"
+            "Settings are environment variables; see the EnvironmentFile= of the service:"
+            " systemctl cat foobar"
+        )
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Server:
+    """One MySQL server: the name operators use and the address that is dialled."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the process is told from outside."""
+
+    host: str
+    site: str
+    servers: tuple[Server, ...]
+    read_order: tuple[str, ...]
+    user: str
+    password: str = field(repr=False)
+    database: str
+    ca: Path
+
+    def address_of(self, name: str) -> str | None:
+        """Return the address of the machine called `name`, or None when it is not known."""
+        return next((each.address for each in self.servers if each.name == name), None)
+
+    @property
+    def local(self) -> str:
+        """Name of the nearest database server: the first that reads should go to."""
+        return self.read_order[0]
+
+
+class _Reader:
+    """Reads variables and collects what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self._environ.get(name, "").strip() or (default or "")
+        if not value:
+            self.problems.append(f"{name} is missing")
+        return value
+
+    def matching(self, name: str, pattern: re.Pattern[str], what: str, default: str | None) -> str:
+        value = self.text(name, default)
+        if value and not pattern.fullmatch(value):
+            self.problems.append(f"{name} is not {what}: {value[:80]!r}")
+        return value
+
+    def servers(self, name: str) -> tuple[Server, ...]:
+        found: list[Server] = []
+        for part in self.text(name).split(","):
+            if not part.strip():
+                continue
+            label, _, address = (piece.strip() for piece in part.partition("="))
+            if not (_NAME.fullmatch(label) and _ADDRESS.fullmatch(address)):
+                self.problems.append(
+                    f"{name} has {part.strip()[:80]!r} where name=address is expected"
+                )
+            elif label in {each.name for each in found}:
+                self.problems.append(f"{name} names {label} twice")
+            else:
+                found.append(Server(label, address))
+        return tuple(found)
+
+    def order(self, name: str, servers: tuple[Server, ...]) -> tuple[str, ...]:
+        names = tuple(part.strip() for part in self.text(name).split(",") if part.strip())
+        known = {each.name for each in servers}
+        for each in names:
+            if known and each not in known:
+                self.problems.append(f"{name} names {each[:80]!r}, which FOOBAR_DB_HOSTS lacks")
+        if len(set(names)) != len(names):
+            self.problems.append(f"{name} names a server twice")
+        return names
+
+    def authority(self, name: str, default: str) -> Path:
+        path = Path(self.text(name, default))
+        try:
+            ssl.create_default_context(cafile=str(path))
+        except OSError as error:
+            # ssl.SSLError, a file that holds no certificate, is an OSError too.
+            self.problems.append(f"{name} is not a readable CA file: {path}: {error}")
+        return path
+
+
+def from_environment(environ: Mapping[str, str]) -> Settings:
+    """Read and check all settings.
+
+    Args:
+        environ: FOOBAR_DB_HOSTS ("web-01=192.168.56.11,web-02=192.168.56.12"),
+            FOOBAR_DB_READ ("web-02,web-01", the nearest first), FOOBAR_DB_USER and
+            FOOBAR_DB_PASSWORD must be there. FOOBAR_HOST (this machine's host name),
+            FOOBAR_DB_NAME (foobar), FOOBAR_DB_CA (/etc/foobar/ca.pem) and FOOBAR_SITE
+            (www.foobar.com) have the defaults in brackets.
+
+    Returns:
+        The settings.
+
+    Raises:
+        SettingsError: one or more variables are missing or wrong; all of them are named.
+    """
+    read = _Reader(environ)
+    servers = read.servers("FOOBAR_DB_HOSTS")
+    settings = Settings(
+        host=read.matching("FOOBAR_HOST", _NAME, "a host name", socket.gethostname()),
+        site=read.matching("FOOBAR_SITE", _ADDRESS, "a host name", "www.foobar.com"),
+        servers=servers,
+        read_order=read.order("FOOBAR_DB_READ", servers),
+        user=read.text("FOOBAR_DB_USER"),
+        password=read.text("FOOBAR_DB_PASSWORD"),
+        database=read.matching("FOOBAR_DB_NAME", _SCHEMA, "a schema name", "foobar"),
+        ca=read.authority("FOOBAR_DB_CA", "/etc/foobar/ca.pem"),
+    )
+    if read.problems:
+        raise SettingsError(tuple(read.problems))
+    return settings

@@ -1,0 +1,58 @@
+"""What balancers and operators ask: fit to serve, and which release."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from foobar.context import context
+from foobar.database import RETRY_SECONDS
+from foobar.watch import Health
+
+status = Blueprint("status", __name__)
+
+FRESH_SECONDS = 0.5
+"""Greatest age of what /healthz tells, while the servers answer."""
+
+
+@status.get("/healthz")
+def healthz() -> Response:
+    """Say whether this process can serve: 200 when a database can be read from, else 503.
+
+    Answers in little more than `watch.PATIENCE_SECONDS`, whatever the databases do.
+    """
+    about = context()
+    view = about.store.view(FRESH_SECONDS)
+    reader = next((name for name in about.settings.read_order if view.up(name)), None)
+    write: dict[str, Any] = {"server": view.primary}
+    if len(view.writable) > 1:
+        write["error"] = f"split brain: {' and '.join(view.writable)} take writes"
+    elif view.primary is None:
+        write["error"] = "no server takes writes"
+    body: dict[str, Any] = {
+        "status": "ok" if reader else "unfit",
+        "host": about.settings.host,
+        "version": about.version,
+        "read": {"server": reader},
+        "write": write,
+        "databases": {each.server: _told(each) for each in view.servers},
+    }
+    if not reader:
+        body["error"] = "no database can be read from"
+    response = jsonify(body)
+    if not reader:
+        response.status_code = 503
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
+    return response
+
+
+@status.get("/version")
+def version() -> Response:
+    """Return version, host and release."""
+    about = context()
+    return jsonify(version=about.version, host=about.settings.host, release=about.release)
+
+
+def _told(health: Health) -> dict[str, str]:
+    return {"state": health.state} | ({"error": health.error} if health.error else {})

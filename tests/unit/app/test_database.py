@@ -1,0 +1,177 @@
+"""Routing: where reads and writes go, and what is repeated."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from foobar.database import Database, NoPrimaryError, NoReaderError, OutcomeUnknownError
+from foobar.session import Session, SessionError
+from foobar.store import MySQLStore
+from foobar.text import Draft
+from tests.unit.app.fakes import UUID, FakeLab, lost_while_changing
+
+SEEN = f"{UUID}:1-9"
+
+
+def _ping(session: Session) -> str:
+    return "read"
+
+
+def _store(database: Database) -> MySQLStore:
+    return MySQLStore(database, "web-02")
+
+
+DRAFT = Draft("id-1", "Ada", "hello")
+
+
+def test_reads_prefer_the_first_of_the_order(lab: FakeLab) -> None:
+    read = lab.database().read(_ping)
+    assert (read.server, read.role, read.freshness) == ("web-02", "replica", "unasked")
+
+
+def test_reads_fall_back(lab: FakeLab) -> None:
+    lab.replica.up = False
+    assert lab.database().read(_ping).server == "web-01"
+
+
+def test_reads_fall_back_within_the_request(lab: FakeLab) -> None:
+    database = lab.database()
+    database.read(_ping)
+    lab.replica.up = False
+    assert database.read(lambda session: session.ask("SELECT @@global.super_read_only, x"))
+    assert database.view().state("web-02") == "down"
+
+
+def test_no_reader(lab: FakeLab) -> None:
+    lab.replica.up = lab.primary.up = False
+    with pytest.raises(NoReaderError):
+        lab.database().read(_ping)
+
+
+def test_replica_that_is_behind_is_passed_over_for_the_primary(lab: FakeLab) -> None:
+    lab.replica.caught_up = False
+    read = lab.database().read(_ping, seen=SEEN)
+    assert (read.server, read.freshness) == ("web-01", "primary")
+
+
+def test_replica_that_caught_up_is_read(lab: FakeLab) -> None:
+    read = lab.database().read(_ping, seen=SEEN)
+    assert (read.server, read.freshness) == ("web-02", "covered")
+
+
+def test_stale_read_when_there_is_no_primary(lab: FakeLab) -> None:
+    lab.replica.caught_up, lab.primary.up = False, False
+    read = lab.database().read(_ping, seen=SEEN)
+    assert (read.server, read.freshness) == ("web-02", "stale")
+
+
+def test_only_reads_there_or_not_at_all(lab: FakeLab) -> None:
+    database = lab.database()
+    assert database.read(_ping, only="web-01").server == "web-01"
+    lab.replica.up = False
+    with pytest.raises(NoReaderError):
+        lab.database().read(_ping, only="web-02")
+
+
+def test_write_goes_to_the_primary_and_returns_its_gtids(lab: FakeLab) -> None:
+    written = _store(lab.database()).add(DRAFT)
+    assert written.server == "web-01"
+    assert written.value.new
+    assert written.seen == f"{UUID}:1-1,{UUID[:-1]}6:1-3"
+
+
+def test_promotion_is_followed_within_one_request(lab: FakeLab) -> None:
+    store = _store(lab.database())
+    store.add(DRAFT)
+    lab.promote()
+    assert store.add(Draft("id-2", "Ada", "again")).server == "web-02"
+
+
+def test_dead_primary_is_replaced_within_one_request(lab: FakeLab) -> None:
+    store = _store(lab.database())
+    store.add(DRAFT)
+    lab.promote()
+    lab.primary.up = False
+    assert store.add(Draft("id-2", "Ada", "again")).server == "web-02"
+
+
+def test_no_primary_refuses_the_write(lab: FakeLab) -> None:
+    lab.primary.writable = False
+    with pytest.raises(NoPrimaryError, match="web-01 is replica") as caught:
+        _store(lab.database()).add(DRAFT)
+    assert caught.value.outcome == "refused"
+
+
+def test_split_brain_refuses_the_write_and_is_loud(
+    lab: FakeLab, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.replica.writable = True
+    with pytest.raises(NoPrimaryError, match="web-01 and web-02 both take writes"):
+        _store(lab.database()).add(DRAFT)
+    assert not lab.primary.rows
+    assert any(record.levelno == logging.CRITICAL for record in caplog.records)
+
+
+def test_lost_answer_is_repeated_once_with_the_same_id(lab: FakeLab) -> None:
+    calls = []
+
+    def lose_first() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            lost_while_changing()
+
+    lab.primary.after_insert = lose_first
+    written = _store(lab.database()).add(DRAFT)
+    assert written.value.new
+    assert list(lab.primary.rows) == ["id-1"]
+
+
+def test_outcome_is_unknown_when_the_repetition_is_lost_too(lab: FakeLab) -> None:
+    calls = []
+
+    def lose() -> None:
+        calls.append(1)
+        lost_while_changing()
+
+    lab.primary.before_insert = lose
+    with pytest.raises(OutcomeUnknownError):
+        _store(lab.database()).add(DRAFT)
+    assert len(calls) == 2
+
+
+def test_outcome_stays_unknown_when_the_primary_is_gone_then(lab: FakeLab) -> None:
+    def die() -> None:
+        lab.primary.up = False
+        lost_while_changing()
+
+    lab.primary.after_insert = die
+    with pytest.raises(OutcomeUnknownError):
+        _store(lab.database()).add(DRAFT)
+
+
+def test_loss_before_the_change_is_a_refusal(lab: FakeLab) -> None:
+    database = lab.database()
+    database.view()
+    lab.primary.up = False
+    with pytest.raises(NoPrimaryError):
+        _store(database).add(DRAFT)
+
+
+def test_acknowledged_write_survives_a_silent_gtid_question(lab: FakeLab) -> None:
+    def die() -> None:
+        lab.primary.up = False
+
+    lab.primary.after_insert = die
+    written = _store(lab.database()).add(DRAFT)
+    assert (written.value.new, written.seen) == (True, None)
+
+
+def test_refused_statement_on_the_replica_falls_back(lab: FakeLab) -> None:
+    def fussy(session: Session) -> str:
+        if getattr(session, "server", None) is lab.replica:
+            raise SessionError("no such table")
+        return "read"
+
+    assert lab.database().read(fussy).server == "web-01"
