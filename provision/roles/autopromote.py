@@ -1,0 +1,127 @@
+"""Promotion without a human (db.autopromote): a supervisor on a balancer, a guard at each database.
+
+Not a role that a topology names: it is on or off as recorded. See ``remote/autopromote.py``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from provision.engine import Unit
+from provision.lab import ROOT, Lab, Machine
+from provision.remote.autopromote_wire import PORT
+from provision.resources import Directory, File, Service, Tree
+from provision.resources.undo import NoDirectory, NoFile, NoService
+from provision.roles.base import Allow, Context
+
+SERVICE = "lab-autopromote.service"
+CONFIG = "/etc/foobar-lab/autopromote.json"
+CODE = "/usr/local/lib/foobar-lab/autopromote"
+KEPT = "/var/lib/foobar-lab"
+MODULES = (
+    "__init__",
+    "autopromote",
+    "autopromote_guard",
+    "autopromote_supervisor",
+    "autopromote_wire",
+    "core",
+    "files",
+    "mysql_client",
+    "mysql_ops",
+    "mysql_replica",
+    "mysql_role",
+)
+
+
+def supervisor(lab: Lab) -> Machine | None:
+    """The machine of the third party; None when the lab has no place for one.
+
+    It takes two databases, and a balancer that is neither of them: three machines, a majority.
+    """
+    databases = lab.having("mysql")
+    if len(databases) != 2:
+        return None
+    return next((m for m in lab.having("haproxy") if m not in databases), None)
+
+
+def wanted(context: Context) -> bool:
+    """Whether it is on, and this lab has a place for it."""
+    return context.state.autopromote and supervisor(context.lab) is not None
+
+
+def parties(lab: Lab) -> tuple[Machine, ...]:
+    """The machines of the three; none when the lab has no place for them."""
+    third = supervisor(lab)
+    return (third, *lab.having("mysql")) if third else ()
+
+
+@cache
+def _modules() -> tuple[tuple[str, bool, bytes], ...]:
+    folder = ROOT / "provision" / "remote"
+    files = [("provision/__init__.py", False, b"")]
+    for module in MODULES:
+        content = (folder / f"{module}.py").read_bytes()
+        files.append((f"provision/remote/{module}.py", False, content))
+    return tuple(files)
+
+
+def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
+    """The third party's part or a guard; where it is off, nothing of it."""
+    third = supervisor(context.lab)
+    if third is None or machine not in parties(context.lab):
+        return ()
+    guard = machine != third
+    if not context.state.autopromote:
+        # The guards go after the supervisor: while there is an order, there is who obeys the rules.
+        gone = (NoFile(CONFIG), NoService(SERVICE), NoDirectory(CODE))
+        needs = (f"{third.name}/autopromote-gone",) if guard else ()
+        return (Unit("autopromote-gone", gone, needs=needs),)
+    values: dict[str, object] = {
+        "machine": machine.name,
+        "address": str(machine.address),
+        "secret": context.secrets.password("autopromote"),
+    }
+    if guard:
+        values["supervisor"] = str(third.address)
+    else:
+        values["databases"] = {m.name: str(m.address) for m in context.lab.having("mysql")}
+    service = context.render(
+        "autopromote/lab-autopromote.service.j2",
+        machine,
+        guard=guard,
+        code=CODE,
+        module="autopromote_guard" if guard else "autopromote_supervisor",
+        writes="/etc/foobar-lab" if guard else KEPT,
+    )
+    config = context.render("autopromote/autopromote.json.j2", machine, values=values)
+    return (
+        Unit(
+            "autopromote",
+            (
+                Directory("/etc/foobar-lab"),
+                Directory(KEPT),
+                Directory(CODE.rpartition("/")[0]),
+                Tree(CODE, _modules()),
+                File(CONFIG, config, mode="0600", secret=True),
+                File(f"/etc/systemd/system/{SERVICE}", service),
+                Service(SERVICE),
+            ),
+            service=SERVICE,
+            activate="restart",
+        ),
+    )
+
+
+def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
+    """The three talk to each other, and the supervisor greets the databases."""
+    third = supervisor(context.lab)
+    if third is None or not wanted(context):
+        return ()
+    three = parties(context.lab)
+    if machine not in three:
+        return ()
+    others = tuple(str(m.address) for m in three if m != machine)
+    found = [Allow(PORT, others, "automatic promotion")]
+    if machine != third:
+        found.append(Allow(3306, (str(third.address),), "automatic promotion: is MySQL alive"))
+    return tuple(found)
