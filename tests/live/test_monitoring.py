@@ -1,0 +1,494 @@
+"""Monitoring on real machines: every exporter answers, alerts fire and resolve, the page draws.
+
+Faults are made in groups, since a class also sees several alerts at once; each alert has a test of
+its own, which reads what its group's journal said.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from provision import roles
+from provision.lab import ROOT
+from provision.remote import mysql_backup
+from provision.roles import exporters, monitoring
+from tests.live.conftest import PREFIX, RunningLab, wait_until
+from tests.live.test_page import chromium, pixels
+
+pytestmark = pytest.mark.live
+
+TOPOLOGY = "secured"
+FIRES = 90.0
+"""Seconds: a fault is scraped after 5, lasts 5 to 10, is told after 1; the rest is a busy host."""
+
+ENDS = 120.0
+PAGE = "/_monitor/"
+MACHINES = ("lb-01", "web-01", "web-02")
+PART = re.compile(r"^(lab-(alerts|monitor|facts)|prometheus.*)\.service$")
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[RunningLab]:
+    """A lab that is monitored."""
+    running = RunningLab(f"{PREFIX}mon")
+    running.up("--topology", TOPOLOGY)
+    yield running
+    running.destroy()
+
+
+def url(lab: RunningLab) -> str:
+    """The front's address with its scheme, once its network is known to be on this host."""
+    now = lab.session()
+    assert now.provider.link_problem(now.lab) == ""
+    return now.lab.url
+
+
+def get(lab: RunningLab, path: str) -> requests.Response:
+    """A request to the front; its certificate must be the lab's."""
+    authority = ROOT / ".lab" / f"{lab.name}-ca.pem"
+    authority.write_text(lab.session().context.authority.pem())
+    try:
+        with requests.Session() as http:
+            http.trust_env = False
+            return http.get(url(lab) + path, timeout=10, verify=str(authority))
+    finally:
+        authority.unlink()
+
+
+def scan(lab: RunningLab, machine: str) -> set[tuple[str, int]]:
+    """Addresses and ports that a machine listens on."""
+    found = set()
+    for line in lab.out(machine, "ss", "-Hltn").splitlines():
+        address, _, port = line.split()[3].rpartition(":")
+        found.add((address, int(port)))
+    return found
+
+
+# --- the stage -----------------------------------------------------------------------------------
+
+
+def test_a_second_run_changes_nothing(watched: RunningLab) -> None:
+    done = watched.invoke("lab.plan", "--detailed-exitcode", check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_no_unit_has_failed(watched: RunningLab, machine: str) -> None:
+    failed = watched.out(machine, "systemctl", "list-units", "--failed", "--no-legend", "--plain")
+    assert failed.strip() == ""
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_units_have_least_privilege(watched: RunningLab, machine: str) -> None:
+    files = watched.out(machine, "systemctl", "list-unit-files", "--no-legend", "--plain")
+    names = [line.split()[0] for line in files.splitlines() if PART.match(line.split()[0])]
+    assert "prometheus-node-exporter.service" in names
+    for name in names:
+        said = watched.out(machine, "systemd-analyze", "security", "--no-pager", name)
+        score = re.search(r"exposure level for \S+: ([\d.]+)", said)
+        assert score, said
+        assert float(score.group(1)) <= 3.0, f"{machine} {name}: {score.group(1)}"
+
+
+def test_the_tools_of_prometheus_accept_the_files(watched: RunningLab) -> None:
+    said = watched.out("lb-01", "promtool", "check", "rules", monitoring.RULES)
+    assert "14 rules found" in said
+    watched.out("lb-01", "promtool", "check", "config", monitoring.CONFIG)
+    watched.out("lb-01", "amtool", "check-config", monitoring.ALERTMANAGER_CONFIG)
+
+
+def test_a_wrong_rule_is_refused_before_it_is_loaded(watched: RunningLab) -> None:
+    folder = watched.out("lb-01", "mktemp", "-d").strip()
+    good = watched.out("lb-01", "cat", monitoring.RULES)
+    bad = good.replace('up{job="node"} == 0', "up{{ == 0")
+    assert bad != good
+    watched.out("lb-01", "tee", f"{folder}/rules.yml", input=bad)
+    assert not watched.run("lb-01", "promtool", "check", "rules", f"{folder}/rules.yml").ok
+
+
+def test_who_listens_where(watched: RunningLab) -> None:
+    lab = watched.session().lab
+    balancer = scan(watched, "lb-01")
+    for port in (9090, 9093, 9099, 9000):
+        assert {address for address, p in balancer if p == port} == {"127.0.0.1"}
+    for machine in lab.machines:
+        here = scan(watched, machine.name)
+        for _, _, port in exporters.exporters(machine):
+            assert {address for address, p in here if p == port} == {str(machine.address)}
+
+
+def test_no_exporter_writes_errors(watched: RunningLab) -> None:
+    for machine in watched.session().lab.machines:
+        for job, unit, _ in exporters.exporters(machine):
+            said = watched.out(
+                machine.name, "journalctl", "-u", unit, "-o", "cat", "--since", "-20s"
+            )
+            assert "level=ERROR" not in said, f"{job} on {machine.name}: {said}"
+
+
+def test_facts_tell_of_certificates_and_backups(watched: RunningLab) -> None:
+    said = watched.out("web-01", "cat", f"{exporters.TEXTFILES}/lab_facts.prom")
+    assert 'lab_certificate_not_after_seconds{path="/etc/mysql/lab/server.pem"}' in said
+    assert "lab_backup_last_timestamp_seconds" in said
+    assert "PRIVATE" not in said
+
+
+def test_checks_of_the_stage_pass(watched: RunningLab) -> None:
+    done = watched.invoke("lab.check", "--json")
+    found = {each["name"]: each for each in json.loads(done.stdout)}
+    for name in ("monitoring/lb-01", "targets/lb-01", "alerts/lb-01"):
+        assert found[name]["ok"], found[name]
+
+
+def test_memory_of_the_stage(watched: RunningLab) -> None:
+    """What monitoring costs, as proportional set size of its processes."""
+    program = r"""
+import glob
+for folder in glob.glob("/proc/[0-9]*"):
+    try:
+        words = open(folder + "/cmdline").read().replace("\0", " ")
+        pss = [l for l in open(folder + "/smaps_rollup") if l.startswith("Pss:")][0].split()[1]
+    except (OSError, IndexError):
+        continue
+    if words.startswith("/usr/bin/prometheus") or "provision.monitoring" in words:
+        print(int(pss) // 1024, words[:60])
+"""
+    for machine, most in (("lb-01", 250), ("web-01", 100), ("web-02", 100)):
+        lines = watched.out(machine, "python3", "-", input=program).splitlines()
+        used = sum(int(line.split()[0]) for line in lines)
+        print(f"{machine}: {used} MB in {len(lines)} processes")
+        assert 0 < used < most, lines
+
+
+# --- alerts --------------------------------------------------------------------------------------
+
+
+class Group:
+    """Faults made together: what the journal says from then on."""
+
+    def __init__(self, lab: RunningLab) -> None:
+        self.lab = lab
+        self.start = lab.out("lb-01", "date", "+%s.%N").strip()
+        self.begun = time.monotonic()
+        self.fired: dict[str, float] = {}
+        self.ended: dict[str, float] = {}
+
+    def journal(self) -> list[str]:
+        """Its lines since the faults."""
+        said = self.lab.out(
+            "lb-01",
+            *("journalctl", "-u", "lab-alerts", "-o", "cat", "--no-pager", "--since"),
+            f"@{self.start}",
+        )
+        return said.splitlines()
+
+    def wait(self, word: str, wanted: set[str], seconds: float) -> dict[str, float]:
+        """Wait until the journal has a line of every alert; how many seconds each took."""
+        found: dict[str, float] = {}
+
+        def all_there() -> bool:
+            for line in self.journal():
+                for name in wanted - found.keys():
+                    if line.startswith(f"{word} {name}:"):
+                        found[name] = time.monotonic() - self.begun
+            return wanted <= found.keys()
+
+        try:
+            wait_until(all_there, f"{word} {wanted}", seconds)
+        except AssertionError:
+            print("\n".join(self.journal()))
+        return found
+
+    def run(self, wanted: set[str], mend: Any) -> Group:
+        """Wait for the alerts, mend what was broken, wait for their ends."""
+        try:
+            self.fired = self.wait("FIRING", wanted, FIRES)
+            self.firing = json.loads(
+                self.lab.invoke("monitor.alerts", "--json", check=False).stdout
+            )
+        finally:
+            mend()
+        self.begun = time.monotonic()
+        self.ended = self.wait("RESOLVED", wanted, ENDS)
+        return self
+
+
+CERTIFICATE = "/etc/mysql/lab/test.pem"
+
+MANY = {
+    "ServiceStopped web-02",
+    "ServerDown web-02",
+    "ReplicationStopped web-02",
+    "SemiSyncOff web-01",
+    "TwoPrimaries web-02",
+    "DiskFilling web-02",
+    "CertificateExpiring web-01",
+    "BackupMissing databases",
+    "TargetDown web-01",
+}
+
+
+@pytest.fixture(scope="module")
+def many(watched: RunningLab) -> Group:
+    """Faults that need no machine to go down."""
+    group = Group(watched)
+    watched.out("web-02", "systemctl", "stop", "foobar.socket", "foobar.service")
+    watched.sql("web-02", "STOP REPLICA; SET GLOBAL read_only = OFF;")
+    watched.sql("web-01", "SET GLOBAL rpl_semi_sync_source_enabled = OFF;")
+    watched.out("web-02", "mkdir", "-p", "/srv/full")
+    watched.out("web-02", "mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", "/srv/full")
+    watched.out("web-02", "dd", "if=/dev/zero", "of=/srv/full/data", "bs=1000", "count=1020")
+    watched.out(
+        "web-01",
+        *("openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-days", "2"),
+        *("-subj", "/CN=test", "-keyout", "/dev/null", "-out", CERTIFICATE),
+    )
+    for machine in ("web-01", "web-02"):
+        watched.out(machine, "touch", "-d", "3 days ago", mysql_backup.FOLDER)
+        watched.out(machine, "systemctl", "start", "lab-facts.service")
+    watched.out("web-01", "systemctl", "stop", "prometheus-nginx-exporter.service")
+
+    def mend() -> None:
+        watched.out("web-01", "rm", CERTIFICATE)
+        watched.out("web-02", "umount", "/srv/full")
+        watched.sql("web-02", "SET GLOBAL super_read_only = ON; START REPLICA;")
+        watched.sql("web-01", "SET GLOBAL rpl_semi_sync_source_enabled = ON;")
+        watched.out("web-02", "systemctl", "start", "foobar.socket", "foobar.service")
+        watched.out("web-01", "systemctl", "start", "prometheus-nginx-exporter.service")
+        for machine in ("web-01", "web-02"):
+            watched.out(machine, "touch", mysql_backup.FOLDER)
+            watched.out(machine, "systemctl", "start", "lab-facts.service")
+
+    return group.run(MANY, mend)
+
+
+@pytest.mark.parametrize("name", sorted(MANY))
+def test_a_fault_is_told_and_its_end_too(many: Group, name: str) -> None:
+    assert name in many.fired, "no line that it fires"
+    assert name in many.ended, "no line that it ended"
+    print(f"{name}: told after {many.fired[name]:.0f} s, its end after {many.ended[name]:.0f} s")
+
+
+def test_alerts_are_listed_while_they_fire(many: Group) -> None:
+    assert {f"{a['name']} {a['machine']}".strip() for a in many.firing} >= MANY
+    assert all(a["next"].startswith("invoke ") for a in many.firing)
+    assert all(many.lab.name in a["next"] for a in many.firing)
+
+
+def test_an_alert_is_told_once(many: Group) -> None:
+    lines = [line for line in many.journal() if line.startswith("FIRING DiskFilling")]
+    assert len(lines) == 1
+    assert "of /srv/full is used (check disk/web-02); next: invoke lab.ssh" in lines[0]
+
+
+@pytest.fixture(scope="module")
+def lagging(watched: RunningLab) -> Group:
+    """A replica that applies nothing while a write waits."""
+    lock = "FLUSH TABLES WITH READ LOCK; SELECT SLEEP(300);"
+    watched.out("web-02", "systemd-run", "--unit=lab-test-lock", "mysql", "-e", lock)
+    group = Group(watched)
+    watched.sql("web-01", "CREATE TABLE foobar.lag_test (a INT);")
+
+    def mend() -> None:
+        watched.run("web-02", "systemctl", "stop", "lab-test-lock.service")
+        for line in watched.sql("web-02", "SHOW PROCESSLIST;").splitlines():
+            if "SLEEP(300)" in line:
+                watched.sql("web-02", f"KILL {int(line.split()[0])};")
+        watched.sql("web-01", "DROP TABLE foobar.lag_test;")
+
+    return group.run({"ReplicationLagging web-02"}, mend)
+
+
+def test_a_lagging_replica_is_told(lagging: Group) -> None:
+    assert set(lagging.fired) == set(lagging.ended) == {"ReplicationLagging web-02"}
+
+
+DOWN = {
+    "MachineDown web-02",
+    "ServiceStopped web-01",
+    "DatabaseDown web-01",
+    "NobodyTakesWrites databases",
+    "ErrorRate lb-01",
+}
+
+
+@pytest.fixture(scope="module")
+def down(watched: RunningLab) -> Group:
+    """One machine without power, the other without database and web server."""
+    group = Group(watched)
+    watched.invoke("lab.kill", "web-02")
+    watched.out("web-01", "systemctl", "stop", "mysql.service", "nginx.service")
+    until = time.monotonic() + 15
+    while time.monotonic() < until and "ErrorRate lb-01" not in "".join(group.journal()):
+        assert get(watched, "/").status_code == 503
+
+    def mend() -> None:
+        watched.out("web-01", "systemctl", "start", "mysql.service", "nginx.service")
+        watched.invoke("lab.start", "web-02")
+
+    return group.run(DOWN, mend)
+
+
+@pytest.mark.parametrize("name", sorted(DOWN))
+def test_a_failure_of_machines_is_told_and_its_end_too(down: Group, name: str) -> None:
+    assert name in down.fired
+    assert name in down.ended
+    print(f"{name}: told after {down.fired[name]:.0f} s, its end after {down.ended[name]:.0f} s")
+
+
+def test_a_dead_machine_is_told_once_for_all_of_it(down: Group) -> None:
+    said = [line for line in down.journal() if line.startswith("FIRING TargetDown web-02")]
+    assert said == [], "neither while it is down nor while its exporters start"
+
+
+def test_all_is_well_afterwards(down: Group) -> None:
+    lab = down.lab
+
+    def quiet() -> bool:
+        return lab.invoke("monitor.alerts", check=False).returncode == 0
+
+    wait_until(quiet, "no alert", 60)
+    lab.up()
+
+
+# --- pages and screens ---------------------------------------------------------------------------
+
+
+def test_the_page_is_for_the_labs_own_network(watched: RunningLab) -> None:
+    assert get(watched, PAGE).status_code == 200
+    front = str(watched.session().lab.front.address)
+    stranger = "198.51.100.7"
+    watched.out("lb-01", "ip", "address", "add", f"{stranger}/32", "dev", "lo")
+    try:
+        code = ("-s", "-k", "-L", "-o", "/dev/null", "-w", "%{http_code}")
+        own = watched.out("lb-01", "curl", *code, f"http://{front}{PAGE}")
+        other = watched.out(
+            "lb-01", "curl", *code, "--interface", stranger, f"http://{front}{PAGE}"
+        )
+    finally:
+        watched.out("lb-01", "ip", "address", "del", f"{stranger}/32", "dev", "lo")
+    assert (own, other) == ("200", "403")
+
+
+def test_the_pages_data_come_from_prometheus(watched: RunningLab) -> None:
+    for _ in range(20):
+        get(watched, "/")
+    data = get(watched, f"{PAGE}data?minutes=5").json()
+    assert data["lab"] == watched.name
+    assert {t["labels"]["machine"] for t in data["now"]["targets"]} == set(MACHINES)
+    assert {s["labels"]["server"] for s in data["series"]["requests"]} == {"web-01", "web-02"}
+    assert get(watched, f"{PAGE}data?minutes=7").status_code == 400
+    assert get(watched, f"{PAGE}api/v1/query?query=up").status_code == 404
+
+
+def test_the_page_draws_in_a_browser(watched: RunningLab, tmp_path: Path) -> None:
+    words = ["--ignore-certificate-errors", "--virtual-time-budget=5000", "--window-size=1280,1400"]
+    address = f"{url(watched)}{PAGE}?minutes=15"
+    dom = chromium(tmp_path / "dom", *words, "--dump-dom", address)
+    assert 'data-drawn="5"' in dom
+    assert "live, " in dom
+    assert re.search(r'<b id="tile-targets">8</b>', dom)
+    for name in MACHINES:
+        assert f"</span>{name}" in dom
+    looks = []
+    for scheme in ("1", "0"):  # Chromium's numbers for light and dark
+        shot = tmp_path / f"{scheme}.png"
+        more = (f"--blink-settings=preferredColorScheme={scheme}", f"--screenshot={shot}")
+        chromium(tmp_path / f"profile-{scheme}", *words, *more, address)
+        width, height, rows = pixels(shot.read_bytes())
+        assert (width, height) == (1280, 1400)
+        size = len(rows[0]) // width
+        colours = {row[x : x + size] for row in rows[::7] for x in range(0, len(row), size * 5)}
+        assert len(colours) > 30, "a blank page has few"
+        looks.append(rows[2][:3])
+    assert sum(looks[0]) > 600
+    assert sum(looks[1]) < 150
+
+
+def test_the_terminal_shows_the_same(watched: RunningLab) -> None:
+    for _ in range(40):
+        get(watched, "/")
+
+    def counted() -> bool:
+        return bool(
+            json.loads(watched.invoke("monitor.show", "--json").stdout)["requests_per_second"]
+        )
+
+    wait_until(counted, "requests are counted", 20)
+    screen = watched.invoke("monitor.show").stdout
+    assert "8 of 8 targets answer" in screen
+    assert re.search(r"web-01 +primary .*semi-sync", screen)
+    assert re.search(r"web-02 +replica .*receiving, applying", screen)
+    rate = watched.invoke("monitor.qps").stdout
+    assert "requests a second, www.foobar.com" in rate
+    assert "█" in rate
+    assert "web-02" not in watched.invoke("monitor.qps", "web-01").stdout
+    assert watched.invoke("monitor.alerts").stdout == "no alert\n"
+
+
+def test_a_screen_is_live_for_as_long_as_told(watched: RunningLab) -> None:
+    started = time.monotonic()
+    done = watched.invoke("monitor.show", "--seconds", "3", "--every", "1")
+    assert done.stdout.count("targets answer") >= 2
+    assert time.monotonic() - started < 15
+
+
+def test_wrong_words_are_refused(watched: RunningLab) -> None:
+    done = watched.invoke("monitor.qps", "web-09", check=False)
+    assert done.returncode == 2
+    assert "choose from web-01, web-02" in done.stderr
+
+
+# --- when it fails itself, and going back --------------------------------------------------------
+
+
+def test_a_silent_prometheus_is_said_everywhere(watched: RunningLab) -> None:
+    watched.out("lb-01", "systemctl", "stop", "prometheus.service")
+    try:
+        done = watched.invoke("monitor.show", check=False)
+        assert done.returncode == 1
+        assert "lb-01: Prometheus does not answer" in done.stderr
+        failed = json.loads(watched.invoke("lab.check", "--json", check=False).stdout)
+        bad = {each["name"] for each in failed if not each["ok"]}
+        assert {"service/lb-01/prometheus", "monitoring/lb-01", "targets/lb-01"} <= bad
+        assert get(watched, f"{PAGE}data?minutes=5").status_code in (200, 503)
+    finally:
+        watched.out("lb-01", "systemctl", "start", "prometheus.service")
+
+
+LEFT = r"""
+find /etc/systemd /etc/prometheus /etc/foobar-lab /usr/local/lib/foobar-lab \
+    /var/lib/prometheus/node-exporter \
+    -name 'lab-alerts*' -o -name 'lab-monitor*' -o -name 'lab-facts*' -o -name 'lab_*' \
+    -o -name monitoring -o -name '*exporter.cnf' -o -path '*prometheus*lab*.*' 2>/dev/null
+"""
+"""Every file that the stage brought. Prometheus' old numbers stay in its own folder."""
+
+
+def test_going_back_leaves_nothing_running(watched: RunningLab) -> None:
+    watched.up("--topology", "distributed")
+    now = watched.session()
+    for machine in now.lab.machines:
+        assert "exporters" not in machine.roles
+        listening = {port for _, port in scan(watched, machine.name)}
+        assert not listening & {9000, 9090, 9093, 9099, 9100, 9104, 9113}
+        left = watched.run(machine.name, "sh", "-c", LEFT).out.split()
+        assert left == [], machine.name
+        services = roles.services(machine)
+        assert not any(name.startswith("prometheus") for name in services)
+    with requests.Session() as http:
+        http.trust_env = False
+        assert http.get(url(watched) + PAGE, timeout=10).status_code == 404
+    done = watched.invoke("monitor.show", check=False)
+    assert done.returncode == 1
+    assert f"invoke lab.up --lab {watched.name} --topology secured" in done.stderr
+    again = watched.invoke("lab.plan", "--detailed-exitcode", check=False)
+    assert again.returncode == 0, again.stdout
