@@ -1,0 +1,161 @@
+"""`lab.explain`, `lab.diagram`, `lab.spof`: what the lab teaches, from what it is right now."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from provision.commands import show
+from provision.commands.base import Session, console, number, session, show_json, task
+from provision.errors import LabError, UsageError
+from provision.ops import diagram as pictures
+from provision.ops import explain as texts
+from provision.ops import spof as failures
+from provision.ops.observe import observe
+from provision.progress import Progress
+from provision.seen import Seen
+
+
+def _seen(now: Session) -> Seen:
+    """What the running lab says of itself; of one that does not run, only that."""
+    states = now.provider.state(now.lab)
+    try:
+        with now.fleet() as fleet:
+            return observe(now.context, fleet, states, requests_too=False)
+    except LabError:
+        return texts.nothing(states)
+
+
+@task(positional=["topic"], help={"topic": "what about; without it, what there is to ask"})
+def explain(c: Any, topic: str = "", lab: str = "") -> None:
+    """Explain one thing with this lab's own values, and a command that shows it happening."""
+    now = session(lab)
+    if not topic:
+        rows = [[name, question] for name, question in texts.TOPICS.items()]
+        show.grid(console(), ["TOPIC", "QUESTION"], rows)
+        print(f"\n{texts.command(now.lab, 'lab.explain spof')}")
+        return
+    if topic not in texts.TOPICS:
+        texts.text(now.context, topic, texts.nothing({}))  # says what there is
+    markdown = texts.text(now.context, topic, _seen(now))
+    if not sys.stdout.isatty():
+        print(markdown, end="")
+        return
+    from rich.markdown import Markdown
+
+    console().print(Markdown(markdown))
+
+
+@task(help={"svg": "write it into this file, for slides", "json": "for programs"})
+def diagram(c: Any, svg: str = "", lab: str = "", json: bool = False) -> None:
+    """Draw the topology with its real addresses, coloured by how everything is now."""
+    now = session(lab)
+    picture = pictures.diagram(now.context, _seen(now))
+    if json:
+        show_json(asdict(picture))
+    if svg:
+        path = Path(svg).expanduser()
+        if path.suffix != ".svg":
+            raise UsageError(
+                f"{svg}: pictures are written as SVG, which slides and browsers show at any size",
+                f"--svg {path.with_suffix('.svg')}",
+            )
+        try:
+            path.write_text(pictures.svg(picture), encoding="utf-8")
+        except OSError as error:
+            raise LabError(f"{path} cannot be written: {error.strerror or error}") from None
+        print(f"{path} is written", file=sys.stderr)
+    if not svg and not json:
+        _draw(picture)
+
+
+def _draw(picture: pictures.Diagram) -> None:
+    """Rows of boxes, an arrow between rows."""
+    from rich.align import Align
+    from rich.columns import Columns
+    from rich.panel import Panel
+    from rich.text import Text
+
+    screen = console()
+    width = min(100, screen.width)
+    colours = {"green": "green", "orange": "yellow", "red": "red"}
+
+    def centred(what: Any) -> None:
+        screen.print(Align.center(what), width=width)
+
+    centred(Text(picture.title, style="bold"))
+    centred(Panel(Text(picture.site), border_style="blue", expand=False))
+    sources = {target: source for source, target in picture.replication}
+    for layer in picture.layers:
+        centred(Text(f"│  {layer.asked}\n▼" if layer.asked else " ", style="dim"))
+        boxes = []
+        for box in layer.boxes:
+            text = Text(
+                f"{box.address}\n{box.state}", style="dim" if box.state == "running" else ""
+            )
+            for program in box.programs:
+                bad = program.state not in ("", "active")
+                said = f"\n{program.name}: {program.state}" if bad else f"\n{program.name}"
+                text.append(said, style="bold red" if bad else "default not dim")
+            note = box.note + (f" of {sources[box.name]}" if box.name in sources else "")
+            text.append(f"\n{note}" if note else "", style="italic magenta not dim")
+            boxes.append(
+                Panel(
+                    text, title=f"[bold]{box.name}[/]", border_style=colours[box.colour], width=26
+                )
+            )
+        centred(Columns(boxes, padding=(0, 3)))
+
+
+@task(
+    positional=["what"],
+    help={
+        "what": "only this: a machine, a role such as mysql, or 'machine' for their power",
+        "seconds": "how long each is down",
+        "json": "for programs",
+    },
+)
+def spof(c: Any, what: str = "", seconds: str = "3", lab: str = "", json: bool = False) -> None:
+    """Take down every component in turn, watch a visitor, and show what each failure means."""
+    now = session(lab)
+    length = number(seconds, "--seconds", 1, 30)
+    powered = now.provider.name != "ssh"
+    chosen = failures.components(now.lab, what, machines=powered)
+    rows: list[failures.Row] = []
+    try:
+        with now.lock(), now.fleet() as fleet, Progress() as report:
+            failures.whole(now.context, fleet, now.provider, report)
+            for component in chosen:
+                rows.append(
+                    failures.try_out(now.context, fleet, now.provider, component, length, report)
+                )
+    finally:
+        if json:
+            show_json([row.values() for row in rows])
+        elif rows:
+            _table(rows)
+    if not json and not powered:
+        print("machines were not switched off: provider ssh cannot switch them on again")
+
+
+def _table(rows: list[failures.Row]) -> None:
+    shown = []
+    for row in rows:
+        lost = bool(row.lost)
+        verdict = f"[red]{row.verdict}[/]" if lost else f"[green]{row.verdict}[/]"
+        watches = [str(w) for w in (row.reads, row.writes, row.looked_up)]
+        shown.append(
+            [row.component.machine, row.component.part, *watches, f"{row.back:.1f} s", verdict]
+        )
+    header = [
+        "MACHINE",
+        "DOWN",
+        "READS",
+        "WRITES",
+        "NAME",
+        "WHOLE AFTER",
+        "SINGLE POINT OF FAILURE",
+    ]
+    show.grid(console(), header, shown)

@@ -1,0 +1,106 @@
+"""Names on real machines: asked with dig, with our own packets, and by the machines' resolver."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from provision.ops import names
+from tests.live.conftest import RunningLab, wait_until
+
+pytestmark = pytest.mark.live
+
+
+def test_dig_on_a_machine_gets_what_the_lab_is(lab: RunningLab) -> None:
+    now = lab.session().lab
+    wanted = {"www.foobar.com": str(now.address), "foobar.com": str(now.address)}
+    wanted |= {f"{m.name}.foobar.com": str(m.address) for m in now.machines}
+    for name, address in wanted.items():
+        assert lab.out("web-01", "dig", "+short", name, "A").split() == [address]
+    said = lab.out("web-01", "dig", "www.foobar.com")
+    assert f"SERVER: {now.having('dns')[0].address}#53" in said
+    assert "www.foobar.com.\t" in said
+    assert "\tA\t" in said
+
+
+def test_the_site_is_an_a_record_and_what_is_not_listed_does_not_exist(lab: RunningLab) -> None:
+    now = lab.session()
+    assert now.provider.link_problem(now.lab) == ""
+    for machine in now.lab.having("dns"):
+        server = str(machine.address)
+        got = names.ask(server, "www.foobar.com")
+        assert [(r.kind, r.value) for r in got.records] == [("A", str(now.lab.address))]
+        assert names.ask(server, "www.foobar.com", "CNAME").records == ()
+        assert names.ask(server, "nobody.foobar.com").code == "NXDOMAIN"
+        back = ".".join(reversed(str(now.lab.machines[-1].address).split("."))) + ".in-addr.arpa"
+        assert names.ask(server, back, "PTR").values("PTR") == (
+            f"{now.lab.machines[-1].name}.foobar.com",
+        )
+
+
+def test_other_names_are_asked_where_the_machine_asked_before(lab: RunningLab) -> None:
+    """The fallback: with the lab's server dead, the one that was there answers."""
+    server = lab.session().lab.having("dns")[0].name
+    resolv = lab.out("web-02", "cat", "/etc/resolv.conf")
+    assert str(lab.session().lab.gateway) in resolv
+    lab.out(server, "systemctl", "stop", "dnsmasq")
+    try:
+        said = lab.run("web-02", "dig", "+time=1", "+tries=1", "localhost.")
+        assert f"SERVER: {lab.session().lab.gateway}#53" in said.out
+        done = lab.invoke("lab.check", check=False)
+        assert done.returncode == 1
+        assert f"dns/{server}" in done.stdout
+    finally:
+        lab.up()
+    wait_until(lambda: lab.invoke("lab.check", check=False).returncode == 0, "all checks pass")
+
+
+def test_the_trace_names_every_hop(lab: RunningLab) -> None:
+    hops = json.loads(lab.invoke("dns.trace", "/", "--json").stdout)
+    assert [hop["what"] for hop in hops] == [
+        "name",
+        "browser",
+        "balancer",
+        "web server",
+        "application",
+        "database",
+    ]
+    assert all(hop["ok"] for hop in hops)
+    by = {hop["what"]: hop for hop in hops}
+    web = by["balancer"]["said"]["chose"].split()[0]
+    assert f"web/{web} " in by["balancer"]["said"]["log"]
+    assert by["web server"]["where"] == f"Nginx on {web}"
+    assert "trace=" in by["web server"]["said"]["log"]
+    drawn = lab.invoke("dns.trace").stdout
+    assert "1  name" in drawn
+    assert "▼" in drawn
+
+
+def test_a_trace_ends_where_the_way_ends(mended: RunningLab) -> None:
+    for web in ("web-01", "web-02"):
+        mended.out(web, "systemctl", "stop", "nginx")
+    done = mended.invoke("dns.trace", check=False)
+    assert done.returncode == 1
+    assert "the way ends at" in done.stderr
+
+
+def test_a_hosts_file(lab: RunningLab, tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("127.0.0.1 localhost\n")
+    lines = lab.invoke("dns.hosts").stdout.splitlines()
+    lab.invoke("dns.hosts", "--write", "--file", str(path))
+    assert set(lines) < set(path.read_text().splitlines())
+    lab.invoke("dns.hosts", "--remove", "--file", str(path))
+    assert path.read_text() == "127.0.0.1 localhost\n"
+    refused = lab.invoke("dns.hosts", "--write", "--file", str(tmp_path / "none"), check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.count("error:") == 1
+
+
+@pytest.mark.parametrize("path", ["notes", "/a b", "/\n"])
+def test_a_path_that_is_none(lab: RunningLab, path: str) -> None:
+    done = lab.invoke("dns.trace", path, check=False)
+    assert done.returncode == 2
+    assert "is not a path" in done.stderr
