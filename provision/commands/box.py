@@ -1,0 +1,36 @@
+"""`box.*`: boxes of our own for Vagrant, from Debian packages; they work without the internet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from provision.boxes import build as boxes
+from provision.commands.base import task
+from provision.errors import UsageError
+from provision.progress import Progress
+from provision.providers.vagrant import client
+
+
+@task(
+    help={
+        "provider": "libvirt or virtualbox",
+        "add": "give it to this computer's Vagrant (--no-add only builds the file)",
+    }
+)
+def build(c: Any, provider: str = "libvirt", add: bool = True) -> None:
+    """Build a Debian 13 box from the package list that the containers have too."""
+    if provider not in boxes.PROVIDERS:
+        raise UsageError(f"no boxes for {provider!r}", f"choose from {', '.join(boxes.PROVIDERS)}")
+    with Progress() as report:
+        box = boxes.build(provider, report)
+        if add:
+            report("host", "giving it to Vagrant")
+            client.add_box(box.file, boxes.NAME, provider, box.file.parent / client.LOG)
+    size = box.file.stat().st_size / 2**20
+    print(f"{box.file}: {size:.0f} MiB, {box.packages} packages, for {provider}")
+    if not add:
+        print(f"next: vagrant box add --name {boxes.NAME} {box.file}")
+    elif provider == "virtualbox":
+        print(f"next: LAB_BOX={boxes.NAME} invoke lab.up --provider vagrant")
+    else:
+        print("next: invoke lab.up --provider vagrant")

@@ -1,0 +1,202 @@
+"""Machines that exist already: containers made beforehand, which the lab finds and later leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+import yaml
+
+from provision import labs, topology
+from provision.lab import ROOT, Lab, moved
+from provision.providers.base import Endpoint
+from provision.providers.lxc import LxcProvider, places, preflight
+from provision.providers.lxc.privileged import run
+
+pytestmark = pytest.mark.live
+
+INVOKE = str(Path(sys.executable).with_name("invoke"))
+NAME = "x-existing"
+"""Not a name that conftest.py sweeps: lab.destroy is refused for these machines."""
+
+
+def report(machine: str, doing: str) -> None:
+    """Progress, shown by pytest when a test fails."""
+    print(f"{machine}: {doing}")
+
+
+def free_network() -> IPv4Network:
+    """A network that nobody uses on this host."""
+    used = [taken for taken, _ in preflight.networks_of_host("")]
+    networks = IPv4Network("10.77.64.0/20").subnets(new_prefix=24)
+    return next(n for n in networks if not any(n.overlaps(u) for u in used))
+
+
+@dataclass
+class Existing:
+    """Three Debian machines that nobody has configured, and a lab over them.
+
+    Args:
+        made: the lab that made them; the commands know nothing of it.
+        endpoints: how they are reached.
+        home: a home folder for the commands, with OpenSSH files of its own.
+        topology: the file that describes them.
+    """
+
+    made: Lab
+    endpoints: Mapping[str, Endpoint]
+    home: Path
+    topology: Path
+
+    def write(self, **more: Mapping[str, str]) -> None:
+        """Write the topology file; ``more`` goes into ``ssh:`` of single machines."""
+        source = yaml.safe_load(topology.find("distributed").read_text())
+        source["network"] = str(self.made.network)
+        for machine in self.made.machines:
+            end = self.endpoints[machine.name]
+            entry = source["machines"][machine.name]
+            entry["address"] = str(machine.address)
+            ssh = {"address": end.address, "user": end.user, "key": str(end.key)}
+            entry["ssh"] = ssh | dict(more.get(machine.name, {}))
+        self.topology.write_text(yaml.safe_dump(source, sort_keys=False))
+
+    def invoke(self, *words: str, ok: bool = True, timeout: float = 500) -> str:
+        """Run a task on the lab; what it said."""
+        assert PROVIDER.link_problem(self.made) == ""
+        done = subprocess.run(
+            [INVOKE, *words, "--lab", NAME],
+            cwd=ROOT,
+            env={**os.environ, "HOME": str(self.home)},
+            text=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=timeout,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert "Traceback" not in said, said
+        assert (done.returncode == 0) == ok, said
+        return said
+
+    def on(self, machine: str, command: str) -> str:
+        """What a command on a machine prints, over plain ssh."""
+        assert PROVIDER.link_problem(self.made) == ""
+        end = self.endpoints[machine]
+        known = self.home / "known-by-test"
+        known.write_text(f"{end.address} {end.host_key}\n")
+        options = ["StrictHostKeyChecking=yes", f"UserKnownHostsFile={known}", "BatchMode=yes"]
+        argv = ["ssh", "-F", "/dev/null", "-i", str(end.key), *(f"-o{o}" for o in options)]
+        argv += [f"{end.user}@{end.address}", command]
+        done = subprocess.run(argv, text=True, capture_output=True, check=False, timeout=60)
+        return done.stdout
+
+
+PROVIDER = LxcProvider()
+
+
+@pytest.fixture(scope="module")
+def existing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Existing]:
+    """Three fresh machines; whatever happens, they and the lab's record are removed."""
+    folder = tmp_path_factory.mktemp("existing")
+    read = topology.load(topology.find("distributed"))
+    made = Lab("default", folder, moved(read, free_network()))
+    (folder / "home" / ".ssh").mkdir(parents=True, mode=0o700)
+    record = Lab(NAME, ROOT, read)
+    labs.erase(record)
+    try:
+        endpoints = PROVIDER.up(made, report, {})
+        machines = Existing(made, endpoints, folder / "home", folder / "mine.yml")
+        machines.write()
+        yield machines
+    finally:
+        PROVIDER.destroy(made, report)
+        labs.erase(record)
+
+
+STATE = """
+    dpkg-query -W -f '${Package} ${db:Status-Status}\\n' | grep ' installed$' | sort
+    getent passwd lab foobar; sudo sha256sum /etc/hosts
+    sudo find /etc/systemd/system /srv /usr/local -mindepth 1 | sort
+    ls /var/lib | grep -E 'foobar|mysql'
+"""
+"""A machine's packages, and the places where a lab would leave something."""
+
+
+def test_a_key_that_nobody_has_seen_is_shown_and_refused(existing: Existing) -> None:
+    said = existing.invoke(
+        "lab.up", "--provider", "ssh", "--topology", str(existing.topology), ok=False
+    )
+    for name, end in existing.endpoints.items():
+        assert f"{name}: the host key of {end.address} is not known (ssh-ed25519 SHA256:" in said
+        assert f"host_key: {end.host_key.strip()}" in said
+    assert "--pin" in said
+    assert not (ROOT / ".lab" / NAME / "state.json").exists()
+
+
+def test_machines_that_do_not_qualify_are_named_with_the_reason(existing: Existing) -> None:
+    other = existing.home / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
+    inside = ["lxc-attach", "-P", str(places.of(existing.made).directory), "-n", "web-01", "--"]
+    run("taking sudo away", [*inside, "mv", "/etc/sudoers.d/lab", "/root/lab"])
+    existing.write(
+        **{"lb-01": {"key": str(other)}, "web-02": {"port": "23"}},
+    )
+    text = existing.topology.read_text().replace("port: '23'", "port: 23")
+    existing.topology.write_text(text)
+    try:
+        said = existing.invoke(
+            "lab.up", "--provider", "ssh", "--pin", "--topology", str(existing.topology), ok=False
+        )
+    finally:
+        run("giving sudo back", [*inside, "mv", "/root/lab", "/etc/sudoers.d/lab"])
+        existing.write()
+    assert f"lb-01: login as lab with key {other} was refused" in said
+    assert "web-01: lab may not use sudo without a password" in said
+    assert f"web-02: no sshd answers at {existing.endpoints['web-02'].address} port 23" in said
+
+
+def test_the_lab_comes_up_on_them_and_goes_again(existing: Existing) -> None:
+    before = {name: existing.on(name, STATE) for name in existing.endpoints}
+    arguments = ("--provider", "ssh", "--topology", str(existing.topology))
+    inventory = existing.home / "inventory.yml"
+    known = {n: {"host_key": e.host_key.strip()} for n, e in existing.endpoints.items()}
+    known["lb-01"] = {}  # this one is in the user's own known_hosts
+    end = existing.endpoints["lb-01"]
+    (existing.home / ".ssh" / "known_hosts").write_text(f"{end.address} {end.host_key}\n")
+    known["web-02"]["jump"] = f"lab@{end.address}"  # and this one is reached through that one
+    inventory.write_text(yaml.safe_dump({"machines": {n: k for n, k in known.items() if k}}))
+
+    said = existing.invoke("lab.up", *arguments, "--inventory", str(inventory))
+    assert f"http://{existing.made.front.address}/ is www.foobar.com" in said
+    recorded = json.loads((ROOT / ".lab" / NAME / "existing.json").read_text())
+    assert {n: m["host_key"] for n, m in recorded["machines"].items()} == {
+        n: " ".join(e.host_key.split()[:2]) for n, e in existing.endpoints.items()
+    }
+
+    assert recorded["machines"]["web-02"]["jump"] == f"lab@{end.address}:22"
+    assert recorded["machines"]["web-02"]["jump_host_key"] == " ".join(end.host_key.split()[:2])
+
+    again = existing.invoke("lab.up", "--inventory", str(inventory))
+    assert again.count(" 0 changed") == 3, again
+    assert existing.invoke("lab.check")
+    for words in (["lab.halt"], ["lab.kill", "web-01"], ["lab.destroy", "--yes"]):
+        refused = existing.invoke(*words, ok=False)
+        assert "exist without it (provider ssh)" in refused, refused
+
+    plan = existing.invoke("lab.clean")
+    assert "packages that go:" in plan
+    assert "nothing was changed; to do it: invoke lab.clean --yes" in plan
+    assert existing.invoke("lab.check")
+    existing.invoke("lab.clean", "--yes")
+    assert not (ROOT / ".lab" / NAME).exists()
+    for name, text in before.items():
+        left = sorted(set(existing.on(name, STATE).splitlines()) ^ set(text.splitlines()))
+        # MySQL's packages replace the C library by sid's, with one library more; that stays.
+        assert [line for line in left if not line.startswith(("gcc-", "lib"))] == [], (name, left)

@@ -1,0 +1,177 @@
+"""How an existing machine is reached: what was said of it, where, and which of it counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from provision import topology
+from provision.errors import LabError, TopologyError
+from provision.lab import Lab
+from provision.providers.base import Endpoint
+from provision.providers.routes import near, source_for
+from provision.providers.ssh import record, sources
+from provision.providers.ssh.record import Record
+from provision.providers.ssh.sources import Client
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDgsSx7fdvUJ7s0tc8FiUZlOxEw7Cyy4uZCSOuFPNHQC"
+CONFIG = """
+Host db
+  HostName 203.0.113.9
+  Port 2200
+  User debian
+  IdentityFile {home}/work
+  ProxyJump gate
+
+Host gate
+  HostName gate.example.org
+  User jumper
+  Port 2222
+  IdentityFile {home}/gate
+
+Host twice
+  ProxyJump one,two
+
+Host program
+  ProxyCommand nc %h %p
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Client:
+    """A user with two keys, an OpenSSH configuration, and one accepted host key."""
+    for name in ("id_ed25519", "work", "gate"):
+        (tmp_path / name).touch()
+    known = tmp_path / "known_hosts"
+    known.write_text(f"203.0.113.9 {KEY}\n[gate.example.org]:2222 {KEY}\n")
+    keys = paramiko.HostKeys()
+    keys.load(str(known))
+    config = paramiko.SSHConfig.from_text(CONFIG.format(home=tmp_path))
+    return Client(tmp_path, config, keys, "me")
+
+
+def only(lab: Lab, here: Client, **said: str) -> tuple[Endpoint, list[str]]:
+    endpoint, found = sources.one(lab.machines[0], said, here)
+    return endpoint, [p.what for p in found]
+
+
+def test_without_a_word_it_is_the_topologys_address_and_openssh_s_defaults(
+    lab: Lab, here: Client
+) -> None:
+    endpoint, problems = only(lab, here)
+    assert problems == []
+    assert (endpoint.address, endpoint.port, endpoint.user) == ("192.168.56.10", 22, "me")
+    assert endpoint.key == here.home / "id_ed25519"
+    assert (endpoint.host_key, endpoint.jump, endpoint.agent) == ("", "", True)
+
+
+def test_an_openssh_alias_brings_all_that_its_configuration_says(lab: Lab, here: Client) -> None:
+    endpoint, problems = only(lab, here, address="db")
+    assert problems == []
+    assert (endpoint.address, endpoint.port, endpoint.user) == ("203.0.113.9", 2200, "debian")
+    assert endpoint.key == here.home / "work"
+    assert endpoint.jump == "jumper@gate.example.org:2222"
+    assert endpoint.jump_key == here.home / "gate"
+    assert endpoint.jump_host_key == KEY
+    assert endpoint.host_key == ""  # known at port 22, and this is 2200: another sshd
+
+
+def test_what_was_said_of_the_machine_goes_before_the_configuration(lab: Lab, here: Client) -> None:
+    said = {"address": "db", "port": "22", "user": "root", "key": str(here.home / "id_ed25519")}
+    endpoint, _ = only(lab, here, **said, jump="a@b:23")
+    assert (endpoint.port, endpoint.user, endpoint.jump) == (22, "root", "a@b:23")
+    assert endpoint.key.name == "id_ed25519"
+    assert endpoint.host_key == KEY
+    other, _ = only(lab, here, address="db", host_key="ssh-ed25519 BBBB")
+    assert other.host_key == "ssh-ed25519 BBBB"
+
+
+def test_what_cannot_be_used_is_named(lab: Lab, here: Client) -> None:
+    assert "more than one jump host" in only(lab, here, address="twice")[1][0]
+    assert "would run a program on this computer" in only(lab, here, address="program")[1][0]
+    assert f"no private key {here.home}/none" in only(lab, here, key=f"{here.home}/none")[1][0]
+
+
+def test_the_inventory_goes_before_the_topology_and_knows_its_machines(
+    lab: Lab, here: Client
+) -> None:
+    first = replace(lab.machines[0], ssh=(("address", "203.0.113.1"), ("user", "a")))
+    known = replace(lab, topology=replace(lab.topology, machines=(first, *lab.machines[1:])))
+    inventory = {"lb-01": {"user": "b"}, "web-07": {"user": "c"}}
+    endpoints, problems = sources.resolve(known, inventory, here)
+    assert (endpoints["lb-01"].address, endpoints["lb-01"].user) == ("203.0.113.1", "b")
+    assert [p.what.split(",")[0] for p in problems] == ["the inventory names web-07"]
+
+
+def test_included_files_are_read_like_openssh_does(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("Include more/*.conf\nHost b\n  Port 3\n")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "1.conf").write_text("Host a\n  Port 2\n")
+    read = paramiko.SSHConfig.from_text(sources.text(tmp_path / "config", tmp_path))
+    assert (read.lookup("a")["port"], read.lookup("b")["port"]) == ("2", "3")
+    (tmp_path / "loop").write_text(f"Include {tmp_path}/loop\nHost c\n  Port 4\n")
+    assert "Port 4" in sources.text(tmp_path / "loop", tmp_path)
+
+
+def test_another_configuration_can_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").write_text("Host web-01\n  User special\n")
+    found = sources.client({"LAB_SSH_CONFIG": str(tmp_path / "mine")})
+    assert found.lookup("web-01")["user"] == "special"
+    assert "user" not in sources.client({}).lookup("web-01")
+
+
+def test_an_inventory_is_read_strictly(tmp_path: Path) -> None:
+    path = tmp_path / "inventory.yml"
+    path.write_text("machines:\n  lb-01: {address: 203.0.113.7, port: 2222, user: debian}\n")
+    assert topology.inventory(path) == {
+        "lb-01": {"address": "203.0.113.7", "port": "2222", "user": "debian"}
+    }
+    path.write_text("machines:\n  lb-01: {adress: 1.2.3.4, port: many}\n")
+    with pytest.raises(TopologyError) as error:
+        topology.inventory(path)
+    assert "did you mean address?" in str(error.value)
+    assert "machines.lb-01.port: must be a whole number" in str(error.value)
+    with pytest.raises(TopologyError, match="cannot be read"):
+        topology.inventory(tmp_path / "none")
+
+
+# --- between commands ----------------------------------------------------------------------------
+
+
+def test_a_record_is_read_as_it_was_written(lab: Lab, tmp_path: Path) -> None:
+    here = replace(lab, root=tmp_path)
+    assert record.load(here) == Record()
+    endpoint = Endpoint("a", 22, "u", Path("/k"), KEY, "j@h:1", True, Path("/j"), KEY)
+    kept = Record({"lb-01": endpoint}, ("192.168.56.10",))
+    record.save(here, kept)
+    assert record.load(here) == kept
+    (here.directory / record.FILE).write_text('{"machines": []}')
+    with pytest.raises(LabError, match="is damaged"):
+        record.load(here)
+
+
+def test_an_address_that_left_this_hosts_network_is_not_sent_to() -> None:
+    kept = Record(direct=("192.168.56.10",))
+    assert record.lost_links(kept, lambda _: IPv4Address("192.168.56.1")) == ()
+    lost = record.lost_links(kept, lambda _: IPv4Address("192.0.2.2"))
+    assert lost == (
+        "192.168.56.10 was in a network of this host, and would be sent from 192.0.2.2 now",
+    )
+    assert "no route" in record.lost_links(kept, lambda _: None)[0]
+    assert record.lost_links(Record(), lambda _: None) == ()
+
+
+def test_routes_are_asked_of_the_kernel() -> None:
+    assert source_for("127.0.0.1") == IPv4Address("127.0.0.1")
+    assert source_for("no such name") is None
+    assert near("10.1.2.3", IPv4Address("10.1.2.200"))
+    assert not near("10.1.2.3", IPv4Address("10.1.3.200"))
+    assert not near("a.name", IPv4Address("10.1.3.200"))
+    assert not near("10.1.2.3", None)

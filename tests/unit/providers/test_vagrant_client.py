@@ -1,0 +1,168 @@
+"""The traps of python-vagrant, each with a program in Vagrant's place that would fall into it."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from provision.errors import ProviderError
+from provision.lab import Lab
+from provision.providers.vagrant import client, record
+from provision.providers.vagrant.client import Client, Way, environment
+from provision.providers.vagrant.provider import VagrantProvider, understand
+
+SSH_CONFIG = """\
+Host web-01
+  HostName 127.0.0.1
+  User vagrant
+  Port {port}
+  UserKnownHostsFile /dev/null
+  StrictHostKeyChecking no
+  PasswordAuthentication no
+  IdentityFile "/a home/insecure_private_keys/vagrant.key.ed25519"
+  IdentityFile /b/vagrant.key.rsa
+  IdentitiesOnly yes
+  LogLevel FATAL
+"""
+
+
+@pytest.fixture
+def here(lab: Lab, tmp_path: Path) -> Lab:
+    """The lab, in a checkout that can be written to."""
+    return replace(lab, root=tmp_path)
+
+
+@pytest.fixture
+def vagrant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Puts a shell script in Vagrant's place; what it is called with goes to a file."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    calls = tmp_path / "calls"
+
+    def put(script: str) -> Path:
+        program = folder / "vagrant"
+        program.write_text(f'#!/bin/sh\necho "$*" >>{calls}\n{script}\n')
+        program.chmod(program.stat().st_mode | stat.S_IEXEC)
+        return calls
+
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return put
+
+
+def test_the_environment_is_ours_with_additions_and_without_other_projects(here: Lab) -> None:
+    given = {"PATH": "/bin", "HOME": "/h", "VAGRANT_CWD": "/other", "VAGRANT_VAGRANTFILE": "X"}
+    found = environment(here, given)
+    assert {"PATH", "HOME"} <= found.keys()
+    assert not {"VAGRANT_CWD", "VAGRANT_VAGRANTFILE"} & found.keys()
+    assert found["VAGRANT_CHECKPOINT_DISABLE"] == found["VAGRANT_NO_COLOR"] == "1"
+    assert found["VAGRANT_DOTFILE_PATH"] == str(here.root / ".vagrant")
+    assert found["LAB_NETWORK"] == "192.168.56.0/24"
+    two = environment(replace(here, name="two"), given)
+    assert two["VAGRANT_DOTFILE_PATH"] == str(here.root / ".lab" / "two" / "vagrant")
+    assert two["LAB_NAME"] == "two"
+
+
+def test_output_is_kept_becomes_progress_and_does_not_go_to_dev_null(
+    here: Lab, vagrant: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    calls = vagrant("echo '==> web-01: Booting VM...'; echo '==> web-01: a warning' >&2")
+    told: list[tuple[str, str]] = []
+    Client(here, lambda machine, doing: told.append((machine, doing))).up("virtualbox", "web-01")
+    assert told == [("web-01", "booting")]
+    log = (here.directory / client.LOG).read_text()
+    assert "Booting VM" in log
+    assert "a warning" in log
+    assert calls.read_text() == "up web-01 --no-provision --provider=virtualbox\n"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_failure_shows_vagrants_last_lines_and_what_to_do(
+    here: Lab, vagrant: Callable[[str], Path]
+) -> None:
+    vagrant("for i in 1 2 3; do echo line $i; done; echo 'VT-x: VERR_VMX_NO_VMX' >&2; exit 3")
+    with pytest.raises(ProviderError) as error:
+        Client(here).up("virtualbox")
+    assert error.value.what == "vagrant up failed (status 3)"
+    assert "line 3" in error.value.output
+    assert "VERR_VMX_NO_VMX" in error.value.output
+    assert "firmware" in error.value.advice
+
+
+def test_a_failure_of_a_command_whose_output_is_read_shows_both(
+    here: Lab, vagrant: Callable[[str], Path]
+) -> None:
+    vagrant("echo 'on stdout'; echo 'on stderr' >&2; exit 1")
+    with pytest.raises(ProviderError) as error:
+        Client(here).states()
+    assert "on stdout" in error.value.output
+    assert "on stderr" in error.value.output
+    assert "vagrant.log" in error.value.advice
+
+
+def test_no_vagrant_is_one_clear_message(here: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ProviderError, match="Vagrant is not installed"):
+        Client(here).halt()
+
+
+def test_ssh_settings_are_asked_by_name_afresh_and_with_all_keys(
+    here: Lab, vagrant: Callable[[str], Path]
+) -> None:
+    calls = vagrant(f"cat <<'END'\n{SSH_CONFIG.format(port=2222)}END")
+    one = Client(here)
+    keys = (Path("/a home/insecure_private_keys/vagrant.key.ed25519"), Path("/b/vagrant.key.rsa"))
+    assert one.way("web-01") == Way("127.0.0.1", 2222, "vagrant", keys)
+    vagrant(f"cat <<'END'\n{SSH_CONFIG.format(port=2200)}END")
+    assert one.way("web-01").port == 2200  # a kept object would still say 2222
+    assert calls.read_text() == "ssh-config web-01\n" * 2
+    with pytest.raises(ProviderError, match="does not say how it reaches web-02"):
+        one.way("web-02")
+
+
+def test_a_halted_machine_has_no_ssh_settings(here: Lab, vagrant: Callable[[str], Path]) -> None:
+    vagrant("echo 'The provider reports that it is not running' >&2; exit 1")
+    with pytest.raises(ProviderError, match=r"vagrant ssh-config failed \(status 1\)"):
+        Client(here).way("web-01")
+
+
+def test_states_come_by_machine(here: Lab, vagrant: Callable[[str], Path]) -> None:
+    vagrant("""cat <<'END'
+1700000000,lb-01,metadata,provider,libvirt
+1700000000,lb-01,provider-name,libvirt
+1700000000,lb-01,state,running
+1700000000,lb-01,state-human-long,The VM is running. To stop%!(VAGRANT_COMMA) halt it
+1700000000,web-01,provider-name,libvirt
+1700000000,web-01,state,shutoff
+1700000000,,ui,info,Current machine states:\\n\\nlb-01 running, web-01 shutoff
+END""")
+    found = Client(here).states()
+    assert found == {"lb-01": ("running", "libvirt"), "web-01": ("poweroff", "libvirt")}
+    words = ["running", "poweroff", "saved", "aborted", "not_created", ""]
+    assert [understand(w) for w in words] == ["running", *["halted"] * 3, "absent", "absent"]
+
+
+def test_a_daemon_that_keeps_the_output_open_is_not_waited_for(
+    here: Lab, vagrant: Callable[[str], Path]
+) -> None:
+    vagrant("sleep 20 & echo '==> web-01: Booting VM...'; echo $! >daemon")
+    Client(here).up("virtualbox")
+    assert "Booting" in (here.directory / client.LOG).read_text()
+    import os
+    import signal
+
+    os.kill(int((here.root / "daemon").read_text()), signal.SIGTERM)
+
+
+def test_machines_are_known_from_vagrants_own_files(here: Lab) -> None:
+    provider = VagrantProvider()
+    assert provider.state(here) == {"lb-01": "absent", "web-01": "absent"}  # asks no Vagrant
+    folder = here.root / ".vagrant" / "machines" / "web-01" / "libvirt"
+    folder.mkdir(parents=True)
+    assert record.made(here) == {}
+    (folder / "id").write_text("0a1b\n")
+    assert record.made(here) == {"web-01": ("libvirt", "0a1b")}
+    assert provider.snapshots(replace(here, name="two")) == ()
