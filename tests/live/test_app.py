@@ -1,0 +1,199 @@
+"""Releases on real machines: rolled out under users, refused, broken, cut off, taken back."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from provision.ops import balancer, releases
+from provision.roles import app
+from tests.live.conftest import RunningLab
+from tests.live.faults.faults import release
+from tests.live.faults.stream import Users, count
+
+pytestmark = pytest.mark.live
+
+FIRST = app.version_of(app.SOURCE)
+
+BROKEN = "raise RuntimeError('this release is broken on purpose')\n"
+"""A module that cannot be imported."""
+
+PICKY = (
+    (app.SOURCE / "foobar" / "status.py").read_text()
+    + """
+import os
+if os.environ["FOOBAR_HOST"] == "web-02":
+    raise RuntimeError("this release does not like web-02")
+"""
+)
+"""A module that can be imported on the first server alone."""
+
+
+@pytest.fixture
+def fresh(lab: RunningLab) -> Iterator[RunningLab]:
+    """The session's lab; afterwards it runs the first release again."""
+    yield lab
+    lab.up()
+    if releases.current(lab.session().context) != FIRST:
+        lab.invoke("app.rollback", "--version", FIRST)
+
+
+def running(lab: RunningLab) -> dict[str, str]:
+    """Which release each web server runs, asked itself."""
+    with lab.fleet() as fleet:
+        found = {}
+        for machine in fleet.lab.having("app"):
+            question = {"socket": app.SOCKET, "path": "/version"}
+            told = fleet.host(machine.name).gather({"http": [question]})["http"][0]
+            assert told["headers"]["x-app-version"] == json.loads(told["body"])["version"]
+            found[machine.name] = told["headers"]["x-app-version"]
+        return found
+
+
+def rotation(lab: RunningLab) -> dict[str, str]:
+    """What the balancer says of each server."""
+    with lab.fleet() as fleet:
+        return {v.name: v.status for v in balancer.look(lab.session().context, fleet)["lb-01"]}
+
+
+EVERYWHERE = {"web-01": FIRST, "web-02": FIRST}
+SERVING = {"web-01": "UP", "web-02": "UP"}
+
+
+def test_a_release_rolls_out_and_back_without_a_failed_request(fresh: RunningLab) -> None:
+    migration = {
+        "migrations/0003_second.sql": "CREATE TABLE IF NOT EXISTS second (id INT PRIMARY KEY);\n"
+    }
+    lab = fresh.session().lab
+    assert fresh.url
+    users = Users(lab, 60)
+    users.start()
+    try:
+        with release("2.0.0", migration) as folder:
+            fresh.invoke("app.deploy", str(folder))
+        assert running(fresh) == {"web-01": "2.0.0", "web-02": "2.0.0"}
+        fresh.invoke("app.rollback")
+    finally:
+        users.end()
+    stream = users.finish()
+    assert running(fresh) == EVERYWHERE
+    assert stream.failures == ()
+    # Nothing was refused; an overloaded computer may be slower than the client's patience.
+    assert [what for _, what in stream.refusals if "TimeoutError" not in what] == []
+    assert len(stream.acknowledged) > 10
+    with fresh.fleet() as fleet:
+        assert {(f.missing, f.doubled) for f in count(fleet, stream).values()} == {(0, 0)}
+    query = "SELECT number FROM foobar.schema_migrations WHERE number = 3"
+    assert fresh.sql("web-01", query) == "3"
+    again = fresh.invoke("app.rollback", check=False)
+    assert again.returncode == 2
+    assert f"no release was deployed before {FIRST}" in again.stderr
+    # A version that was deployed before needs no folder.
+    fresh.invoke("app.deploy", "--version", "2.0.0")
+    listed = json.loads(fresh.invoke("app.releases", "--json").stdout)
+    now = {each["version"]: each["current"] for each in listed}  # and what other tests have left
+    assert (now[FIRST], now["2.0.0"]) == (False, True)
+    assert next(r for r in listed if r["current"])["machines"] == ["web-01", "web-02"]
+    assert "unchanged" in fresh.up().stdout
+    assert running(fresh) == {"web-01": "2.0.0", "web-02": "2.0.0"}
+
+
+@pytest.mark.parametrize(
+    ("version", "module"), [("3.1.0", BROKEN), ("3.2.0", PICKY)], ids=["first", "second"]
+)
+def test_a_release_that_does_not_come_up_leaves_every_server_as_it_was(
+    fresh: RunningLab, version: str, module: str
+) -> None:
+    with release(version, {"foobar/status.py": module}) as folder:
+        failed = fresh.invoke("app.deploy", str(folder), check=False)
+    where = "web-01" if module == BROKEN else "web-02"
+    assert failed.returncode == 1
+    assert f"{version} does not come up on {where}" in failed.stderr
+    assert f"every server runs {FIRST}, as before; nothing was recorded" in failed.stderr
+    assert running(fresh) == EVERYWHERE
+    assert rotation(fresh) == SERVING
+    assert "no changes" in fresh.invoke("lab.plan", "--detailed-exitcode").stdout
+
+
+def test_a_bad_migration_stops_before_any_server_switches(fresh: RunningLab) -> None:
+    bad = {
+        "migrations/0003_second.sql": "CREATE TABLE IF NOT EXISTS second (id INT PRIMARY KEY);\n",
+        "migrations/0004_bad.sql": "CREATE TABL nonsense;\n",
+    }
+    with release("3.3.0", bad) as folder:
+        failed = fresh.invoke("app.deploy", str(folder), check=False)
+    assert failed.returncode == 1
+    assert "no server was switched, and nothing was recorded" in failed.stderr
+    assert running(fresh) == EVERYWHERE
+    assert rotation(fresh) == SERVING
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["looking for migrations", "unpacking", "draining", "switching to", "asking it directly"],
+)
+def test_a_deploy_that_was_killed_is_undone_by_lab_up(fresh: RunningLab, step: str) -> None:
+    with release(f"4.0.{step.split()[0]}") as folder:
+        child = fresh.start("app.deploy", str(folder))
+        child.until(step)
+        child.signal(signal.SIGKILL)
+        child.process.wait(20)
+    fresh.up()
+    assert running(fresh) == EVERYWHERE
+    assert rotation(fresh) == SERVING
+
+
+def test_what_is_no_release_is_refused_and_changes_nothing(
+    fresh: RunningLab, tmp_path: Path
+) -> None:
+    with release(FIRST) as same, release("5.0.0") as other, release("..") as odd:
+        (same / "foobar" / "text.py").write_text("# another content\n")
+        (other / "VERSION").unlink()
+        for words, said in (
+            ((str(same),), f"release called {FIRST}|another release is called {FIRST} already"),
+            ((str(other),), "does not say its version"),
+            ((str(odd),), "cannot"),
+            ((str(tmp_path),), "is no release of the guest book"),
+            ((str(tmp_path / "none"),), "is no folder"),
+            (("--version", "../up"), "cannot be a version"),
+        ):
+            refused = fresh.invoke("app.deploy", *words, check=False)
+            assert refused.returncode in (1, 2)
+            assert any(each in refused.stderr for each in said.split("|")), refused.stderr
+    unknown = fresh.invoke("app.rollback", "--version", "0.0.1", check=False)
+    assert "no release '0.0.1' was deployed here" in unknown.stderr
+    assert running(fresh) == EVERYWHERE
+
+
+def test_a_machine_that_is_down_is_found_before_the_first_server_is_touched(
+    fresh: RunningLab,
+) -> None:
+    fresh.invoke("lab.kill", "web-02")
+    with release("6.0.0") as folder:
+        refused = fresh.invoke("app.deploy", str(folder), check=False)
+    assert "web-02 is not running" in refused.stderr
+    fresh.up()
+    assert running(fresh) == EVERYWHERE
+
+
+def test_services_and_machines_restart_without_a_failed_read(fresh: RunningLab) -> None:
+    users = Users(fresh.session().lab, 90)
+    assert fresh.url
+    users.start()
+    try:
+        for what in ("foobar", "nginx", "haproxy", "web-02"):
+            fresh.invoke("lab.restart", what)
+    finally:
+        users.end()
+    stream = users.finish()
+    assert stream.failures == ()
+    with fresh.fleet() as fleet:
+        assert {(f.missing, f.doubled) for f in count(fleet, stream).values()} == {(0, 0)}
+    said = fresh.invoke("lab.restart", "mysql").stderr
+    assert said.index("web-02") < said.index("web-01   is the primary: writes pause")
+    assert fresh.invoke("lab.restart", "nothing", check=False).returncode == 2
+    assert rotation(fresh) == SERVING

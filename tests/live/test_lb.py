@@ -1,0 +1,262 @@
+"""The balancer under an operator's hands: what is decided works at once and outlives everything."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from provision.ops import balancer, traffic
+from provision.ops.balancer import ServerView
+from tests.live.conftest import RunningLab, wait_until
+from tests.live.faults.faults import Fault, measure
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def plain(lab: RunningLab) -> Iterator[RunningLab]:
+    """The session's lab; afterwards everything an operator may have decided is taken back."""
+    yield lab
+    now = lab.session()
+    with now.fleet() as fleet:
+        nothing: dict[str, object] = {"admin": {}, "weights": {}, "mode": "", "algorithm": ""}
+        context = traffic.decide(now.context, fleet, **nothing)
+        for name in ("web-01", "web-02"):
+            balancer.wait_until_up(context, fleet, name)
+
+
+def status(lab: RunningLab) -> dict[str, ServerView]:
+    """What the balancer says, by server."""
+    with lab.fleet() as fleet:
+        return {view.name: view for view in balancer.look(lab.session().context, fleet)["lb-01"]}
+
+
+def answering(lab: RunningLab, requests: int = 12) -> Counter[str]:
+    """Which servers answer, and how often."""
+    return Counter(lab.get("/version").headers["X-Served-By"] for _ in range(requests))
+
+
+def on(lab: RunningLab, machine: str, *argv: str) -> None:
+    lab.out(machine, *argv)
+
+
+def upheavals(lab: RunningLab) -> Iterator[str]:
+    """Everything that a decision has to outlive, one after the other."""
+    on(lab, "lb-01", "systemctl", "reload", "haproxy.service")
+    yield "reload"
+    on(lab, "lb-01", "systemctl", "restart", "haproxy.service")
+    yield "restart"
+    lab.invoke("lab.restart", "lb-01")
+    yield "reboot"
+    assert "unchanged" in lab.up().stdout
+    yield "lab.up"
+
+
+def tell(lab: RunningLab, line: str) -> None:
+    """Change something at run time behind the lab's back."""
+    with lab.fleet() as fleet:
+        assert balancer.runtime(fleet.host("lb-01"), line)[0].strip() == ""
+
+
+def test_lb_status_is_there_for_programs(lab: RunningLab) -> None:
+    found = json.loads(lab.invoke("lb.status", "--json").stdout)["lb-01"]
+    assert [(v["name"], v["status"], v["weight"]) for v in found] == [
+        ("web-01", "UP", 100),
+        ("web-02", "UP", 100),
+    ]
+
+
+def test_a_weight_works_at_once_and_outlives_reload_restart_reboot_and_up(
+    plain: RunningLab,
+) -> None:
+    plain.invoke("lb.weight", "web-02", "200")
+    assert answering(plain) == {"web-01": 4, "web-02": 8}
+    for upheaval in upheavals(plain):
+        assert status(plain)["web-02"].weight == 200, upheaval
+        said = plain.invoke("lab.plan", "--detailed-exitcode").stdout
+        assert "web-02: weight 200 instead of 100" in said, upheaval
+
+
+def test_a_drain_outlives_reload_restart_reboot_and_up(plain: RunningLab) -> None:
+    plain.invoke("lb.drain", "web-01")
+    for upheaval in upheavals(plain):
+        assert status(plain)["web-01"].status == "DRAIN", upheaval
+        assert answering(plain) == {"web-02": 12}, upheaval
+        assert "web-01: drain" in plain.invoke("lab.plan", "--detailed-exitcode").stdout
+    plain.invoke("lb.ready", "web-01")
+    assert answering(plain) == {"web-01": 6, "web-02": 6}
+
+
+def test_what_was_changed_at_run_time_alone_is_planned_and_mended(plain: RunningLab) -> None:
+    tell(plain, "set server web/web-01 weight 7")
+    tell(plain, "set server web/web-02 state maint")
+    planned = plain.invoke("lab.plan", "--detailed-exitcode", check=False)
+    assert planned.returncode == 2
+    assert "web-01: weight 7 → weight 100" in planned.stdout
+    assert "web-02: maint → weight 100" in planned.stdout
+    plain.up()
+    assert answering(plain) == {"web-01": 6, "web-02": 6}
+
+
+@pytest.mark.parametrize("word", ["leastconn", "static-rr", "source", "roundrobin"])
+def test_with_every_algorithm_servers_can_be_weighed_and_taken_out(
+    plain: RunningLab, word: str
+) -> None:
+    plain.invoke("lb.algorithm", word)
+    if word == "source":
+        assert len(answering(plain)) == 1
+    else:
+        assert answering(plain) == {"web-01": 6, "web-02": 6}
+    plain.invoke("lb.weight", "web-01", "50")
+    assert status(plain)["web-01"].weight == 50
+    plain.invoke("lb.drain", "web-02")
+    assert answering(plain) == {"web-01": 12}
+    on(plain, "lb-01", "systemctl", "reload", "haproxy.service")
+    plain.invoke("lb.ready", "web-02")
+    assert {name: each.status for name, each in status(plain).items()} == {
+        "web-01": "UP",
+        "web-02": "UP",
+    }
+    if word in ("static-rr", "roundrobin"):
+        assert answering(plain) == {"web-01": 4, "web-02": 8}
+    assert "no changes" in plain.invoke("lab.plan", "--detailed-exitcode").stdout
+
+
+@contextmanager
+def slow_write(lab: RunningLab, server: str) -> Iterator[Callable[[], list[str]]]:
+    """A request to a server that its client has not finished sending.
+
+    Yields:
+        A function that finishes it and returns the first line of the answer.
+    """
+    body = json.dumps({"author": "slow", "text": "slow"}).encode()
+    head = f"POST /api/notes HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/json\r\nConnection: close\r\n\r\n"
+    front = lab.url.removeprefix("http://")
+    held: list[socket.socket] = []
+    try:
+        while not status(lab)[server].sessions:
+            assert len(held) < 4, f"no request of these went to {server}"
+            held.append(socket.create_connection((front, 80), timeout=10))
+            held[-1].sendall(head.encode() + body[:5])
+
+        def finish() -> list[str]:
+            answers = []
+            for each in held:
+                each.sendall(body[5:])
+                answers.append(each.recv(4096).decode().splitlines()[0])
+            return answers
+
+        yield finish
+    finally:
+        for each in held:
+            each.close()
+
+
+def test_drain_waits_for_open_requests_up_to_its_deadline(plain: RunningLab) -> None:
+    with slow_write(plain, "web-02") as finish:
+        late = plain.invoke("lb.drain", "web-02", "--deadline", "0.5", check=False)
+        assert late.returncode == 1
+        assert "sessions on web-02 have not ended after 0.5 s" in late.stderr
+        assert status(plain)["web-02"].status == "DRAIN"
+        assert answering(plain) == {"web-01": 12}
+        now = plain.session()
+        told: list[str] = []
+        with now.fleet() as fleet, ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(traffic.drain, now.context, fleet, "web-02", 20, told.append)
+            wait_until(lambda: bool(told), "it says what it waits for")
+            assert not waiting.done()
+            assert set(finish()) == {"HTTP/1.1 201 CREATED"}
+            waiting.result(timeout=20)
+
+
+def test_drain_knows_the_requests_of_before_a_reload(plain: RunningLab) -> None:
+    with slow_write(plain, "web-02"):
+        on(plain, "lb-01", "systemctl", "reload", "haproxy.service")
+        late = plain.invoke("lb.drain", "web-02", "--deadline", "1", check=False)
+        assert late.returncode == 1
+        assert "of before HAProxy's reload are still open" in late.stderr
+    plain.invoke("lb.drain", "web-02", "--deadline", "10")
+
+
+def test_the_last_server_is_not_drained(plain: RunningLab) -> None:
+    plain.invoke("lb.drain", "web-01")
+    refused = plain.invoke("lb.drain", "web-02", check=False)
+    assert refused.returncode == 2
+    assert "no other server would be left" in refused.stderr
+    assert answering(plain) == {"web-02": 12}
+    plain.invoke("lb.ready", "web-01")
+    on(plain, "web-01", "systemctl", "stop", "nginx.service")
+    wait_until(lambda: status(plain)["web-01"].status == "DOWN", "web-01 is found down")
+    assert plain.invoke("lb.drain", "web-02", check=False).returncode == 2
+    # One that is down can be drained: it stays out when it comes back.
+    plain.invoke("lb.drain", "web-01")
+    on(plain, "web-01", "systemctl", "start", "nginx.service")
+    wait_until(lambda: status(plain)["web-01"].status == "DRAIN", "web-01 stays out")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("lb.drain", "web-09"), "choose from web-01, web-02"),
+        (("lb.ready", "lb-01"), "choose from web-01, web-02"),
+        (("lb.drain", "web-02", "--deadline", "soon"), "--deadline is 'soon'"),
+        (("lb.drain", "web-02", "--deadline=-1"), "--deadline is '-1'"),
+        (("lb.weight", "web-02", "0"), "invoke lb.drain"),
+        (("lb.weight", "web-02", "257"), "1 to 256"),
+        (("lb.weight", "web-02", "1.5"), "a whole number"),
+        (("lb.weight", "web-02", "heavy"), "a whole number"),
+        (("lb.mode", "active"), "active-active, active-passive"),
+        (("lb.algorithm", "random"), "roundrobin, leastconn, static-rr, source"),
+        (("lb.watch", "--every", "0"), "--every is '0'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_and_changes_nothing(
+    lab: RunningLab, words: tuple[str, ...], said: str
+) -> None:
+    before = (lab.session().lab.directory / "state.json").read_text()
+    refused = lab.invoke(*words, check=False)
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert (lab.session().lab.directory / "state.json").read_text() == before
+
+
+def _stopped(unit: str) -> Fault:
+    return Fault(
+        f"{unit} stopped on the active server",
+        lambda scene: scene.on("web-01", "systemctl", "stop", unit),
+        lambda scene: scene.on("web-01", "systemctl", "start", unit, "foobar.service"),
+        seconds=4,
+    )
+
+
+def test_the_passive_server_takes_over_without_a_failed_read_and_hands_back(
+    plain: RunningLab,
+) -> None:
+    plain.invoke("lb.mode", "active-passive")
+    assert answering(plain) == {"web-01": 12}
+    for unit in ("foobar.socket", "nginx.service"):
+        row = measure(plain, _stopped(unit))
+        assert row.stream.failures == (), unit
+        assert status(plain)["web-02"].total != 0
+        assert answering(plain) == {"web-01": 12}
+
+
+def test_watch_shows_every_server_again_and_again(lab: RunningLab) -> None:
+    said = lab.invoke("lb.watch", "--seconds", "3", "--every", "0.3").stdout
+    assert said.count("web-01") == said.count("web-02") >= 2
+    assert "RATE" in said
+
+
+def test_a_decision_that_haproxy_cannot_take_up_is_kept_for_lab_up(plain: RunningLab) -> None:
+    on(plain, "lb-01", "systemctl", "stop", "haproxy.service")
+    plain.invoke("lb.weight", "web-02", "30", check=False)
+    assert plain.session().state.weights == {"web-02": 30}
+    plain.up()
+    assert status(plain)["web-02"].weight == 30

@@ -1,0 +1,145 @@
+"""The releases that the controller keeps, and in which order they were deployed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from provision.errors import LabError, UsageError
+from provision.ops import releases, restart
+from provision.ops.deploy import KEPT, superfluous
+from provision.roles import app
+from provision.roles.base import Context
+from tests.unit.samples import context
+
+FILES = {
+    "VERSION": "2.0.0\n",
+    "gunicorn.conf.py": "",
+    "foobar/__init__.py": "",
+    "migrations/0001_notes.sql": "SELECT 1;",
+}
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Context:
+    """A lab whose folder is in a temporary checkout."""
+    made = context(root=tmp_path)
+    made.lab.directory.mkdir(parents=True)
+    return made
+
+
+def folder(path: Path, **files: str) -> Path:
+    """A release in a folder; ``name=""`` leaves a file out."""
+    for name, content in {**FILES, **files}.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        if name in files and not content:
+            (path / name).unlink(missing_ok=True)
+        else:
+            (path / name).write_text(content)
+    return path
+
+
+def test_a_release_is_kept_under_its_version(lab: Context, tmp_path: Path) -> None:
+    new = folder(tmp_path / "new")
+    assert releases.take(lab, new) == "2.0.0"
+    assert app.version_of(app.kept(lab, "2.0.0")) == "2.0.0"
+    assert releases.take(lab, new, "2.1.0-rc1") == "2.1.0-rc1"
+    assert app.version_of(app.kept(lab, "2.1.0-rc1")) == "2.1.0-rc1"
+    assert releases.take(lab, new) == "2.0.0"
+    assert releases.kept(lab) >= {"2.0.0", "2.1.0-rc1"}
+
+
+def test_another_content_needs_another_version(lab: Context, tmp_path: Path) -> None:
+    releases.take(lab, folder(tmp_path / "new"))
+    other = folder(tmp_path / "other", **{"foobar/__init__.py": "# mended"})
+    with pytest.raises(UsageError, match=r"another release is called 2\.0\.0 already"):
+        releases.take(lab, other)
+    assert releases.take(lab, other, "2.0.1") == "2.0.1"
+
+
+@pytest.mark.parametrize(
+    ("files", "version", "said"),
+    [
+        ({"VERSION": ""}, "", "does not say its version"),
+        ({"gunicorn.conf.py": ""}, "", r"it has no gunicorn\.conf\.py"),
+        ({}, "../up", "cannot be a version"),
+        ({}, "-x", "cannot be a version"),
+        ({}, "9" * 50, "cannot be a version"),
+        ({"VERSION": "1.0 final"}, "", "cannot name a release"),
+    ],
+)
+def test_what_is_no_release_is_refused(
+    lab: Context, tmp_path: Path, files: dict[str, str], version: str, said: str
+) -> None:
+    with pytest.raises(LabError, match=said):
+        releases.take(lab, folder(tmp_path / "new", **files), version)
+    assert not list(lab.lab.directory.glob("releases/*/VERSION"))
+
+
+def test_a_folder_that_is_not_there_is_refused(lab: Context, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no folder"):
+        releases.take(lab, tmp_path / "none")
+
+
+def test_without_a_folder_a_kept_version_is_meant_else_the_labs_own(
+    lab: Context, tmp_path: Path
+) -> None:
+    releases.take(lab, folder(tmp_path / "new"))
+    assert releases.source(lab, "", "2.0.0") == app.kept(lab, "2.0.0")
+    assert releases.source(lab, "", "3.0.0") == app.SOURCE
+    assert releases.source(lab, "", "") == app.SOURCE
+    assert releases.source(lab, str(tmp_path), "2.0.0") == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("past", "now", "line"),
+    [
+        ([], "1", ["1"]),
+        (["1", "2"], "2", ["1", "2"]),
+        (["1", "2", "3"], "2", ["1", "2"]),
+        (["1"], "2", ["1", "2"]),
+    ],
+)
+def test_a_history_ends_with_the_recorded_version(
+    past: list[str], now: str, line: list[str]
+) -> None:
+    assert releases.line(past, now) == line
+
+
+def test_going_back_asks_for_a_release_before(lab: Context) -> None:
+    with pytest.raises(UsageError, match="no release was deployed before"):
+        releases.known(lab)
+    with pytest.raises(UsageError, match=r"no release '0\.1' was deployed here"):
+        releases.known(lab, "0.1")
+    place = lab.lab.directory / "releases" / releases.HISTORY
+    place.parent.mkdir()
+    place.write_text(json.dumps(["0.9", releases.current(lab)]))
+    assert releases.known(lab) == "0.9"
+
+
+def test_a_damaged_history_says_what_it_is_good_for(lab: Context) -> None:
+    place = lab.lab.directory / "releases" / releases.HISTORY
+    place.parent.mkdir()
+    place.write_text('{"not": "a list"}')
+    with pytest.raises(LabError, match=r"only serves app\.rollback"):
+        releases.history(lab)
+
+
+def test_machines_keep_the_latest_releases_and_the_current_one() -> None:
+    past = [str(number) for number in range(1, 9)]
+    assert superfluous(past, past, "8") == ["1", "2", "3"]
+    assert len(past) - 3 == KEPT
+    assert superfluous(["8", "7"], past, "8") == []
+    # One that never came into service goes before those that were.
+    assert superfluous(["bad", *past[3:]], past, "8") == ["bad"]
+    assert superfluous([*past[3:], "bad"], past[:1], "1") == ["4", "5"]
+
+
+def test_databases_restart_with_the_primary_last() -> None:
+    lab = context(primary="web-01")
+    machines = lab.lab.having("mysql")
+    assert [m.name for m in restart.order(lab, "mysql", machines)] == ["web-02", "web-01"]
+    assert [m.name for m in restart.order(lab, "nginx", machines)] == ["web-01", "web-02"]
+    assert [m.name for m in restart.services(lab.lab)["foobar"]] == ["web-01", "web-02"]

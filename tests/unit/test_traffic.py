@@ -1,0 +1,167 @@
+"""What HAProxy says understood, what it is told, and when it has to be reloaded instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from provision import checks
+from provision.errors import UsageError
+from provision.ops import balancer, traffic
+from provision.resources.haproxy import orders, server_states
+from provision.roles import haproxy
+from tests.unit.samples import context
+
+COLUMNS = (
+    "# pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,"
+    "wredis,status,weight,act,bck,chkfail,chkdown,lastchg,downtime,qlimit,pid,iid,sid,throttle,"
+    "lbtot,tracked,type,rate,rate_lim,rate_max,check_status"
+)
+STAT = f"""{COLUMNS}
+www,FRONTEND,,,3,4,4000,17,0,0,0,0,0,,,,,OPEN,,,,,,,,,1,2,0,,,,0,3,0,4,
+web,web-01,0,0,0,1,,850,0,0,,0,,1,1,100,8,UP,100,1,0,2,1,23,23,,1,3,1,,850,,2,0,,4,L7OK
+web,web-02,0,0,2,2,,767,0,0,,0,,0,0,0,0,UP 1/2,200,1,0,1,1,23,23,,1,3,2,,767,,2,5,,9,* L7OK
+web,BACKEND,0,0,2,3,400,1617,0,0,0,0,,1,1,100,8,UP,300,2,0,,1,23,23,,1,3,0,,1617,,1,5,,9,
+stats,FRONTEND,,,0,0,4000,0,0,0,0,0,0,,,,,OPEN,,,,,,,,,1,4,0,,,,0,0,0,0,
+"""
+"""``show stat`` of HAProxy 3.0.11, the columns after the check's result cut off."""
+
+NAMES = (
+    "be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
+    "srv_time_since_last_change srv_check_status srv_check_result srv_check_health"
+)
+PROCESSES = """\
+#<PID>          <type>          <reloads>       <uptime>        <version>      
+44              master          2 [failed: 0]   0d00h01m57s     3.0.11-1+deb13u3
+# workers
+451             worker          0               0d00h00m00s     3.0.11-1+deb13u3
+# old workers
+416             worker          1               0d00h00m13s     3.0.11-1+deb13u3
+398             worker          2               0d00h00m20s     3.0.11-1+deb13u3
+# programs
+
+"""  # noqa: W291 (as HAProxy prints it)
+
+
+def test_the_servers_are_read_from_show_stat() -> None:
+    first, second = balancer.views(STAT)
+    assert (first.name, first.status, first.check, first.weight) == ("web-01", "UP", "L7OK", 100)
+    assert (first.total, first.errors, first.retries, first.backup) == (850, 2, 108, False)
+    assert (second.status, second.check, second.sessions, second.rate) == ("UP 1/2", "L7OK", 2, 5)
+    assert first.up
+    assert second.up
+
+
+def test_in_active_passive_all_but_the_first_wait() -> None:
+    assert [view.backup for view in balancer.views(STAT, passive=True)] == [False, True]
+
+
+def test_a_server_without_weight_is_drained() -> None:
+    rows = checks.server_stats(STAT.replace("UP 1/2,200,", "UP,0,"))
+    assert (rows["web-01"]["status"], rows["web-02"]["status"]) == ("UP", "DRAIN")
+
+
+def test_the_clients_of_a_frontend_are_counted() -> None:
+    assert balancer.connections(STAT, "www") == 3
+    assert balancer.connections(STAT, "none") == 0
+
+
+def test_the_processes_of_before_a_reload_are_found() -> None:
+    assert balancer.old_workers(PROCESSES) == (416, 398)
+    assert balancer.old_workers(PROCESSES.replace("# old workers", "# workers")) == ()
+    assert balancer.old_workers("!timed out") == ()
+
+
+@pytest.mark.parametrize(
+    ("admin", "weight", "state"),
+    [
+        (0, 100, "weight 100"),
+        (0, 7, "weight 7"),
+        (0, 0, "drain"),
+        (8, 100, "drain"),
+        (1, 100, "maint"),
+        (4, 100, "maint"),
+        (9, 100, "maint"),
+    ],
+)
+def test_what_a_server_does_is_read_from_show_servers_state(
+    admin: int, weight: int, state: str
+) -> None:
+    text = f"1\n# {NAMES}\n3 web 1 web-01 192.168.59.11 2 {admin} {weight} 100 13 15 3 3\n"
+    other = "4 other 1 web-09 192.168.59.19 2 0 100 100 13 15 3 3\n"
+    assert server_states(text + other, "web") == {"web-01": state}
+
+
+def test_what_a_server_is_told() -> None:
+    assert orders("web", "web-01", "drain") == ["set server web/web-01 state drain"]
+    assert orders("web", "web-01", "weight 7") == [
+        "set server web/web-01 weight 7",
+        "set server web/web-01 state ready",
+    ]
+
+
+def test_server_lines_hold_what_is_recorded() -> None:
+    lab = context(weights={"web-01": 40}, admin={"web-02": "drain"})
+    assert [(s.name, s.weight, s.options) for s in haproxy.servers(lab)] == [
+        ("web-01", 40, ""),
+        ("web-02", 0, ""),
+    ]
+    assert haproxy.states(lab) == (("web-01", "weight 40"), ("web-02", "drain"))
+    out = context(admin={"web-02": "maint"})
+    assert [s.options for s in haproxy.servers(out)] == ["", " disabled"]
+
+
+def test_active_passive_asks_the_first_server_that_is_up() -> None:
+    assert haproxy.balancing(context()) == "roundrobin"
+    assert haproxy.balancing(context(algorithm="leastconn")) == "leastconn"
+    assert haproxy.balancing(context(algorithm="leastconn", mode="active-passive")) == "first"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({}, {"weights": {"web-01": 7}}, True),
+        ({}, {"admin": {"web-01": "drain"}}, True),
+        ({}, {"mode": "active-passive"}, False),
+        ({}, {"algorithm": "source"}, False),
+        ({"algorithm": "source"}, {"algorithm": "source", "weights": {"web-01": 7}}, True),
+        ({"algorithm": "static-rr"}, {"algorithm": "static-rr", "weights": {"web-01": 7}}, False),
+        (
+            {"algorithm": "static-rr"},
+            {"algorithm": "static-rr", "admin": {"web-01": "drain"}},
+            True,
+        ),
+        (
+            {"algorithm": "static-rr", "admin": {"web-01": "drain"}},
+            {"algorithm": "static-rr"},
+            False,
+        ),
+    ],
+)
+def test_haproxy_is_reloaded_only_for_what_it_cannot_be_told(
+    before: dict[str, Any], after: dict[str, Any], told: bool
+) -> None:
+    assert traffic.can_be_told(context(**before), context(**after)) is told
+
+
+def test_what_operators_decided_is_listed_where_it_differs() -> None:
+    assert traffic.recorded(context()) == ()
+    assert traffic.recorded(context(mode="active-active", algorithm="roundrobin")) == ()
+    lab = context(
+        weights={"web-01": 7, "gone": 9},
+        admin={"web-02": "drain"},
+        mode="active-passive",
+        algorithm="source",
+    )
+    assert traffic.recorded(lab) == (
+        "web-02: drain",
+        "web-01: weight 7 instead of 100",
+        "mode active-passive instead of active-active",
+        "algorithm source instead of roundrobin",
+    )
+
+
+def test_an_unknown_server_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UsageError, match="choose from web-01, web-02"):
+        traffic.server(context(), "lb-01")
