@@ -1,0 +1,97 @@
+"""The web server: Nginx serves files itself and passes everything else to the application."""
+
+from __future__ import annotations
+
+from provision.engine import Unit
+from provision.lab import Machine
+from provision.providers.base import PackageSet
+from provision.resources import File, Gone, Link, Service
+from provision.roles import tls
+from provision.roles.app import SOCKET, address
+from provision.roles.base import Allow, Context
+
+CONFIG = "/etc/nginx/nginx.conf"
+SITE = "/etc/nginx/sites-available/www"
+ENABLED = "/etc/nginx/sites-enabled/www"
+STATUS = "/etc/nginx/conf.d/lab-status.conf"
+DROP_IN = "/etc/systemd/system/nginx.service.d/lab.conf"
+
+SERVICE = "nginx.service"
+
+
+def packages(context: Context, machine: Machine) -> PackageSet:
+    """Nginx alone."""
+    return PackageSet(("nginx",))
+
+
+def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
+    """The server, its one site, and the pages for when something is not there."""
+    balancers = context.lab.having("haproxy")
+    site = context.render(
+        "nginx/site.conf.j2",
+        machine,
+        balancers=balancers,
+        socket=SOCKET,
+        upstreams=upstreams(context, machine),
+        tls=tls,
+    )
+    return (
+        Unit(
+            "nginx",
+            (
+                File(
+                    "/srv/foobar/errors/404.html",
+                    context.render("nginx/404.html.j2", machine),
+                    passive=True,
+                ),
+                File(
+                    "/srv/foobar/errors/502.html",
+                    context.render("nginx/502.html.j2", machine),
+                    passive=True,
+                ),
+                *tls.files(context, machine),
+                File(CONFIG, context.render("nginx/nginx.conf.j2", machine)),
+                File(SITE, site),
+                Link(ENABLED, SITE),
+                File(STATUS, context.render("nginx/status.conf.j2", machine)),
+                Gone("/etc/nginx/sites-enabled/default"),
+                File(DROP_IN, context.render("nginx/nginx.service.j2", machine)),
+                Service("nginx.service"),
+            ),
+            service="nginx.service",
+            activate="reload",
+            validate=("nginx", "-t", "-q"),
+            wait={
+                "name": "Nginx on port 80",
+                "http": {"address": "127.0.0.1", "port": 80, "path": "/static/none"},
+                "statuses": [404],
+                "deadline": 15,
+            },
+            # On the way back to plain HTTP, TLS goes once no balancer asks for it any more.
+            needs=tuple(f"{m.name}/haproxy" for m in balancers)
+            if context.rolling and not context.lab.topology.https
+            else (),
+        ),
+    )
+
+
+def upstreams(context: Context, machine: Machine) -> tuple[str, ...]:
+    """The application servers of other machines; none when there is one on this machine."""
+    if "app" in machine.roles:
+        return ()
+    return tuple(address(m) for m in context.lab.having("app") if address(m))
+
+
+def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
+    """No web server where the topology wants none."""
+    return (Unit("nginx-gone", (Service(SERVICE, running=False),)),)
+
+
+def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
+    """HTTP, and HTTPS where there is any, for the balancers; for everybody where there are none."""
+    balancers = tuple(str(m.address) for m in context.lab.having("haproxy"))
+    whom = "the balancer" if balancers else "everybody"
+    found = [Allow(80, balancers, f"HTTP for {whom}")]
+    if context.lab.topology.https:
+        found.append(Allow(443, balancers, f"HTTPS for {whom}"))
+    return tuple(found)
