@@ -1,0 +1,264 @@
+"""How results look in a terminal. Everything here turns values into text and decides nothing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from provision import roles
+from provision.checks import Result, balancer_view, database
+from provision.engine import Change, Plan
+from provision.ops.converge import Outcome
+from provision.roles.base import Context
+from provision.seen import Seen
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Any:
+    from rich.table import Table
+
+    header = list(header)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.show_header = any(header)
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def grid(console: Any, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Rows below a header, aligned."""
+    console.print(_table(header, rows))
+
+
+class Screen:
+    """A table that changes in place on a terminal, and is printed again and again elsewhere."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(highlight=False)
+        self._live: Any = None
+
+    def __enter__(self) -> Screen:
+        if self._console.is_terminal:
+            from rich.live import Live
+
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def update(self, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+        """Show these rows now."""
+        shown = _table(header, rows)
+        if self._live is not None:
+            self._live.update(shown, refresh=True)
+        else:
+            self._console.print(shown)
+
+
+def table(console: Any, rows: list[dict[str, str]]) -> None:
+    """Rows of the same keys, the keys above."""
+    grid(console, [key.upper() for key in rows[0]], [row.values() for row in rows])
+
+
+def outcomes(console: Any, each: Iterable[Outcome]) -> None:
+    """A line a machine: changed, unchanged, seconds."""
+    rows = []
+    for outcome in each:
+        changed = len(outcome.changed)
+        verdict = "failed" if outcome.error else ("changed" if changed else "unchanged")
+        rows.append(
+            [
+                outcome.machine,
+                verdict,
+                f"{changed} changed",
+                f"{max(0, outcome.resources - changed)} unchanged",
+                f"{outcome.seconds:.1f} s",
+            ]
+        )
+    grid(console, ["", "", "", "", ""], rows)
+
+
+def checks(console: Any, results: Iterable[Result], only_failed: bool = False) -> None:
+    """A line a check; for one that failed also what was expected, got, and the next command."""
+    results = list(results)
+    for result in results:
+        check, verdict = result.check, result.verdict
+        if result.ok:
+            if not only_failed:
+                console.print(f"[green]ok[/]    {check.name:<26} {verdict.got}", markup=True)
+            continue
+        console.print(f"[red]FAIL[/]  {check.name:<26} {check.machine}: {check.service}")
+        console.print(f"        expected  {verdict.expected}", markup=False)
+        console.print(f"        got       {verdict.got}", markup=False)
+        console.print(f"        next      {check.next}", markup=False)
+    good = sum(r.ok for r in results)
+    console.print(f"{good} of {len(results)} checks passed")
+
+
+# --- plans ---------------------------------------------------------------------------------------
+
+
+def plans(each: Mapping[str, Plan]) -> tuple[str, int]:
+    """The plan of every machine as a diff, and how many changes there are."""
+    lines: list[str] = []
+    for machine, planned in each.items():
+        if not planned.changes:
+            lines.append(f"{machine}: no changes")
+            continue
+        lines.append(f"{machine}: {planned.changes} to change")
+        for unit in planned.units:
+            for change in unit.changes:
+                lines += ["    " + line for line in _change(change)]
+            if unit.due:
+                how = unit.unit.activate
+                lines.append(f"    {how} {unit.unit.service} (configuration not loaded)")
+    count = sum(planned.changes for planned in each.values())
+    lines.append(f"\n{count} to change in all" if count else "\nno changes")
+    return "\n".join(lines), count
+
+
+def _change(change: Change) -> list[str]:
+    lines = [f"{change.resource.name}"]
+    for difference in change.differences:
+        if difference.secret:
+            lines.append(f"  {difference.key}: (secret) changes")
+        elif difference.key == "content":
+            lines += [f"  {line}" for line in _diff(difference.before, difference.after)]
+        else:
+            before = difference.before or "(none)"
+            lines.append(f"  {difference.key}: {before} → {difference.after}")
+    return lines
+
+
+def _diff(before: str, after: str) -> list[str]:
+    rows = list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=2))
+    return rows[2:]
+
+
+# --- status --------------------------------------------------------------------------------------
+
+
+def status_values(context: Context, states: Mapping[str, str], seen: Seen | None) -> Any:
+    """The status of a lab as plain values."""
+    found = []
+    for machine in context.lab.machines:
+        entry: dict[str, Any] = {
+            "name": machine.name,
+            "address": str(machine.address),
+            "roles": list(machine.roles),
+            "state": states.get(machine.name, "absent"),
+        }
+        answers = seen.answers.get(machine.name, {}) if seen else {}
+        if answers:
+            names = roles.services(machine)
+            entry["services"] = {
+                name.removesuffix(".service"): answer["ActiveState"]
+                for name, answer in zip(names, answers["service"], strict=True)
+            }
+        if seen and seen.errors.get(machine.name):
+            entry["error"] = seen.errors[machine.name]
+        if answers and "mysql" in machine.roles:
+            entry["database"] = _database_values(context, seen, machine.name)
+        if answers and "haproxy" in machine.roles:
+            entry["servers"] = (
+                {
+                    name: {
+                        key: row[key]
+                        for key in ("status", "check_status", "weight", "scur", "stot")
+                    }
+                    for name, row in balancer_view(seen, machine.name).items()
+                }
+                if seen
+                else {}
+            )
+        found.append(entry)
+    return {
+        "lab": context.lab.name,
+        "topology": context.lab.topology.name,
+        "provider": context.state.provider,
+        "network": str(context.lab.network),
+        "site": f"{context.lab.url}/",
+        "primary": context.state.primary,
+        "algorithm": context.balance.algorithm,
+        "mode": context.balance.mode,
+        "machines": found,
+    }
+
+
+def _database_values(context: Context, seen: Seen | None, name: str) -> dict[str, Any]:
+    from provision.resources.mysql_status import Status
+
+    now = Status.read(database(seen, name) if seen else {"up": False})
+    values: dict[str, Any] = {
+        "up": now.up,
+        "role": "primary" if name == context.state.primary else "replica",
+        "writable": now.writable,
+    }
+    if name != context.state.primary:
+        values |= {
+            "source": now.source,
+            "io": now.io_running,
+            "sql": now.sql_running,
+            "lag": now.lag,
+        }
+    else:
+        values["semisync"] = now.semisync_active
+    return values
+
+
+def status(console: Any, context: Context, states: Mapping[str, str], seen: Seen | None) -> None:
+    """Machines, services, the balancer's view and replication."""
+    values = status_values(context, states, seen)
+    console.print(
+        f"lab {values['lab']} ({values['topology']}, {values['provider']}) on {values['network']}"
+    )
+    rows = []
+    for entry in values["machines"]:
+        services = " ".join(
+            name if state == "active" else f"[red]{name}:{state}[/]"
+            for name, state in entry.get("services", {}).items()
+        )
+        colour = "green" if entry["state"] == "running" else "red"
+        database_text = ""
+        if data := entry.get("database"):
+            database_text = _database_text(data)
+        rows.append(
+            [
+                entry["name"],
+                f"[{colour}]{entry['state']}[/]",
+                entry["address"],
+                services or entry.get("error", ""),
+                database_text,
+            ]
+        )
+    grid(console, ["MACHINE", "STATE", "ADDRESS", "SERVICES", "DATABASE"], rows)
+    for entry in values["machines"]:
+        if not entry.get("servers"):
+            continue
+        console.print(f"\n{entry['name']} spreads by {values['algorithm']}, {values['mode']}:")
+        server_rows = [
+            [name, row["status"], row["check_status"], row["weight"], row["scur"], row["stot"]]
+            for name, row in entry["servers"].items()
+        ]
+        grid(console, ["SERVER", "STATUS", "CHECK", "WEIGHT", "SESSIONS", "TOTAL"], server_rows)
+    if seen is not None:
+        console.print(f"\n{values['site']} is {context.lab.site}")
+
+
+def _database_text(data: Mapping[str, Any]) -> str:
+    if not data["up"]:
+        return f"[red]{data['role']}, down[/]"
+    if data["role"] == "primary":
+        how = "writable" if data["writable"] else "[red]read only[/]"
+        return f"primary, {how}, {'semi-sync' if data['semisync'] else '[red]async[/]'}"
+    threads = data["io"] == data["sql"] == "Yes"
+    lag = "?" if data["lag"] is None else data["lag"]
+    state = f"{lag} s behind" if threads else f"[red]IO {data['io']}, SQL {data['sql']}[/]"
+    return f"replica, {state}" + (", [red]writable[/]" if data["writable"] else "")

@@ -1,0 +1,276 @@
+"""The command line: every task is listed with its help, and every mistake is one message."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.collection import Collection
+from invoke.exceptions import ParseError
+from invoke.parser.parser import Parser
+from invoke.tasks import Task
+
+import tasks
+from provision.commands import base, show
+from provision.engine import Change, Difference, Plan, Unit, UnitPlan
+from provision.errors import LabError, UsageError
+from provision.lab import ROOT
+from provision.progress import Progress
+from provision.resources import File, Packages
+from tests.unit.samples import RECORDED, context, seen
+
+INVOKE = str(Path(sys.executable).with_name("invoke"))
+
+
+def every_task() -> list[tuple[str, Task[Any]]]:
+    collection: Collection = tasks.namespace
+    return [(name, collection[name]) for name in collection.task_names]
+
+
+def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [INVOKE, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=30,
+        check=False,
+        env={**os.environ, "COLUMNS": "200", **environ},
+    )
+
+
+def test_the_list_shows_every_task_with_one_line_of_help() -> None:
+    listed = run("--list").stdout
+    for name, task in every_task():
+        help_line = (task.__doc__ or "").strip().splitlines()[0]
+        assert help_line.endswith("."), f"{name}: {help_line!r}"
+        assert len(help_line) <= 95, f"{name}: {help_line!r}"
+        assert name in listed
+        assert help_line[:40] in listed.replace("\n" + " " * 17, " ")
+
+
+def test_every_option_of_every_task_is_explained() -> None:
+    plain = {"c", "machine", "server", "mode", "name", "yes"}
+    for name, task in every_task():
+        known = {key.replace("-", "_") for key in task.help}
+        missing = {str(a.name) for a in task.get_arguments()} - known - plain
+        assert not missing, f"{name}: {', '.join(sorted(missing))}"
+
+
+# --- Invoke's parser, as provision/commands/parsing.py teaches it ---------------------------------
+
+
+def parsed(*words: str) -> dict[str, Any]:
+    """The arguments of one task."""
+    result = Parser(contexts=tasks.namespace.to_contexts()).parse_argv(list(words))
+    return {name: argument.value for name, argument in result[-1].args.items()}
+
+
+def test_a_positional_argument_with_a_default_may_be_left_out() -> None:
+    assert parsed("lab.halt")["machine"] == ""
+    assert parsed("lab.halt", "web-01")["machine"] == "web-01"
+    assert parsed("lab.halt", "--lab", "two", "web-01")["machine"] == "web-01"
+    assert parsed("lab.halt", "web-01", "--lab", "two")["lab"] == "two"
+    assert parsed("lab.halt", "--machine", "web-01")["machine"] == "web-01"
+    assert parsed("lb.weight", "web-01", "7")["weight"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lab.halt", "--nonsense"], "No idea what '--nonsense' is!"),
+        (["lab.ssh", "--nonsense"], "No idea what '--nonsense' is!"),
+        (["lab.ssh"], "did not receive required positional arguments: 'machine'"),
+        (["lb.weight", "web-01"], "did not receive required positional arguments: 'weight'"),
+        (["lab.halt", "web-01", "web-02"], "No idea what 'web-02' is!"),
+    ],
+)
+def test_words_that_cannot_be_meant(words: list[str], said: str) -> None:
+    with pytest.raises(ParseError, match=said.replace("?", ".")):
+        parsed(*words)
+
+
+@pytest.mark.parametrize("task", ["lab.ssh", "lab.halt"])
+def test_help_of_a_task(task: str) -> None:
+    done = run(task, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Docstring:" in done.stdout
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+def ended(
+    capsys: pytest.CaptureFixture[str], error: BaseException, lab: str = "x"
+) -> tuple[Any, str]:
+    """How the command line ends when a task raises this, and what it says."""
+    with pytest.raises(SystemExit) as caught, base.errors("x"):
+        raise error
+    return caught.value.code, capsys.readouterr().err
+
+
+def test_an_error_is_its_message(capsys: pytest.CaptureFixture[str]) -> None:
+    error = LabError("web-01 is on fire", "invoke lab.halt", output="hot\nhotter\n")
+    assert ended(capsys, error) == (
+        1,
+        "error: web-01 is on fire\n  | hot\n  | hotter\nnext: invoke lab.halt --lab x\n",
+    )
+    assert ended(capsys, UsageError("no"))[0] == 2
+
+
+def test_only_the_last_lines_of_a_programs_output_are_shown() -> None:
+    text = str(LabError("what", output="\n".join(str(n) for n in range(100))))
+    assert text.splitlines()[1] == "  | 80"
+    assert text.splitlines()[-1] == "  | 99"
+
+
+def test_an_error_that_nobody_foresaw(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LAB_DEBUG", raising=False)
+    status, said = ended(capsys, KeyError("x"))
+    assert status == 70
+    assert said.startswith("error: unexpected KeyError at test_commands.py:")
+    assert "Traceback" not in said
+    monkeypatch.setenv("LAB_DEBUG", "1")
+    with pytest.raises(KeyError), base.errors("x"):
+        raise KeyError("x")
+
+
+def test_ctrl_c(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threading.active_count", lambda: 1)
+    status, said = ended(capsys, KeyboardInterrupt())
+    assert status == 130
+    assert said == "error: interrupted; the same command goes on from here\n"
+
+
+def test_a_second_ctrl_c_waits_for_nobody(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+    monkeypatch.setattr("threading.active_count", lambda: 2)
+    monkeypatch.setattr("os._exit", at_once.append)
+    ended(capsys, KeyboardInterrupt())
+    assert at_once == [130]
+
+
+def test_a_reader_that_has_gone() -> None:
+    script = f"{INVOKE} --list | head -1"
+    done = subprocess.run(["sh", "-c", script], cwd=ROOT, capture_output=True, check=True)
+    assert done.stdout == b"Available tasks:\n"
+
+
+def test_secrets_are_hidden_in_errors(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from provision.secrets import Secrets
+
+    monkeypatch.setattr(base, "ROOT", tmp_path)
+    password = Secrets(tmp_path / ".lab" / "x").password("mysql-app")
+    _, said = ended(capsys, LabError(f"denied: {password}", output=f"-p{password}"))
+    assert password not in said
+    assert said.count("********") == 2
+
+
+def test_numbers() -> None:
+    assert base.number("2.5", "--x", 1, 3) == 2.5
+    for wrong in ("4", "-1", "nan", "inf", "many", ""):
+        with pytest.raises(UsageError, match="--x is"):
+            base.number(wrong, "--x", 1, 3)
+
+
+# --- what is shown -------------------------------------------------------------------------------
+
+
+def test_a_plan_as_a_diff() -> None:
+    unit = Unit("x", (), service="x.service", activate="reload")
+    file = File("/etc/x.conf", "one\nnew\nthree\n")
+    secret = File("/etc/key", "s", secret=True)
+    hidden = (Difference("content", "1", "2", True), Difference("mode", "0644", "0600"))
+    changes = (
+        Change(file, (Difference("content", "one\nold\nthree\n", file.content),), {}),
+        Change(secret, hidden, {}),
+        Change(Packages(("y",)), (Difference("y", "", "installed"),), {}),
+    )
+    planned = {
+        "lb-01": Plan("lb-01", (UnitPlan(unit, changes, True),)),
+        "web-01": Plan("web-01", (UnitPlan(unit, (), True),)),
+        "web-02": Plan("web-02", (UnitPlan(unit),)),
+    }
+    text, count = show.plans(planned)
+    assert count == 4
+    assert text.splitlines() == [
+        "lb-01: 3 to change",
+        "    file /etc/x.conf",
+        "      @@ -1,3 +1,3 @@",
+        "       one",
+        "      -old",
+        "      +new",
+        "       three",
+        "    file /etc/key",
+        "      content: (secret) changes",
+        "      mode: 0644 → 0600",
+        "    packages",
+        "      y: (none) → installed",
+        "    reload x.service (configuration not loaded)",
+        "web-01: 1 to change",
+        "    reload x.service (configuration not loaded)",
+        "web-02: no changes",
+        "",
+        "4 to change in all",
+    ]
+    assert show.plans({"web-02": planned["web-02"]}) == ("web-02: no changes\n\nno changes", 0)
+
+
+def test_the_status_of_a_lab() -> None:
+    here, found = context(str(RECORDED / "lab.yml")), seen()
+    values = show.status_values(here, found.states, found)
+    assert [m["name"] for m in values["machines"]] == ["lb-01", "web-01", "web-02"]
+    balancer, first, second = values["machines"]
+    assert balancer["servers"]["web-02"]["status"] == "UP"
+    assert first["services"] == {"mysql": "active", "foobar": "active", "nginx": "active"}
+    assert first["database"]["role"] == "primary"
+    assert second["database"]["lag"] == 1
+    off = show.status_values(here, dict.fromkeys(found.states, "halted"), None)
+    assert all(m["state"] == "halted" and "services" not in m for m in off["machines"])
+
+
+def test_progress_without_a_terminal_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress() as report:
+        report("web-01", "starting")
+        report("web-01", "starting")
+        report("lb-01", "starting")
+        report("web-01", "up")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(maxsplit=1)[1] for line in lines] == [
+        "web-01   starting",
+        "lb-01    starting",
+        "web-01   up",
+    ]
+    with Progress(quiet=True) as report:
+        report("web-01", "starting")
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_on_a_terminal_is_a_row_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with Progress() as report:
+        report("web-01", "starting")
+        report("web-01", "up")
+    shown = screen.getvalue()
+    assert "web-01" in shown
+    assert shown.splitlines()[-1].count("up") <= 1
+    assert "starting" not in shown.splitlines()[-1]
