@@ -1,0 +1,345 @@
+"""Faults as data: how each is brought about while users go on, and how it is put right again."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from provision.commands.base import Session
+from provision.errors import LabError
+from provision.lab import Machine
+from provision.ops.fleet import Fleet
+from provision.providers.lxc import places
+from provision.providers.lxc.privileged import run
+from provision.roles import app
+from tests.live.conftest import RunningLab, wait_until
+from tests.live.faults.stream import Stream, Users, count
+
+SECONDS = 6.0
+"""How long the users of a fault go on."""
+
+BEGIN = 1.0
+"""The second at which the fault strikes."""
+
+
+class NotHereError(Exception):
+    """A fault that this host cannot bring about; in the kernel's own words where it has some."""
+
+
+@dataclass
+class Scene:
+    """A running lab, its users, and what a fault needs to strike it.
+
+    Args:
+        lab: through its commands.
+        session: as the code knows it when the fault begins.
+        fleet: its machines.
+        users: who are on the site meanwhile.
+    """
+
+    lab: RunningLab
+    session: Session
+    fleet: Fleet
+    users: Users
+
+    @property
+    def primary(self) -> str:
+        """The machine whose database takes writes."""
+        return self.session.state.primary
+
+    @property
+    def replica(self) -> str:
+        """The other one."""
+        return next(m.name for m in self.machines("mysql") if m.name != self.primary)
+
+    def machines(self, role: str) -> tuple[Machine, ...]:
+        """The machines with a role."""
+        return self.session.lab.having(role)
+
+    def on(self, machine: str, *argv: str) -> str:
+        """What a program on a machine prints; it must succeed."""
+        done = self.fleet.host(machine).run(*argv)
+        assert done.ok, f"{machine}: {' '.join(argv)}: {done.out}{done.err}"
+        return done.out
+
+    def kill(self, machine: str) -> None:
+        """Take a machine's power away."""
+        self.session.provider.kill(self.session.lab, machine)
+        self.fleet.hosts[machine].close()
+
+    def start(self, machine: str) -> None:
+        """Give it its power back."""
+        self.session.provider.start(self.session.lab, machine)
+
+    def cable(self, machine: str, *, plugged: bool) -> None:
+        """Pull the host's end of a machine's network cable, or plug it in."""
+        if self.session.provider.name != "lxc":
+            raise NotHereError(f"no way to cut a cable with provider {self.session.provider.name}")
+        end = places.veth(self.session.lab, self.session.lab.machine(machine))
+        run("the cable", ["ip", "link", "set", "dev", end, "up" if plugged else "down"])
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault.
+
+    Args:
+        name: for people, and for ``-k``.
+        strike: brings it about, `BEGIN` seconds after the users began; may go on while they do.
+        mend: takes it away; lab.up follows.
+        before: what has to be made ready while no user is there.
+        both: True when no web server is left, so that reads fail too.
+        seconds: how long the users go on, at most.
+        needs: a task that has to be there, such as ``db.promote``.
+    """
+
+    name: str
+    strike: Callable[[Scene], object]
+    mend: Callable[[Scene], object] = lambda _scene: None
+    before: Callable[[Scene], object] = lambda _scene: None
+    both: bool = False
+    seconds: float = SECONDS
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a fault came out: a row of the table."""
+
+    fault: Fault
+    stream: Stream
+    missing: int
+    doubled: int
+    notes: tuple[str, ...] = field(default=())
+
+
+def measure(lab: RunningLab, fault: Fault) -> Row:
+    """Strike a fault while users are on the site, put it right, and count.
+
+    Raises:
+        NotHereError: when this host cannot bring it about, or the task that it needs lacks.
+    """
+    if fault.needs and not has_task(fault.needs):
+        raise NotHereError(f"there is no task {fault.needs}")
+    now = lab.session()
+    assert now.provider.link_problem(now.lab) == ""
+    with now.fleet() as fleet:
+        scene = Scene(lab, now, fleet, Users(now.lab, fault.seconds))
+        try:
+            fault.before(scene)
+            scene.users.start()
+            scene.users.wait(BEGIN)
+            fault.strike(scene)
+        except BaseException:
+            scene.users.end()
+            raise
+        finally:
+            try:
+                if not fault.both:
+                    scene.users.wait(fault.seconds)
+            finally:
+                fault.mend(scene)
+        stream = scene.users.finish()
+    lab.up()
+    with lab.fleet() as fleet:
+        found = count(fleet, stream)
+    return Row(
+        fault,
+        stream,
+        max(each.missing for each in found.values()),
+        max(each.doubled for each in found.values()),
+    )
+
+
+def has_task(name: str) -> bool:
+    """Whether the project has the module of a task such as ``db.promote``."""
+    return importlib.util.find_spec(f"provision.commands.{name.partition('.')[0]}") is not None
+
+
+# --- processes -----------------------------------------------------------------------------------
+
+
+def _signal(scene: Scene, machine: str, service: str, word: str) -> None:
+    scene.on(machine, "systemctl", "kill", f"--signal={word}", service)
+
+
+def _killed(service: str, on: str) -> Fault:
+    def strike(scene: Scene) -> None:
+        _signal(scene, getattr(scene, on), service, "KILL")
+
+    return Fault(f"kill -9 {service} on the {on}", strike)
+
+
+def _stop(scene: Scene) -> None:
+    _signal(scene, scene.replica, app.SERVICE, "STOP")
+
+
+def _continue(scene: Scene) -> None:
+    _signal(scene, scene.replica, app.SERVICE, "CONT")
+
+
+# --- machines and their network ------------------------------------------------------------------
+
+
+def _power(on: str) -> Fault:
+    return Fault(
+        f"power of the {on} cut",
+        lambda scene: scene.kill(getattr(scene, on)),
+        lambda scene: scene.start(getattr(scene, on)),
+        seconds=8,
+    )
+
+
+def _cut(scene: Scene) -> None:
+    scene.cable(scene.replica, plugged=False)
+    scene.users.wait(BEGIN + 4)
+    scene.cable(scene.replica, plugged=True)
+
+
+def _heal(scene: Scene) -> None:
+    scene.cable(scene.replica, plugged=True)
+
+
+def _slow(scene: Scene) -> None:
+    words = ("netem", "delay", "200ms", "loss", "5%")
+    done = scene.fleet.host(scene.replica).run("tc", "qdisc", "add", "dev", "eth0", "root", *words)
+    if not done.ok:
+        raise NotHereError(f"tc: {(done.out + done.err).strip()}")
+
+
+def _fast(scene: Scene) -> None:
+    scene.fleet.host(scene.replica).run("tc", "qdisc", "del", "dev", "eth0", "root")
+
+
+def _reboot_all(scene: Scene) -> None:
+    for machine in scene.session.lab.machines:
+        scene.kill(machine.name)
+    for machine in scene.session.lab.machines:
+        scene.start(machine.name)
+    front = scene.session.lab.front
+    wait_until(lambda: scene.lab.get("/healthz").status_code == 200, f"{front.name} serves", 60)
+
+
+# --- the disk ------------------------------------------------------------------------------------
+
+DATA, SMALL = "/var/lib/mysql", "/run/small-disk"
+"""The containers share the host's disk, which must never be full: the data moves to a small one."""
+
+
+def _small_disk(scene: Scene) -> None:
+    used = int(scene.on(scene.replica, "du", "-sm", DATA).split()[0])
+    script = f"""
+        set -e
+        systemctl stop mysql.service
+        mkdir -p {SMALL}
+        mount -t tmpfs -o size={used + 24}m,mode=700,uid=mysql,gid=mysql tmpfs {SMALL}
+        cp -a {DATA}/. {SMALL}/
+        mount --bind {SMALL} {DATA}
+        systemctl start mysql.service
+        """
+    scene.on(scene.replica, "bash", "-c", script)
+
+
+def _fill(scene: Scene) -> None:
+    script = f"dd if=/dev/zero of={DATA}/filler bs=64k 2>&1; df --output=avail {DATA} | tail -1"
+    said = scene.on(scene.replica, "bash", "-c", script)
+    assert said.split()[-1] == "0", said
+
+
+def _large_disk(scene: Scene) -> None:
+    script = f"""
+        rm -f {DATA}/filler
+        mountpoint -q {DATA} || exit 0
+        systemctl stop mysql.service
+        umount {DATA}
+        find {DATA} -mindepth 1 -delete
+        cp -a {SMALL}/. {DATA}/
+        umount {SMALL}
+        rmdir {SMALL}
+        systemctl start mysql.service
+        """
+    scene.on(scene.replica, "bash", "-c", script)
+
+
+# --- what operators do ---------------------------------------------------------------------------
+
+
+def _reload_loop(scene: Scene) -> None:
+    front = scene.session.lab.front.name
+    while scene.users.now() < SECONDS - 1:
+        scene.on(front, "systemctl", "reload", "haproxy.service")
+
+
+@contextmanager
+def release(version: str, files: Mapping[str, str] | None = None) -> Iterator[Path]:
+    """A copy of the release that comes with the lab, under another version and with changes.
+
+    Args:
+        version: what its VERSION says.
+        files: contents of further files, or of changed ones, by path.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "app"
+        shutil.copytree(app.SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        for name, content in {"VERSION": f"{version}\n", **(files or {})}.items():
+            (copy / name).write_text(content)
+        yield copy
+
+
+def _deploy(scene: Scene) -> None:
+    with release(f"9.0.{scene.users.name}") as folder:
+        scene.lab.invoke("app.deploy", str(folder))
+    scene.users.end()
+
+
+def _undeploy(scene: Scene) -> None:
+    scene.lab.invoke("app.rollback")
+
+
+def _promote(scene: Scene) -> None:
+    scene.lab.invoke("db.promote", scene.replica)
+
+
+def _promote_after_death(scene: Scene) -> None:
+    scene.kill(scene.primary)
+    scene.lab.invoke("db.promote", scene.replica, "--old-primary-is-dead")
+
+
+def _rejoin(scene: Scene) -> None:
+    try:
+        scene.start(scene.primary)
+    except LabError:
+        scene.lab.up()
+    scene.lab.invoke("db.rejoin", scene.primary)
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault("no fault", lambda _scene: None, seconds=3),
+    *(
+        _killed(service, on)
+        for service in (app.SERVICE, "nginx.service", "mysql.service")
+        for on in ("primary", "replica")
+    ),
+    _power("primary"),
+    _power("replica"),
+    Fault("gunicorn stopped (SIGSTOP)", _stop, _continue),
+    Fault("network of the replica cut and healed", _cut, _heal, seconds=8),
+    Fault("200 ms delay and 5 % loss", _slow, _fast),
+    Fault("disk of the replica full", _fill, _large_disk, _small_disk, seconds=8),
+    Fault("HAProxy reloaded in a loop", _reload_loop),
+    Fault("rolling deploy", _deploy, _undeploy, seconds=40),
+    Fault("planned promote", _promote, needs="db.promote"),
+    Fault(
+        "promote after the primary died",
+        _promote_after_death,
+        _rejoin,
+        seconds=8,
+        needs="db.promote",
+    ),
+    Fault("reboot of the whole lab", _reboot_all, both=True, seconds=30),
+)

@@ -1,0 +1,425 @@
+"""What goes wrong on the way to a lab: one clear message each, and the next lab.up mends it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from provision import labs, roles, topology
+from provision.lab import ROOT, Lab
+from provision.providers import images
+from provision.providers.lxc import image, places
+from provision.roles.base import Context
+from provision.state import State
+from tests.live.conftest import RunningLab, Watched, network_option, wait_until
+
+pytestmark = pytest.mark.live
+
+ROOT_WORDS = [] if os.geteuid() == 0 else ["sudo", "-n"]
+NewLab = Callable[..., RunningLab]
+
+
+def checks_pass(lab: RunningLab) -> None:
+    """The lab is up, all its checks pass, and nothing is left to change."""
+    lab.up()
+    lab.invoke("lab.check")
+    assert lab.invoke("lab.plan", "--detailed-exitcode").returncode == 0
+
+
+# --- the host ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder that every user of this host can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="lab-test-"))
+    folder.chmod(0o755)
+    yield folder
+    subprocess.run([*ROOT_WORDS, "rm", "-rf", str(folder)], check=True)
+
+
+def programs_without(folder: Path, name: str) -> Path:
+    """A folder with links to this host's programs, except one."""
+    bin_folder = folder / "bin"
+    bin_folder.mkdir()
+    for place in ("/usr/bin", "/bin"):
+        for program in Path(place).iterdir():
+            link = bin_folder / program.name
+            if program.name != name and not link.exists() and not link.is_symlink():
+                link.symlink_to(program)
+    return bin_folder
+
+
+@pytest.mark.parametrize("script", ["up", "test"])
+@pytest.mark.parametrize("sudo", ["absent", "refuses"])
+def test_neither_root_nor_sudo(elsewhere: Path, script: str, sudo: str) -> None:
+    shutil.copytree(ROOT / "scripts", elsewhere / "checkout" / "scripts")
+    path = programs_without(elsewhere, "sudo")
+    if sudo == "refuses":
+        (path / "sudo").write_text("#!/bin/sh\nexit 1\n")
+        (path / "sudo").chmod(0o755)
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
+    command += ["env", "-i", f"PATH={path}", f"HOME={elsewhere}", "LAB_PROVIDER=lxc"]
+    done = subprocess.run(
+        [*ROOT_WORDS, *command, str(elsewhere / "checkout" / "scripts" / script)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    why = "there is no sudo" if sudo == "absent" else "sudo refuses you"
+    assert done.stderr.splitlines()[0].startswith("error: the machines need root on this host")
+    assert why in done.stderr
+    assert "next: run this as root, or: su -c '" in done.stderr
+
+
+def test_not_enough_disk(other_lab: NewLab) -> None:
+    lab = other_lab("disk", LAB_MIN_FREE_MIB="999999999")
+    done = lab.invoke("lab.up", check=False)
+    assert done.returncode == 1
+    assert re.search(r"\d+ MiB are free in \S+, and a lab needs \d+", done.stderr)
+    assert "mend: make room" in done.stderr
+    assert "making the machine" not in done.stderr
+
+
+def test_the_subnet_is_in_use_on_the_host(other_lab: NewLab) -> None:
+    lab = other_lab("subnet")
+    place = IPv4Network(network_option(lab.name)[1] if os.environ.get("LAB_TEST_POOL") else FREE)
+    bridge = "t-in-use"
+    ip = [*ROOT_WORDS, "ip"]
+    subprocess.run([*ip, "link", "add", "name", bridge, "type", "bridge"], check=True)
+    try:
+        address = f"{place.network_address + 1}/{place.prefixlen}"
+        subprocess.run([*ip, "address", "add", address, "dev", bridge], check=True)
+        subprocess.run([*ip, "link", "set", bridge, "up"], check=True)
+        done = lab.invoke("lab.up", "--network", str(place), check=False)
+        assert done.returncode == 1
+        assert f"the network {place} is in use on this host already" in done.stderr
+        assert bridge in done.stderr
+        assert re.search(r"mend: --network \d+\.\d+\.\d+\.0/24", done.stderr)
+        assert "making the machine" not in done.stderr
+    finally:
+        subprocess.run([*ip, "link", "delete", bridge], check=True)
+
+
+FREE = "10.254.253.0/24"
+
+
+def test_a_package_source_that_does_not_answer_the_image(
+    other_lab: NewLab, elsewhere: Path
+) -> None:
+    lab = other_lab("mirror", LAB_MIRROR="http://127.0.0.1:9/debian", LAB_CACHE=str(elsewhere))
+    done = lab.invoke("lab.up", check=False, timeout=120)
+    assert done.returncode == 1
+    expected = "the package source http://127.0.0.1:9/debian does not answer"
+    assert expected in done.stderr
+    assert "next: " in done.stderr
+
+
+def test_a_package_source_that_does_not_answer_a_machine(mended: RunningLab) -> None:
+    sources = "/etc/apt/sources.list.d/debian.sources"
+    mended.out("lb-01", "sh", "-c", f"cp {sources} /root/kept; rm -rf /var/lib/apt/lists/*")
+    mended.out("lb-01", "sed", "-i", "s,^URIs:.*,URIs: http://127.0.0.1:9/debian,", sources)
+    mended.out("lb-01", "apt-get", "-qy", "purge", "haproxy")
+    try:
+        started = time.monotonic()
+        done = mended.invoke("lab.up", check=False)
+        assert done.returncode == 1
+        assert "lb-01: packages failed at step 'change'" in done.stderr
+        assert "the package source http://127.0.0.1:9 does not answer" in done.stderr
+        assert time.monotonic() - started < 90
+    finally:
+        mended.out("lb-01", "cp", "/root/kept", sources)
+    checks_pass(mended)
+
+
+# --- lab.up is interrupted or killed -------------------------------------------------------------
+
+STAGES = (
+    "making the machine",
+    "starting",
+    "waiting for sshd",
+    "reading its state",
+    "configuring haproxy",
+    "configuring mysql",
+    "start mysql.service",
+    "configuring mysql-replication",
+    "configuring mysql-accounts",
+    "configuring release",
+    "configuring app",
+    "configuring nginx",
+)
+"""What a first lab.up says on its way, in about this order."""
+
+HIT = 6
+"""So many of the stages must be hit at least: what a killed run began may be done before the next
+one looks.
+"""
+
+
+@pytest.mark.parametrize("way", ["SIGINT", "SIGKILL"])
+def test_killed_at_every_stage(other_lab: NewLab, way: str) -> None:
+    """Each run dies at the first stage at which none died before, until one has none left."""
+    lab = other_lab(f"k-{way[-3:].lower()}")
+    hit: list[str] = []
+    while True:
+        run = lab.start("lab.up")
+        stage = next_stage(run, hit)
+        if not stage:
+            break
+        hit.append(stage)
+        if way == "SIGINT":
+            run.signal(signal.SIGINT, group=True)
+            assert run.end() == 130, run.said
+            assert "error: interrupted; the same command goes on from here" in run.said
+        else:
+            run.signal(signal.SIGKILL)
+            run.end()
+    assert run.end() == 0, run.said
+    assert len(hit) >= HIT, hit
+    checks_pass(lab)
+
+
+def next_stage(run: Watched, hit: list[str]) -> str:
+    """Wait until it is at a stage that was not hit yet; nothing when it ends before."""
+    while True:
+        over = run.process.poll() is not None
+        for line in list(run.lines):
+            for stage in STAGES:
+                if stage not in hit and line.endswith(f" {stage}"):
+                    return stage
+        if over:
+            return ""
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("way", ["SIGINT", "SIGKILL"])
+def test_killed_while_a_layer_is_built(other_lab: NewLab, elsewhere: Path, way: str) -> None:
+    """A cache of its own, with this host's images in it except the smallest layer."""
+    read = topology.load(topology.find("distributed", ROOT))
+    context = Context(Lab("any", ROOT, read), State(primary=read.primary))
+    recipe = images.recipe()
+    wanted = image.layer_key(recipe, roles.packages(context, context.lab.machine("lb-01")))
+    cache = elsewhere / "cache"
+    for kind in ("images", "layers"):
+        (cache / kind).mkdir(parents=True)
+        for each in (places.cache() / kind).glob("[!.]*"):
+            if each.name != wanted:
+                copy = ["cp", "-al", str(each), str(cache / kind)]
+                if subprocess.run([*ROOT_WORDS, *copy], check=False).returncode:
+                    pytest.skip(f"{cache} is on another file system than the images")
+    lab = other_lab(f"b-{way[-3:].lower()}", LAB_CACHE=str(cache))
+    run = lab.start("lab.up")
+    run.until("building a layer with")
+    run.signal(getattr(signal, way), group=way == "SIGINT")
+    status = run.end()
+    assert status == (130 if way == "SIGINT" else -signal.SIGKILL), run.said
+    checks_pass(lab)
+    lab.destroy()
+
+
+def test_packages_over_ssh_survive_a_killed_controller(other_lab: NewLab) -> None:
+    """Without layers, as on virtual machines: the first run dies while apt works."""
+    lab = other_lab("plain", LAB_LAYERS="0", LAB_TOPOLOGY="simple")
+    run = lab.start("lab.up")
+    run.until("installing ")
+    run.signal(signal.SIGKILL)
+    run.end()
+    again = lab.start("lab.up")
+    assert again.end(400) == 0, again.said
+    lab.invoke("lab.check")
+
+
+@pytest.fixture
+def slow_reload(mended: RunningLab) -> Iterator[RunningLab]:
+    """A lab whose HAProxy needs a while for a reload, and whose configuration was changed."""
+    folder = "/run/systemd/system/haproxy.service.d"
+    unit = "[Service]\nExecReload=\nExecReload=/bin/sleep 8\n"
+    script = f"mkdir -p {folder}; cat > {folder}/slow.conf; systemctl daemon-reload"
+    mended.out("lb-01", "sh", "-c", script, input=unit)
+    mended.out("lb-01", "sh", "-c", "echo '# by hand' >> /etc/haproxy/haproxy.cfg")
+    maintenance = "echo 'set server web/web-02 state maint' | socat - /run/haproxy/admin.sock"
+    mended.out("lb-01", "sh", "-c", maintenance)
+    yield mended
+    mended.out("lb-01", "sh", "-c", f"rm {folder}/slow.conf; systemctl daemon-reload")
+
+
+def test_ctrl_c_ends_the_step_and_begins_no_other(slow_reload: RunningLab) -> None:
+    run = slow_reload.start("lab.up")
+    run.until("reload haproxy.service")
+    run.signal(signal.SIGINT)
+    assert run.end() == 130
+    assert "finishing its step, then stopping" in run.said
+    assert "configuring haproxy-servers" not in run.said
+    assert "by hand" not in slow_reload.out("lb-01", "cat", "/etc/haproxy/haproxy.cfg")
+    said = slow_reload.invoke("lab.plan").stdout
+    assert "configuration not loaded" not in said
+    assert "web-02: maint → weight 100" in said
+
+
+def test_a_second_ctrl_c_ends_at_once(slow_reload: RunningLab) -> None:
+    run = slow_reload.start("lab.up")
+    run.until("reload haproxy.service")
+    run.signal(signal.SIGINT)
+    run.until("finishing its step")
+    run.signal(signal.SIGINT)
+    started = time.monotonic()
+    assert run.end() == 130
+    assert time.monotonic() - started < 5
+
+
+# --- a machine is killed -------------------------------------------------------------------------
+
+
+def killed_at(lab: RunningLab, machine: str, words: str) -> None:
+    """Run lab.up, kill a machine when it does that: a clear error in bounded time; then mend it."""
+    run = lab.start("lab.up")
+    run.until(words)
+    now = lab.session()
+    now.provider.kill(now.lab, machine)
+    started = time.monotonic()
+    assert run.end(120) == 1, run.said
+    assert time.monotonic() - started < 60
+    # A dying systemd may have answered that its last job failed.
+    pattern = (
+        rf"^(error: )?{machine}: (the machine stopped answering|\w+ failed at step 'activate')"
+    )
+    assert re.search(pattern, run.said, re.M), run.said
+    assert f"next: invoke lab.status --lab {lab.name}" in run.said or "next: mend" in run.said
+    checks_pass(lab)
+
+
+def test_a_machine_is_killed_while_packages_are_installed(mended: RunningLab) -> None:
+    mended.out("lb-01", "apt-get", "-qy", "purge", "haproxy")
+    killed_at(mended, "lb-01", "installing 1 packages")
+
+
+def test_a_machine_is_killed_while_mysql_is_configured(mended: RunningLab) -> None:
+    mended.out("web-02", "sh", "-c", "echo '# by hand' >> /etc/mysql/mysql.conf.d/zz-lab.cnf")
+    killed_at(mended, "web-02", "restart mysql.service")
+
+
+def test_the_machine_of_the_primary_is_killed_while_mysql_is_configured(
+    mended: RunningLab,
+) -> None:
+    mended.out("web-01", "sh", "-c", "echo '# by hand' >> /etc/mysql/mysql.conf.d/zz-lab.cnf")
+    killed_at(mended, "web-01", "restart mysql.service")
+
+
+# --- more than one, and not the right one --------------------------------------------------------
+
+
+def test_two_runs_at_once_on_one_lab(lab: RunningLab) -> None:
+    first = lab.start("lab.up")
+    try:
+        first.until("reading its state")
+        first.signal(signal.SIGSTOP)
+        started = time.monotonic()
+        second = lab.invoke("lab.up", check=False)
+        assert time.monotonic() - started < 10
+        assert second.returncode == 1
+        assert f"lab {lab.name} is in use by another command: invoke lab.up" in second.stderr
+        assert f"(pid {first.process.pid})" in second.stderr
+        assert f"end it: kill {first.process.pid}" in second.stderr
+        for read_only in ("lab.status", "lab.check", "lab.plan"):
+            lab.invoke(read_only)
+    finally:
+        first.signal(signal.SIGCONT)
+    assert first.end() == 0, first.said
+
+
+def test_a_changed_host_key_is_refused(lab: RunningLab) -> None:
+    config = str(lab.session().lab.directory / "ssh_config")
+    trusting = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+
+    def by_hand(script: str) -> None:
+        argv = ["ssh", "-F", config, *trusting, "web-02", f"sudo sh -c '{script}'"]
+        subprocess.run(argv, check=True, timeout=30)
+
+    key = "/etc/ssh/ssh_host_ed25519_key"
+    new_key = f'rm -f /tmp/k /tmp/k.pub; ssh-keygen -q -t ed25519 -N "" -f /tmp/k; mv /tmp/k {key}'
+    by_hand(f"cp -p {key} /root/kept; {new_key}; systemctl restart ssh")
+    try:
+        done = lab.invoke("lab.up", check=False)
+        assert done.returncode == 1
+        assert "web-02: the machine at" in done.stderr
+        assert "shows another host key" in done.stderr
+        assert done.stderr.count("ssh-ed25519 SHA256:") == 2
+        assert "lb-01: the machine" not in done.stderr
+        plain = subprocess.run(
+            ["ssh", "-F", config, "web-02", "true"], capture_output=True, timeout=30, check=False
+        )
+        assert plain.returncode == 255
+        failed = lab.invoke("lab.check", check=False)
+        assert "FAIL  machine/web-02" in failed.stdout
+    finally:
+        by_hand(f"cp -p /root/kept {key}; systemctl restart ssh")
+    wait_until(lambda: lab.invoke("lab.plan", check=False).returncode == 0, "web-02 is itself")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["lab.ssh", "web-09"], 2, "no machine is called 'web-09' in lab"),
+        (["lab.logs", "web-09"], 2, "choose from lb-01, web-01, web-02"),
+        (["lab.halt", "web-09"], 2, "no machine is called 'web-09' in lab"),
+        (["lab.kill", "web-09"], 2, "no machine is called 'web-09' in lab"),
+        (["lab.start", "web-09"], 2, "no machine is called 'web-09' in lab"),
+        (["lb.drain", "lb-01"], 2, "the balancer has no server 'lb-01'"),
+        (["lab.logs", "lb-01", "--lines", "many"], 2, "--lines is 'many'"),
+        (["lab.check", "--only", "nothing"], 2, "no check has 'nothing' in its name"),
+        (["lab.up", "--topology", "nothing"], 2, "there is no topology 'nothing'"),
+        (["lab.up", "--network", "10.1.2.0/24"], 2, "its machines cannot move to 10.1.2.0/24"),
+        (["lab.up", "--network", "nonsense"], 2, "--network"),
+        (["lab.up", "--provider", "nonsense"], 2, "nonsense"),
+        (["lab.nonsense"], 1, "No idea what 'lab.nonsense' is!"),
+        (["lab.up", "--nonsense"], 1, "No idea what '--nonsense' is!"),
+        (["lab.ssh"], 1, "did not receive required positional arguments: 'machine'"),
+        (["lab.destroy"], 2, "say so with --yes"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_argument_that_cannot_be_meant(
+    lab: RunningLab, words: list[str], status: int, said: str
+) -> None:
+    done = lab.invoke(*words, check=False)
+    assert said in done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "task", ["lab.plan", "lab.check", "lab.status", "lab.halt", "lab.logs lb-01", "lb.status"]
+)
+def test_a_lab_that_was_never_up(task: str) -> None:
+    done = RunningLab("never-up").invoke(*task.split(), check=False)
+    assert done.returncode == 1
+    assert "error: there is no lab never-up yet" in done.stderr
+    assert "next: invoke lab.up --lab never-up" in done.stderr
+    assert "never-up" not in labs.labs()
+
+
+def test_the_name_of_a_lab_that_cannot_be() -> None:
+    done = RunningLab("../evil").invoke("lab.up", check=False)
+    assert done.returncode == 2
+    assert "'../evil' cannot be the name of a lab" in done.stderr
+
+
+def test_secrets_are_nobodys_but_the_owners(lab: RunningLab) -> None:
+    folder = lab.session().lab.directory / "secrets"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for path in folder.rglob("*"):
+        open_to_others = stat.S_IMODE(path.stat().st_mode) & 0o077
+        assert path.is_dir() or path.suffix == ".pub" or not open_to_others, path

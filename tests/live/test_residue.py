@@ -1,0 +1,105 @@
+"""The host after a lab's whole life is the host before it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from provision.lab import ROOT
+from provision.providers.lxc.places import HOST
+from provision.providers.lxc.privileged import run
+from tests.live.conftest import RunningLab
+
+pytestmark = pytest.mark.live
+
+
+def lines(text: str) -> set[str]:
+    return set(text.splitlines())
+
+
+def tables() -> set[str]:
+    found = json.loads(run("reading", ["nft", "-j", "list", "ruleset"]).out)["nftables"]
+    names = {f"{t['table']['family']} {t['table']['name']}" for t in found if "table" in t}
+    rules = {json.dumps(r["rule"]["expr"]) + r["rule"]["table"] for r in found if "rule" in r}
+    return names | rules
+
+
+def processes() -> set[str]:
+    """Everything that runs, as ``pid born command``."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            born = (folder / "stat").read_text().rpartition(")")[2].split()[19]
+            groups = (folder / "cgroup").read_text().replace("\n", " ")
+            command = (folder / "cmdline").read_text().replace("\0", " ")
+            if command:
+                found.add(f"{folder.name} {born} {command} {groups}")
+    return found
+
+
+def groups() -> set[str]:
+    return {str(p) for p in Path("/sys/fs/cgroup").rglob("*lxc*") if p.is_dir()}
+
+
+def host() -> dict[str, set[str]]:
+    """What a lab could leave behind on this host."""
+    return {
+        "links": {p.name for p in Path("/sys/class/net").iterdir()},
+        "addresses": lines(subprocess.check_output(["ip", "-o", "address"], text=True)),
+        "routes": lines(subprocess.check_output(["ip", "route"], text=True)),
+        "nft": tables(),
+        "processes": processes(),
+        "mounts": lines(Path("/proc/mounts").read_text()),
+        "groups": groups(),
+        "folders": {str(p) for p in HOST.glob("*")},
+        "sockets": {
+            line.split()[-1]
+            for line in Path("/proc/net/unix").read_text().splitlines()
+            if str(HOST) in line
+        },
+        "labs": {str(p) for p in (ROOT / ".lab").iterdir() if p.is_dir()},
+        "forwarding": {Path("/proc/sys/net/ipv4/ip_forward").read_text()},
+    }
+
+
+def bearing(marks: Iterable[str], found: dict[str, set[str]]) -> dict[str, set[str]]:
+    """What bears one of these marks: other labs may come and go meanwhile."""
+    return {
+        kind: {each for each in every if any(mark in each for mark in marks)}
+        for kind, every in found.items()
+    }
+
+
+def test_nothing_is_left_of_a_lab(other_lab: Callable[..., RunningLab]) -> None:
+    lab = other_lab("residue")
+    others = {p.name for p in HOST.glob("*") if p.is_dir()}
+    before = host()
+    lab.up()
+    now = lab.session().lab
+    marks = [now.id, str(now.gateway), str(now.network), f".lab/{lab.name}"]
+    during = bearing(marks, host())
+    seen = {kind for kind, every in during.items() if every}
+    # The marks find what there is while it is there; else finding nothing would mean nothing.
+    assert seen >= {"links", "addresses", "routes", "nft", "processes", "groups", "folders", "labs"}
+
+    lab.invoke("lab.kill", "web-02")
+    lab.invoke("lab.halt")
+    lab.up()
+    lab.destroy()
+    after = host()
+    assert {k: v for k, v in bearing(marks, after).items() if v} == {}
+    if others | {p.name for p in HOST.glob("*") if p.is_dir()} == set():
+        # No other lab was on this host: then everything is as it was, whatever it is called.
+        for kind in ("links", "addresses", "routes", "nft", "mounts", "groups", "forwarding"):
+            assert after[kind] == before[kind], kind
+
+
+def test_destroy_of_a_lab_that_is_not_there(other_lab: Callable[..., RunningLab]) -> None:
+    lab = other_lab("nothing")
+    done = lab.invoke("lab.destroy", "--yes")
+    assert f"there is no lab {lab.name}: nothing to do" in done.stdout

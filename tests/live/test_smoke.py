@@ -1,0 +1,393 @@
+"""The lab as a user meets it: every named check, and requests through the balancer's address."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import requests
+
+from provision import checks, topology
+from provision.lab import ROOT, Lab
+from provision.roles.base import Context
+from provision.state import State
+from tests.live.conftest import RunningLab, wait_until
+
+pytestmark = pytest.mark.live
+
+TOPOLOGY = topology.load(topology.find("distributed", ROOT))
+CONTEXT = Context(Lab("t-any", ROOT, TOPOLOGY), State(primary=TOPOLOGY.primary))
+NAMES = [check.name for check in checks.checks(CONTEXT)]
+WEBS = ("web-01", "web-02")
+TOOLS = "ss ip curl dig tcpdump strace lsof less vim nano ps journalctl mysql ping nc socat top"
+
+
+@pytest.fixture(scope="module")
+def results(lab: RunningLab) -> dict[str, dict[str, Any]]:
+    """One run of lab.check, by the checks' names."""
+    done = lab.invoke("lab.check", "--json", check=False)
+    return {each["name"]: each for each in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_named_check(results: dict[str, dict[str, Any]], name: str) -> None:
+    found = results[name]
+    assert found["ok"], (
+        f"{found['machine']}: {found['service']}: expected {found['expected']}, got {found['got']};"
+        f" next: {found['next']}"
+    )
+
+
+def test_the_list_of_checks_is_complete(results: dict[str, dict[str, Any]]) -> None:
+    assert sorted(results) == sorted(NAMES)
+
+
+# --- the user's requests -------------------------------------------------------------------------
+
+
+def test_twenty_requests_alternate_strictly(lab: RunningLab) -> None:
+    served = [lab.get().headers["X-Served-By"] for _ in range(20)]
+    assert sorted(set(served)) == list(WEBS)
+    assert all(a != b for a, b in pairwise(served)), served
+
+
+def test_one_kept_connection_alternates_too(lab: RunningLab) -> None:
+    with requests.Session() as http:
+        http.trust_env = False
+        served = [http.get(lab.url, timeout=10).headers["X-Served-By"] for _ in range(6)]
+    assert all(a != b for a, b in pairwise(served)), served
+
+
+def test_the_page_shows_the_path_of_this_request(lab: RunningLab) -> None:
+    answer = lab.get()
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    for word in ("lb-01", answer.headers["X-Served-By"], answer.headers["X-Read-From"]):
+        assert word in answer.text
+    # Reads are local: the database of the very server that answered.
+    assert answer.headers["X-Read-From"] == answer.headers["X-Served-By"]
+
+
+def test_static_files_come_from_nginx_itself(lab: RunningLab) -> None:
+    for _ in WEBS:
+        answer = lab.get("/static/foobar.css")
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"].startswith("text/css")
+        assert "X-App-Host" not in answer.headers
+        assert answer.headers["X-Served-By"] in WEBS
+
+
+def test_pages_that_do_not_exist(lab: RunningLab) -> None:
+    by_nginx = lab.get("/static/none.css")
+    assert by_nginx.status_code == 404
+    assert "X-App-Host" not in by_nginx.headers
+    assert "Back to the guest book" in by_nginx.text
+    by_app = lab.get("/none")
+    assert by_app.status_code == 404
+    assert "Traceback" not in by_app.text
+    as_json = lab.get("/api/none", headers={"Accept": "application/json"})
+    assert as_json.status_code == 404
+    assert as_json.json()["error"]
+
+
+def test_nginx_itself_is_not_asked_about_by_strangers(lab: RunningLab) -> None:
+    assert lab.get("/nginx-status").status_code in (403, 404)
+
+
+def test_a_visitor_sees_the_own_note_on_every_server(lab: RunningLab) -> None:
+    with requests.Session() as http:
+        http.trust_env = False
+        for _ in range(5):
+            words = f"note {uuid.uuid4()}"
+            page = http.get(lab.url + "/", timeout=10)
+            form = re.search(r'name="id" value="([0-9a-f-]{36})"', page.text)
+            assert form, page.text
+            posted = http.post(
+                lab.url + "/notes",
+                data={"id": form.group(1), "author": "Ada", "text": words},
+                timeout=10,
+                allow_redirects=False,
+            )
+            assert posted.status_code == 303, posted.text
+            assert posted.headers["X-Written-To"] == lab.session().state.primary
+            served = set()
+            for _ in range(4):  # at once, without waiting for a replica
+                page = http.get(lab.url + "/", timeout=10)
+                assert words in page.text, dict(page.headers)
+                served.add(page.headers["X-Served-By"])
+            assert served == set(WEBS)
+
+
+def test_a_note_that_contains_markup_is_shown_as_text(lab: RunningLab) -> None:
+    mark = uuid.uuid4().hex
+    with requests.Session() as http:
+        http.trust_env = False
+        note = {"author": "<b>x</b>", "text": f"<script>alert('{mark}')</script>"}
+        assert http.post(lab.url + "/api/notes", json=note, timeout=10).status_code == 201
+        page = http.get(lab.url + "/", timeout=10).text
+    assert f"&lt;script&gt;alert(&#39;{mark}&#39;)&lt;/script&gt;" in page
+    assert f"<script>alert('{mark}" not in page
+
+
+def test_the_json_interface(lab: RunningLab) -> None:
+    words = f"by a program {uuid.uuid4()}"
+    with requests.Session() as http:
+        http.trust_env = False
+        made = http.post(lab.url + "/api/notes", json={"author": "Bob", "text": words}, timeout=10)
+        assert made.status_code == 201
+        assert made.json()["text"] == words
+        assert made.json() in http.get(lab.url + "/api/notes", timeout=10).json()
+        again = http.get(lab.url + made.headers["Location"], timeout=10)
+        assert again.json() == made.json()
+        wrong = http.post(lab.url + "/api/notes", json={"author": "", "text": ""}, timeout=10)
+        assert wrong.status_code == 422
+        assert wrong.json()["error"]
+        large = http.post(lab.url + "/api/notes", data=b"x" * 100_000, timeout=10)
+        assert large.status_code == 413
+
+
+def test_forwarded_addresses_cannot_be_forged(lab: RunningLab) -> None:
+    ours = str(lab.session().lab.gateway)
+    for _ in WEBS:
+        page = lab.get(headers={"X-Forwarded-For": "6.6.6.6", "X-Via-Web": "evil-web"}).text
+        assert ours in page
+        assert "6.6.6.6" not in page
+        assert "evil-web" not in page
+    # What a client says is not believed when it asks a web server itself either.
+    direct = f"http://{lab.session().lab.machine('web-01').address}/"
+    with requests.Session() as http:
+        http.trust_env = False
+        page = http.get(direct, headers={"X-Forwarded-For": "6.6.6.6"}, timeout=10).text
+    assert "6.6.6.6" not in page
+
+
+# --- a server dies -------------------------------------------------------------------------------
+
+
+def test_a_request_in_flight_to_a_dying_server_is_answered_by_the_other(
+    mended: RunningLab,
+) -> None:
+    mended.out("web-01", "systemctl", "kill", "--signal=STOP", "foobar.service")
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(mended.get) for _ in range(2)]
+        # One of the two waits for the stopped application; now that dies.
+        wait_until(lambda: any(each.done() for each in both), "one server answers")
+        mended.out("web-01", "systemctl", "kill", "--signal=KILL", "foobar.service")
+        answers = [each.result() for each in both]
+    assert [a.status_code for a in answers] == [200, 200]
+
+
+def test_a_write_in_flight_to_a_dying_server_is_never_sent_twice(mended: RunningLab) -> None:
+    mark = uuid.uuid4().hex
+    hold = "FLUSH TABLES foobar.notes WITH READ LOCK; DO SLEEP(4)"
+    waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for%'"
+
+    def post(number: int) -> int:
+        with requests.Session() as http:
+            http.trust_env = False
+            note = {"author": mark, "text": f"{mark} {number}"}
+            return http.post(f"{mended.url}/api/notes?{mark}", json=note, timeout=60).status_code
+
+    with ThreadPoolExecutor(7) as pool:
+        lock = pool.submit(mended.sql, "web-01", hold)
+        wait_until(
+            lambda: "SLEEP" in mended.sql("web-01", "SHOW PROCESSLIST"), "the table is locked"
+        )
+        writes = [pool.submit(post, number) for number in range(6)]
+        wait_until(lambda: int(mended.sql("web-01", waiting)) >= 4, "writes wait for the lock", 4)
+        mended.out("web-02", "systemctl", "kill", "--signal=KILL", "foobar.service")
+        lock.result()
+        said = [each.result() for each in writes]
+    query = f"SELECT text, COUNT(*) FROM foobar.notes WHERE author = '{mark}' GROUP BY text"
+    rows = mended.sql("web-01", query).splitlines()
+    assert all(row.endswith("\t1") for row in rows), rows
+    assert said.count(201) <= len(rows) <= 6
+    assert any(status >= 500 for status in said), f"no server died in the middle: {said}"
+    logged = [
+        line
+        for name in WEBS
+        for line in mended.out(name, "cat", "/var/log/nginx/access.log").splitlines()
+        if f"POST /api/notes?{mark}" in line
+    ]
+    assert len(logged) == 6, logged
+
+
+def test_a_dead_machine_is_out_of_rotation_in_three_seconds(mended: RunningLab) -> None:
+    now = mended.session()
+    died = time.time()
+    now.provider.kill(now.lab, "web-02")
+    argv = ["journalctl", "-u", "haproxy", "-o", "short-unix", f"--since=@{int(died)}"]
+
+    def told() -> list[float]:
+        """When HAProxy says that the server is down, by the clock that all machines share."""
+        said = mended.out("lb-01", *argv).splitlines()
+        return [float(s.split()[0]) for s in said if "Server web/web-02 is DOWN" in s]
+
+    wait_until(lambda: bool(told()), "HAProxy says that web-02 is down")
+    assert told()[0] - died < 3.0
+    assert {mended.get().headers["X-Served-By"] for _ in range(6)} == {"web-01"}
+    failed = mended.invoke("lab.check", check=False)
+    assert failed.returncode == 1
+    assert "FAIL  machine/web-02" in failed.stdout
+    assert f"next      invoke lab.up --lab {mended.name}" in failed.stdout
+    assert "web-02" in mended.invoke("lab.status").stdout
+
+
+# --- what a person finds on the machines ---------------------------------------------------------
+
+
+def test_plain_ssh_with_the_written_configuration(lab: RunningLab) -> None:
+    config = str(lab.session().lab.directory / "ssh_config")
+    for machine in TOPOLOGY.machines:
+        done = subprocess.run(
+            ["ssh", "-F", config, machine.name, "hostname"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, machine.name + "\n", "")
+
+
+def test_lab_ssh_runs_a_command_and_hands_its_status_on(lab: RunningLab) -> None:
+    assert lab.invoke("lab.ssh", "web-02", "--", "hostname").stdout == "web-02\n"
+    assert lab.invoke("lab.ssh", "web-02", "--", "exit 7", check=False).returncode == 7
+
+
+@pytest.mark.parametrize("machine", ["lb-01", "web-01"])
+def test_tools_for_searching_a_fault_are_there(lab: RunningLab, machine: str) -> None:
+    wanted = [tool for tool in TOOLS.split() if tool != "mysql" or machine != "lb-01"]
+    script = "for tool; do command -v $tool >/dev/null || echo $tool; done"
+    assert lab.out(machine, "sh", "-c", script, "sh", *wanted) == ""
+    assert lab.out(machine, "sh", "-c", "ls -d /var/log/journal/*/system.journal | wc -l") == "1\n"
+
+
+def test_machines_know_each_other_by_name(lab: RunningLab) -> None:
+    for machine in TOPOLOGY.machines:
+        for other in TOPOLOGY.machines:
+            address = lab.session().lab.machine(other.name).address
+            found = lab.out(machine.name, "getent", "ahostsv4", other.name).split()[0]
+            assert found == str(address), (machine.name, other.name)
+
+
+def test_requests_are_in_the_balancers_journal(lab: RunningLab) -> None:
+    mark = uuid.uuid4().hex
+    served = lab.get(f"/?{mark}").headers["X-Served-By"]
+
+    def lines() -> list[str]:
+        said = lab.invoke("lab.logs", "lb-01", "--service", "haproxy").stdout.splitlines()
+        return [line for line in said if mark in line]
+
+    wait_until(lambda: bool(lines()), "the request is in the journal of lb-01")
+    assert f"web/{served}" in lines()[0]
+
+
+def test_stats_page_numbers_and_runtime_socket(lab: RunningLab) -> None:
+    now = lab.session()
+    assert now.provider.link_problem(now.lab) == ""
+    base = f"http://{now.lab.front.address}:8404"
+    with requests.Session() as http:
+        http.trust_env = False
+        assert "web-01" in http.get(base + "/", timeout=10).text
+        assert "haproxy_server_status" in http.get(base + "/metrics", timeout=10).text
+    info = lab.out("lb-01", "socat", "-", "/run/haproxy/admin.sock", input="show info\n")
+    assert "Name: HAProxy" in info
+
+
+def test_the_application_runs_with_least_privilege(lab: RunningLab) -> None:
+    said = lab.out("web-01", "systemd-analyze", "security", "--no-pager", "foobar.service")
+    score = re.search(r"Overall exposure level for foobar.service: ([0-9.]+)", said)
+    assert score, said
+    assert float(score.group(1)) <= 2.0
+    assert lab.out("web-01", "ps", "-o", "user=", "-C", "gunicorn").split()[0] == "foobar"
+    assert lab.out("web-01", "readlink", "/srv/foobar/current") == "releases/1.0.0\n"
+
+
+# --- the databases -------------------------------------------------------------------------------
+
+
+def test_root_of_mysql_is_let_in_by_the_local_socket_alone(lab: RunningLab) -> None:
+    for name in WEBS:
+        who = lab.sql(name, "SELECT CURRENT_USER()")
+        assert who == "root@localhost"
+        accounts = lab.sql(name, "SELECT host, plugin FROM mysql.user WHERE user = 'root'")
+        assert accounts == "localhost\tauth_socket"
+        by_network = lab.run(name, "mysql", "--protocol=tcp", "--host=127.0.0.1", "--user=root")
+        assert not by_network.ok
+        other_user = lab.run(name, "runuser", "-u", "foobar", "--", "mysql", "--user=root")
+        assert "Access denied" in other_user.err
+
+
+def app_client(lab: RunningLab, *options: str) -> list[str]:
+    """MySQL's client as the application logs in; the password comes from its own file."""
+    primary = str(lab.session().lab.machine("web-01").address)
+    script = (
+        '. /etc/foobar/app.env && MYSQL_PWD="$FOOBAR_DB_PASSWORD" exec mysql --batch --user='
+        'foobar_app --ssl-ca=/etc/foobar/ca.pem "$@"'
+    )
+    return ["sh", "-c", script, "sh", f"--host={primary}", *options]
+
+
+def test_tls_is_required(lab: RunningLab) -> None:
+    allowed = lab.run(
+        "web-02", *app_client(lab, "--ssl-mode=VERIFY_CA"), input="SHOW STATUS LIKE 'Ssl_version'"
+    )
+    assert "TLSv1." in allowed.out, allowed.err
+    plain = lab.run("web-02", *app_client(lab, "--ssl-mode=DISABLED"), input="SELECT 1")
+    assert not plain.ok
+    assert "Access denied" in plain.err or "insecure transport" in plain.err, plain.err
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE foobar.forbidden (id INT)",
+        "DROP TABLE foobar.notes",
+        "ALTER TABLE foobar.notes ADD forbidden INT",
+        "CREATE USER forbidden",
+        "SET GLOBAL super_read_only = OFF",
+        "SELECT * FROM mysql.user",
+    ],
+)
+def test_the_applications_account_can_do_no_more_than_it_must(
+    lab: RunningLab, statement: str
+) -> None:
+    done = lab.run("web-01", *app_client(lab, "--ssl-mode=VERIFY_CA"), input=statement)
+    assert not done.ok
+    assert "denied" in done.err, done.err
+
+
+def test_primary_and_replica_are_what_they_should_be(lab: RunningLab) -> None:
+    question = (
+        "SELECT @@read_only, @@super_read_only, @@gtid_mode, @@binlog_format,"
+        " @@require_secure_transport"
+    )
+    assert lab.sql("web-01", question) == "0\t0\tON\tROW\t1"
+    assert lab.sql("web-02", question) == "1\t1\tON\tROW\t1"
+    uuids = {lab.sql(name, "SELECT @@server_uuid") for name in WEBS}
+    assert len(uuids) == 2
+    semi_sync = lab.sql(
+        "web-01",
+        "SHOW STATUS WHERE variable_name IN"
+        " ('Rpl_semi_sync_source_status', 'Rpl_semi_sync_source_clients')",
+    )
+    assert sorted(semi_sync.split()[1::2]) == ["1", "ON"]
+    assert lab.sql("web-01", "SELECT @@rpl_semi_sync_source_wait_point") == "AFTER_SYNC"
+    refused = lab.run("web-02", "mysql", input="CREATE DATABASE forbidden")
+    assert "super-read-only" in refused.err
+    replica = lab.out("web-02", "mysql", "-E", input="SHOW REPLICA STATUS")
+    assert re.search(r"Auto_Position: 1", replica)
+    assert re.search(r"Source_SSL_Allowed: Yes", replica)
+
+
+def test_super_read_only_is_in_the_file_everywhere(lab: RunningLab) -> None:
+    for name in WEBS:
+        printed = lab.out(name, "my_print_defaults", "mysqld").lower()
+        assert re.search(r"--super[_-]read[_-]only(=on|=1)?$", printed, re.MULTILINE), printed

@@ -1,0 +1,393 @@
+"""lab.up again: changes nothing, mends exactly what drifted, keeps data, survives its own end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import requests
+
+from provision.lab import ROOT
+from provision.ops.converge import converge
+from tests.live.conftest import RunningLab
+
+pytestmark = pytest.mark.live
+
+
+def changed_in(said: str) -> dict[str, int]:
+    """How many changes lab.up tells for each machine in its summary."""
+    found = re.findall(r"^(\S+)\s+(?:un)?changed\s+(\d+) changed\s", said, re.MULTILINE)
+    return {name: int(count) for name, count in found}
+
+
+def plan(lab: RunningLab) -> tuple[int, str]:
+    """What lab.plan says, and its exit status."""
+    done = lab.invoke("lab.plan", "--detailed-exitcode", check=False)
+    assert done.returncode in (0, 2), done.stdout + done.stderr
+    return done.returncode, done.stdout
+
+
+# --- nothing to do -------------------------------------------------------------------------------
+
+
+def test_a_second_run_changes_nothing_and_says_so(lab: RunningLab) -> None:
+    done = lab.up()
+    assert changed_in(done.stdout) == {"lb-01": 0, "web-01": 0, "web-02": 0}
+    assert len(re.findall(r"^\S+\s+unchanged\s", done.stdout, re.MULTILINE)) == 3
+    status, said = plan(lab)
+    assert status == 0
+    assert "no changes" in said.splitlines()
+
+
+def test_a_run_that_changes_nothing_restarts_nothing(lab: RunningLab) -> None:
+    def processes() -> list[str]:
+        units = ["mysql", "foobar", "nginx", "haproxy", "systemd-journald"]
+        argv = ["systemctl", "show", "-p", "MainPID,ActiveEnterTimestampMonotonic", *units]
+        return [lab.out(name, *argv) for name in ("lb-01", "web-01", "web-02")]
+
+    before = processes()
+    lab.up()
+    assert processes() == before
+
+
+def test_a_run_that_changes_nothing_costs_one_round_trip_a_machine(lab: RunningLab) -> None:
+    now = lab.session()
+    with now.fleet() as fleet:
+        outcomes = converge(now.context, fleet)
+    assert {name: o.round_trips for name, o in outcomes.items()} == dict.fromkeys(outcomes, 1)
+    assert all(not o.changed and o.error is None for o in outcomes.values())
+
+
+# --- drift ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Something that somebody changed by hand.
+
+    Args:
+        machine: where.
+        script: what was done, for a shell; may be empty.
+        plan: what lab.plan must say of it, as regular expressions.
+        sql: what was done in MySQL.
+        changes: how many changes that makes on the machine.
+    """
+
+    machine: str
+    script: str = ""
+    plan: tuple[str, ...] = ()
+    sql: str = ""
+    changes: int = 1
+
+
+DRIFTS = {
+    "edited-file": Drift(
+        "web-01",
+        "echo '# by hand' >> /etc/nginx/nginx.conf",
+        (r"file /etc/nginx/nginx.conf", r"-# by hand"),
+    ),
+    "changed-mode": Drift(
+        "web-01",
+        "chmod 666 /etc/nginx/nginx.conf",
+        (r"file /etc/nginx/nginx.conf", r"mode: 0666 → 0644"),
+    ),
+    "changed-owner-of-a-directory": Drift(
+        "web-02", "chown nobody /srv/foobar", (r"directory /srv/foobar", r"owner: nobody:root → ")
+    ),
+    "removed-link": Drift(
+        "web-02",
+        "rm /etc/nginx/sites-enabled/*",
+        (r"link /etc/nginx/sites-enabled/", r"target: \(none\) → "),
+    ),
+    "file-that-must-be-gone": Drift(
+        "web-02",
+        "touch /etc/nginx/sites-enabled/default",
+        (r"no file /etc/nginx/sites-enabled/default", r"type: file → absent"),
+    ),
+    "stopped-service": Drift(
+        "web-01",
+        "systemctl stop nginx",
+        (r"service nginx.service", r"state: inactive → active"),
+    ),
+    "disabled-service": Drift(
+        "web-02",
+        "systemctl disable -q nginx",
+        (r"service nginx.service", r"enabled: disabled → enabled"),
+    ),
+    "masked-service": Drift(
+        "lb-01",
+        "systemctl stop haproxy && systemctl mask -q haproxy",
+        (r"service haproxy.service", r"enabled: masked → enabled"),
+        changes=2,  # and the servers' states, which a stopped HAProxy does not tell
+    ),
+    "secret-file": Drift(
+        "web-02",
+        "echo FOOBAR_NEW=by-hand >> /etc/foobar/app.env",
+        (r"file /etc/foobar/app.env", r"content: \(secret\) changes"),
+    ),
+    "deleted-release-file": Drift(
+        "web-01",
+        "rm /srv/foobar/releases/*/foobar/pages.py",
+        (r"tree /srv/foobar/releases/", r"digest: "),
+    ),
+    "server-in-maintenance": Drift(
+        "lb-01",
+        "echo 'set server web/web-02 state maint' | socat - /run/haproxy/admin.sock",
+        (r"servers at run time", r"web-02: maint → weight 100"),
+    ),
+    "password-of-the-application": Drift(
+        "web-01",
+        sql="ALTER USER 'foobar_app'@'{network}' IDENTIFIED BY 'By-Hand-Changed-1'",
+        plan=(r"account foobar_app@", r"password: \(secret\) changes"),
+    ),
+    "privilege-too-many": Drift(
+        "web-01",
+        sql="GRANT DROP ON foobar.* TO 'foobar_app'@'{network}'",
+        plan=(r"account foobar_app@", r"grants: .*DROP.* → "),
+    ),
+    "stopped-replication": Drift(
+        "web-02",
+        sql="STOP REPLICA SQL_THREAD",
+        plan=(r"database role", r"applying: stopped → running"),
+    ),
+    "writable-replica": Drift(
+        "web-02",
+        sql="SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF",
+        plan=(r"database role", r"writes: accepted → refused"),
+    ),
+    "configuration-not-loaded": Drift(
+        "lb-01",
+        "rm /var/lib/foobar-lab/loaded/haproxy",
+        (r"reload haproxy.service \(configuration not loaded\)",),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRIFTS)
+def test_drift_is_shown_and_mended(mended: RunningLab, name: str) -> None:
+    drift = DRIFTS[name]
+    if drift.script:
+        mended.out(drift.machine, "sh", "-c", drift.script)
+    if drift.sql:
+        network = str(mended.session().lab.network)
+        mended.sql(drift.machine, drift.sql.format(network=network))
+    status, said = plan(mended)
+    assert status == 2
+    for pattern in drift.plan:
+        assert re.search(pattern, said), f"{pattern!r} is not in:\n{said}"
+    for other in {"lb-01", "web-01", "web-02"} - {drift.machine}:
+        assert f"{other}: no changes" in said, said
+    counted = re.search(rf"{drift.machine}: (\d+) to change", said)
+    assert counted, said
+    assert int(counted.group(1)) == drift.changes, said
+    secrets = mended.session().context.secrets.known()
+    assert not any(secret in said for secret in secrets), "a secret is in the plan"
+
+    done = mended.up()
+    expected = {"lb-01": 0, "web-01": 0, "web-02": 0} | {drift.machine: drift.changes}
+    assert changed_in(done.stdout) == expected, done.stdout
+    assert plan(mended)[0] == 0
+
+
+def test_a_plan_changes_nothing(mended: RunningLab) -> None:
+    mended.out("web-01", "sh", "-c", "echo '# by hand' >> /etc/nginx/nginx.conf")
+    first = plan(mended)
+    assert plan(mended) == first
+
+
+def test_a_removed_package_comes_back(mended: RunningLab) -> None:
+    mended.out(
+        "lb-01", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qy", "remove", "haproxy"
+    )
+    status, said = plan(mended)
+    assert status == 2
+    assert "haproxy: (none) → installed" in said
+    mended.up()
+    assert plan(mended)[0] == 0
+    assert mended.get().status_code == 200
+
+
+def test_a_machine_that_does_not_run_is_no_unchanged_machine(mended: RunningLab) -> None:
+    mended.invoke("lab.halt", "lb-01")
+    status, said = plan(mended)
+    assert status == 2
+    assert "lb-01: halted; lab.up brings it up" in said
+
+
+# --- the data stays ------------------------------------------------------------------------------
+
+
+@dataclass
+class Identity:
+    """What must be the same after machines were off."""
+
+    note: dict[str, str] = field(default_factory=dict)
+    uuids: list[str] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
+    machine_ids: list[str] = field(default_factory=list)
+
+
+def identity(lab: RunningLab, note: dict[str, str]) -> Identity:
+    """Who the machines are now, and the note as it is read now."""
+    with requests.Session() as http:
+        http.trust_env = False
+        found = http.get(f"{lab.url}/api/notes/{note['id']}", timeout=10).json()
+    return Identity(
+        found,
+        [lab.sql(name, "SELECT @@server_uuid") for name in ("web-01", "web-02")],
+        {name: host.endpoint.host_key for name, host in lab.fleet().hosts.items()},
+        [lab.out(m.name, "cat", "/etc/machine-id") for m in lab.session().lab.machines],
+    )
+
+
+def new_note(lab: RunningLab) -> dict[str, str]:
+    with requests.Session() as http:
+        http.trust_env = False
+        words = {"author": "keeper", "text": f"keep this {uuid.uuid4()}"}
+        made = http.post(f"{lab.url}/api/notes", json=words, timeout=10)
+    assert made.status_code == 201, made.text
+    found: dict[str, str] = made.json()
+    return found
+
+
+def test_halt_and_up_bring_the_same_machines_back(mended: RunningLab) -> None:
+    note = new_note(mended)
+    before = identity(mended, note)
+    assert before.note == note
+    mended.invoke("lab.halt")
+    assert {m["state"] for m in json.loads(status_of(mended))["machines"]} == {"halted"}
+    not_running = mended.invoke("lab.check", check=False)
+    assert not_running.returncode == 1
+    assert f"next: invoke lab.up --lab {mended.name}" in not_running.stderr
+    done = mended.up()
+    assert set(changed_in(done.stdout)) == {"lb-01", "web-01", "web-02"}
+    assert identity(mended, note) == before
+
+
+def status_of(lab: RunningLab) -> str:
+    return lab.invoke("lab.status", "--json").stdout
+
+
+def test_a_reboot_of_the_host_loses_no_data(mended: RunningLab) -> None:
+    """All power is cut, and bridge, address translation and forwarder are gone, as after a boot."""
+    note = new_note(mended)
+    before = identity(mended, note)
+    now = mended.session()
+    for machine in now.lab.machines:
+        now.provider.kill(now.lab, machine.name)
+    bridge = f"lab-{now.lab.id}"
+    subprocess.run(["ip", "link", "delete", "dev", bridge, "type", "bridge"], check=True)
+    subprocess.run(["nft", "delete", "table", "ip", f"lab_{now.lab.id}"], check=True)
+    pid_file = Path("/var/lib/foobar-lab") / now.lab.id / "dnsmasq.pid"
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)
+    refused = mended.invoke("lab.plan", check=False)
+    assert refused.returncode == 1
+    assert "is not running" in refused.stderr
+    mended.up()
+    assert identity(mended, note) == before
+    assert mended.out("lb-01", "getent", "ahostsv4", "web-02")
+
+
+# --- a configuration that the program refuses ----------------------------------------------------
+
+OTHER_CONFIGS = """
+import sys
+from pathlib import Path
+from provision.roles import base
+base.CONFIGS = Path(sys.argv.pop(1))
+from invoke.main import program
+sys.argv[0] = "invoke"
+program.run(sys.argv)
+"""
+
+
+@pytest.mark.parametrize(
+    ("template", "spoiled", "machine", "unit", "word"),
+    [
+        ("haproxy/haproxy.cfg.j2", "    nonsense on\n", "lb-01", "haproxy", "nonsense"),
+        ("nginx/nginx.conf.j2", "nonsense on;\n", "web-01", "nginx", "nonsense"),
+    ],
+)
+def test_a_configuration_that_is_refused_is_put_back(
+    mended: RunningLab,
+    tmp_path: Path,
+    template: str,
+    spoiled: str,
+    machine: str,
+    unit: str,
+    word: str,
+) -> None:
+    configs = tmp_path / "configs"
+    subprocess.run(["cp", "-r", str(ROOT / "configs"), str(configs)], check=True)
+    with (configs / template).open("a") as file:
+        file.write(spoiled)
+    path = {"haproxy": "/etc/haproxy/haproxy.cfg", "nginx": "/etc/nginx/nginx.conf"}[unit]
+    before = mended.out(machine, "sh", "-c", f"cat {path}; systemctl show -p MainPID {unit}")
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER_CONFIGS, str(configs), "lab.up", "--lab", mended.name],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert "Traceback" not in said, said
+    assert done.returncode == 1, said
+    assert f"{machine}: {unit} failed at step 'validate'" in said
+    assert "refuses the new configuration" in said
+    assert word in said, "HAProxy's own words are missing"
+    assert f"put back: {path}" in said
+    assert f"{unit}.service goes on with the configuration it had" in said
+    assert f"next: mend what it says, then invoke lab.up --lab {mended.name} again" in said
+    after = mended.out(machine, "sh", "-c", f"cat {path}; systemctl show -p MainPID {unit}")
+    assert after == before
+    assert mended.get().status_code == 200
+    mended.up()
+    assert plan(mended)[0] == 0
+
+
+def test_a_controller_that_dies_between_write_and_reload_is_noticed(mended: RunningLab) -> None:
+    """The new file is there, HAProxy still runs the old one: only the stamp tells."""
+    wanted = mended.out("lb-01", "cat", "/etc/haproxy/haproxy.cfg")
+    old = wanted.replace("maxconn 4000", "maxconn 3999")
+    load = "systemctl reload haproxy && rm /var/lib/foobar-lab/loaded/haproxy"  # as never stamped
+    script = "cat > /etc/haproxy/haproxy.cfg"
+    mended.out("lb-01", "sh", "-c", f"{script} && {load}", input=old)
+    mended.out("lb-01", "sh", "-c", script, input=wanted)
+    info = ["sh", "-c", "echo 'show info' | socat - /run/haproxy/admin.sock | grep ^Maxconn:"]
+    deadline = time.monotonic() + 10
+    while mended.out("lb-01", *info) != "Maxconn: 3999\n":
+        assert time.monotonic() < deadline
+    status, said = plan(mended)
+    assert status == 2
+    assert "reload haproxy.service (configuration not loaded)" in said
+    done = mended.up()
+    assert changed_in(done.stdout) == {"lb-01": 1, "web-01": 0, "web-02": 0}
+    assert mended.out("lb-01", *info) == "Maxconn: 4000\n"
+
+
+def test_a_file_that_cannot_be_written_leaves_the_unit_as_it_was(mended: RunningLab) -> None:
+    """A directory where a file belongs: the other files of the unit are put back."""
+    script = (
+        "rm -r /etc/nginx/nginx.conf && mkdir /etc/nginx/nginx.conf && "
+        "echo '<p>by hand' > /srv/foobar/errors/404.html"
+    )
+    mended.out("web-02", "sh", "-c", script)
+    try:
+        done = mended.invoke("lab.up", check=False)
+        assert done.returncode == 1
+        assert "web-02: nginx failed at step 'change': Is a directory" in done.stderr
+        assert "/srv/foobar/errors/404.html" in done.stderr
+        assert mended.out("web-02", "cat", "/srv/foobar/errors/404.html") == "<p>by hand\n"
+    finally:
+        mended.out("web-02", "rmdir", "/etc/nginx/nginx.conf")
