@@ -144,7 +144,7 @@ def drain(args: dict[str, Any], say: Say) -> dict[str, Any]:
         if not client.query("SHOW REPLICA STATUS"):
             return {}
         say("applying what was received")
-        client.query("STOP REPLICA IO_THREAD")
+        mysql_replica.stop_receiving(client)
         try:
             mysql_replica.apply_received(client, args["seconds"], say)
         except Failed:

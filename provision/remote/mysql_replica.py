@@ -7,6 +7,7 @@ overwritten here, unless it was never part of the lab or the controller says so.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -88,7 +89,7 @@ def lead(
             "invoke db.status shows all databases, db.promote says which one takes writes"
         )
     if client.query("SHOW REPLICA STATUS"):
-        client.query("STOP REPLICA IO_THREAD")
+        stop_receiving(client)
         apply_received(client, drain, say)
         client.query("STOP REPLICA")
         client.query("RESET REPLICA ALL")
@@ -114,6 +115,28 @@ def led(say: Say) -> None:
         "neither the supervisor nor the other database grants it (invoke db.autopromote status)",
         said,
     )
+
+
+def stop_receiving(client: Client) -> None:
+    """Stop the receiving thread, without waiting for its attempt to reach a source that is gone.
+
+    An attempt to connect to a dead machine lasts for replica_net_timeout, and the thread stops only
+    after it. Ending the half-open socket (``ss -K``, where the kernel can) ends the attempt.
+    """
+    source = client.row("SHOW REPLICA STATUS").get("Source_Host") or ""
+    stopped = threading.Event()
+
+    def cut() -> None:
+        while not stopped.wait(0.1):
+            run(["ss", "-K", "-tn", "state", "syn-sent", "dst", f"{source}:3306"], timeout=2)
+
+    cutter = threading.Thread(target=cut, daemon=True)
+    cutter.start()
+    try:
+        client.query("STOP REPLICA IO_THREAD")
+    finally:
+        stopped.set()
+        cutter.join()
 
 
 def apply_received(client: Client, seconds: float, say: Say) -> None:
