@@ -77,7 +77,7 @@ def ready(c: Any, server: str, lab: str = "") -> None:
         _show(context, balancer.look(context, fleet))
 
 
-@task(positional=["server", "weight"], help={"weight": "1 to 256; 100 is usual"})
+@task(positional=["server", "weight"], help={"weight": "1 to 256; 1 is usual"})
 def weight(c: Any, server: str, weight: str, lab: str = "") -> None:
     """Give a server a larger or smaller share, at once and for good."""
     now = session(lab)

@@ -267,7 +267,7 @@ def test_ctrl_c_ends_the_step_and_begins_no_other(slow_reload: RunningLab) -> No
     assert "by hand" not in slow_reload.out("lb-01", "cat", "/etc/haproxy/haproxy.cfg")
     said = slow_reload.invoke("lab.plan").stdout
     assert "configuration not loaded" not in said
-    assert "web-02: maint → weight 100" in said
+    assert "web-02: maint → weight 1" in said
 
 
 def test_a_second_ctrl_c_ends_at_once(slow_reload: RunningLab) -> None:

@@ -67,20 +67,20 @@ def tell(lab: RunningLab, line: str) -> None:
 def test_lb_status_is_there_for_programs(lab: RunningLab) -> None:
     found = json.loads(lab.invoke("lb.status", "--json").stdout)["lb-01"]
     assert [(v["name"], v["status"], v["weight"]) for v in found] == [
-        ("web-01", "UP", 100),
-        ("web-02", "UP", 100),
+        ("web-01", "UP", 1),
+        ("web-02", "UP", 1),
     ]
 
 
 def test_a_weight_works_at_once_and_outlives_reload_restart_reboot_and_up(
     plain: RunningLab,
 ) -> None:
-    plain.invoke("lb.weight", "web-02", "200")
+    plain.invoke("lb.weight", "web-02", "2")
     assert answering(plain) == {"web-01": 4, "web-02": 8}
     for upheaval in upheavals(plain):
-        assert status(plain)["web-02"].weight == 200, upheaval
+        assert status(plain)["web-02"].weight == 2, upheaval
         said = plain.invoke("lab.plan", "--detailed-exitcode").stdout
-        assert "web-02: weight 200 instead of 100" in said, upheaval
+        assert "web-02: weight 2 instead of 1" in said, upheaval
 
 
 def test_a_drain_outlives_reload_restart_reboot_and_up(plain: RunningLab) -> None:
@@ -98,8 +98,8 @@ def test_what_was_changed_at_run_time_alone_is_planned_and_mended(plain: Running
     tell(plain, "set server web/web-02 state maint")
     planned = plain.invoke("lab.plan", "--detailed-exitcode", check=False)
     assert planned.returncode == 2
-    assert "web-01: weight 7 → weight 100" in planned.stdout
-    assert "web-02: maint → weight 100" in planned.stdout
+    assert "web-01: weight 7 → weight 1" in planned.stdout
+    assert "web-02: maint → weight 1" in planned.stdout
     plain.up()
     assert answering(plain) == {"web-01": 6, "web-02": 6}
 

@@ -142,7 +142,7 @@ DRIFTS = {
     "server-in-maintenance": Drift(
         "lb-01",
         "echo 'set server web/web-02 state maint' | socat - /run/haproxy/admin.sock",
-        (r"servers at run time", r"web-02: maint → weight 100"),
+        (r"servers at run time", r"web-02: maint → weight 1"),
     ),
     "password-of-the-application": Drift(
         "web-01",

@@ -156,7 +156,7 @@ def test_what_operators_decided_is_listed_where_it_differs() -> None:
     )
     assert traffic.recorded(lab) == (
         "web-02: drain",
-        "web-01: weight 7 instead of 100",
+        "web-01: weight 7 instead of 1",
         "mode active-passive instead of active-active",
         "algorithm source instead of roundrobin",
     )
