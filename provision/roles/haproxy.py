@@ -28,7 +28,7 @@ WEIGHT = 1
 
 It is small on purpose: a server that was down for a moment gets no request until the round that it
 missed is over, and a round is as long as the weights are large (configuration manual, "balance
-roundrobin"). With 100 that took thousands of requests; with 1 it takes some thirty.
+roundrobin"). With 100, twenty seconds of requests were once not enough; with 1 it is a handful.
 """
 
 
