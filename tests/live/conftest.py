@@ -27,24 +27,37 @@ from provision.lab import ROOT, Lab
 from provision.ops.fleet import Fleet
 
 INVOKE = str(Path(sys.executable).with_name("invoke"))
-PREFIX = os.environ.get("LAB_TEST_PREFIX", "t-")
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+"""Which of pytest's workers this is, such as ``gw0``; empty when there is one process."""
+
+PREFIX = os.environ.get("LAB_TEST_PREFIX", "t-") + (f"{WORKER}-" if WORKER else "")
 """Labs of the tests begin with it; a run removes what an earlier, killed one has left. Two runs in
-one checkout at once need two prefixes."""
+one checkout at once need two prefixes, as pytest's workers have."""
+
+
+def pool() -> IPv4Network | None:
+    """Where labs of the tests go: None for the product's own choice.
+
+    Workers that make labs at once have a part each of a network of their own, and so has a host on
+    which several people run tests (LAB_TEST_POOL).
+    """
+    said = os.environ.get("LAB_TEST_POOL", "")
+    if not WORKER:
+        return IPv4Network(said) if said else None
+    parts = list(IPv4Network(said or "10.254.0.0/17").subnets(prefixlen_diff=3))
+    return parts[int(WORKER.removeprefix("gw")) % len(parts)]
 
 
 def network_option(name: str) -> list[str]:
-    """Where a new lab goes: nothing said, or a free network of LAB_TEST_POOL.
-
-    A host on which several people run tests has more labs than the product's own pool has places.
-    """
-    pool = os.environ.get("LAB_TEST_POOL", "")
-    if not pool:
+    """The option of lab.up that puts a new lab into a free network of `pool`; often nothing."""
+    within = pool()
+    if within is None:
         return []
     read = topology.load(topology.find("distributed", ROOT))
     used = labs.taken_networks(Lab(name, ROOT, read))
     free = (
         network
-        for network in IPv4Network(pool).subnets(new_prefix=24)
+        for network in within.subnets(new_prefix=24)
         if not any(network.overlaps(other) for other in used)
     )
     return ["--network", str(next(free))]
@@ -253,8 +266,7 @@ def _sweep() -> None:
 @pytest.fixture(scope="session")
 def lab() -> Iterator[RunningLab]:
     """The session's lab: up, all checks passed."""
-    name = PREFIX + os.environ.get("PYTEST_XDIST_WORKER", "main")
-    running = RunningLab(name)
+    running = RunningLab(f"{PREFIX}main")
     running.up()
     yield running
     running.destroy()
@@ -282,7 +294,7 @@ def other_lab() -> Iterator[Callable[[str], RunningLab]]:
 
 
 STAGES = ("monitoring", "scaled", "secured", "spof", "stages")
-"""The files whose tests are left out unless `scripts/test --stages` asks for them."""
+"""The files whose tests `scripts/test --quick` leaves out."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ from provision.providers.lxc.places import HOST
 from provision.providers.lxc.privileged import run
 from tests.live.conftest import RunningLab
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 
 
 def lines(text: str) -> set[str]:
