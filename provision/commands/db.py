@@ -20,8 +20,9 @@ from provision.commands.base import (
 )
 from provision.errors import LabError, UsageError
 from provision.ops import autopromote as automatic
-from provision.ops import database, db_backup, db_rejoin
-from provision.ops.database import Database, Promotion
+from provision.ops import database, db_backup, db_promote, db_rejoin
+from provision.ops.database import Database
+from provision.ops.db_promote import Promotion
 
 HEADER = (
     "DATABASE",
@@ -146,11 +147,11 @@ def promote(
     with now.lock(), now.fleet(lambda name, text: _tell(f"{name}: {text}")) as fleet:
         context = automatic.adopt(now.context, fleet)
         if old_primary_is_dead:
-            done = database.promote_after_death(
+            done = db_promote.promote_after_death(
                 context, fleet, now.provider, machine, seconds=limit
             )
         else:
-            done = database.promote(context, fleet, machine, seconds=limit)
+            done = db_promote.promote(context, fleet, machine, seconds=limit)
     _show_promotion(done)
 
 

@@ -22,7 +22,7 @@ from provision.commands.base import (
 )
 from provision.errors import LabError, ProviderError, UsageError
 from provision.lab import Lab
-from provision.ops import autopromote, clean, database, traffic
+from provision.ops import autopromote, clean, db_promote, traffic
 from provision.ops import restart as restarting
 from provision.ops.converge import converge, plans
 from provision.ops.fleet import Fleet
@@ -102,7 +102,7 @@ def _move(between: Session, new: Lab) -> None:
         fleet = _boot(between, report)
     with fleet:
         _configure(between, fleet)
-        moved = database.promote(between.context, fleet, target)
+        moved = db_promote.promote(between.context, fleet, target)
     print(f"{moved.new} takes the writes now; {moved.seconds:.1f} s without any\n")
 
 

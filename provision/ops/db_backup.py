@@ -17,8 +17,9 @@ from typing import Any
 from provision.errors import HostError, LabError, UsageError
 from provision.host import Host
 from provision.ops import db_stream
-from provision.ops.database import Gtids, call, status, typed
+from provision.ops.database import call, status, typed
 from provision.ops.fleet import Fleet
+from provision.ops.gtids import Gtids
 from provision.remote import mysql_backup
 from provision.remote.mysql_backup import BackupError
 from provision.roles.base import Context

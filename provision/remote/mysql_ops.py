@@ -1,4 +1,4 @@
-"""On the machine: the steps of promoting and rejoining; provision/ops/database.py orders them.
+"""On the machine: the steps of promoting and rejoining; provision/ops/db_promote.py orders them.
 
 Each step leaves the machine in a state that the next command, or lab.up, can go on from. What must
 survive a reboot is written to the machine's record before the server is changed.

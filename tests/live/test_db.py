@@ -227,10 +227,10 @@ KILLED = """
 import os, sys
 sys.path.insert(0, {root!r})
 from provision.commands.base import session
-from provision.ops import database
+from provision.ops import db_promote
 now = session({lab!r})
 with now.lock(), now.fleet() as fleet:
-    database.promote(
+    db_promote.promote(
         now.context, fleet, "web-02",
         stage=lambda stage: os._exit(9) if stage == {stage!r} else None,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.ops.database import Gtids, subtract
+from provision.ops.gtids import Gtids, subtract
 from provision.remote.mysql_ops import commits, count
 
 RECORDED = Path(__file__).parent / "recorded"
