@@ -95,7 +95,7 @@ def proof(libvirt: None) -> Iterator[Proof]:
         **os.environ,
         "VAGRANT_HOME": str(home),
         "VAGRANT_DEFAULT_PROVIDER": "libvirt",
-        "LAB_PATIENCE": os.environ.get("LAB_PATIENCE", "6"),
+        "LAB_PATIENCE": os.environ.get("LAB_PATIENCE", "10"),
     }
     one = Proof(env)
     try:
