@@ -9,7 +9,7 @@ sys.dont_write_bytecode = False
 from invoke.collection import Collection  # noqa: E402
 
 MODULES = {
-    "lab": ("lab", "clean", "explain", "snapshots"),
+    "lab": ("lab", "clean", "diagram", "explain", "snapshots"),
     "app": ("app",),
     "lb": ("lb",),
     "db": ("db",),

@@ -81,6 +81,11 @@ def key(wanted: Recipe) -> str:
     return image.key_of("box", SIZE_MIB, image.base_key(wanted), [p.read_text() for p in scripts])
 
 
+def _around(disk: str) -> str:
+    """The name of the boxes with that disk: it changes with what is put around it, too."""
+    return image.key_of(disk, [Path(file).read_text() for file in (__file__, ovf.__file__)])
+
+
 def missing() -> list[str]:
     """Debian packages that are needed to build a box and are not installed."""
     names = [package for name, package in PROGRAMS.items() if not program(name)]
@@ -127,7 +132,7 @@ def build(provider: str, report: Report) -> Box:
             pair.private.encode(),
         )
     OUT.mkdir(parents=True, exist_ok=True)
-    box = OUT / f"debian-13-{folder.name}-{provider}.box"
+    box = OUT / f"debian-13-{_around(folder.name)}-{provider}.box"
     if not box.exists():
         report("host", f"packing the box for {provider}")
         new = box.with_name(f".new.{os.getpid()}.{box.name}")

@@ -1,16 +1,13 @@
-"""`lab.explain`, `lab.diagram`, `lab.spof`: what the lab teaches, from what it is right now."""
+"""`lab.explain`, `lab.spof`: what the lab teaches, from what it is right now."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from provision.commands import show
 from provision.commands.base import Session, console, number, session, show_json, task
-from provision.errors import LabError, UsageError
-from provision.ops import diagram as pictures
+from provision.errors import LabError
 from provision.ops import explain as texts
 from provision.ops import spof as failures
 from provision.ops.observe import observe
@@ -18,7 +15,7 @@ from provision.progress import Progress
 from provision.seen import Seen
 
 
-def _seen(now: Session) -> Seen:
+def seen_now(now: Session) -> Seen:
     """What the running lab says of itself; of one that does not run, only that."""
     states = now.provider.state(now.lab)
     try:
@@ -39,74 +36,13 @@ def explain(c: Any, topic: str = "", lab: str = "") -> None:
         return
     if topic not in texts.TOPICS:
         texts.text(now.context, topic, texts.nothing({}))  # says what there is
-    markdown = texts.text(now.context, topic, _seen(now))
+    markdown = texts.text(now.context, topic, seen_now(now))
     if not sys.stdout.isatty():
         print(markdown, end="")
         return
     from rich.markdown import Markdown
 
     console().print(Markdown(markdown))
-
-
-@task(help={"svg": "write it into this file, for slides", "json": "for programs"})
-def diagram(c: Any, svg: str = "", lab: str = "", json: bool = False) -> None:
-    """Draw the topology with its real addresses, coloured by how everything is now."""
-    now = session(lab)
-    picture = pictures.diagram(now.context, _seen(now))
-    if json:
-        show_json(asdict(picture))
-    if svg:
-        path = Path(svg).expanduser()
-        if path.suffix != ".svg":
-            raise UsageError(
-                f"{svg}: pictures are written as SVG, which slides and browsers show at any size",
-                f"--svg {path.with_suffix('.svg')}",
-            )
-        try:
-            path.write_text(pictures.svg(picture), encoding="utf-8")
-        except OSError as error:
-            raise LabError(f"{path} cannot be written: {error.strerror or error}") from None
-        print(f"{path} is written", file=sys.stderr)
-    if not svg and not json:
-        _draw(picture)
-
-
-def _draw(picture: pictures.Diagram) -> None:
-    """Rows of boxes, an arrow between rows."""
-    from rich.align import Align
-    from rich.columns import Columns
-    from rich.panel import Panel
-    from rich.text import Text
-
-    screen = console()
-    width = min(100, screen.width)
-    colours = {"green": "green", "orange": "yellow", "red": "red"}
-
-    def centred(what: Any) -> None:
-        screen.print(Align.center(what), width=width)
-
-    centred(Text(picture.title, style="bold"))
-    centred(Panel(Text(picture.site), border_style="blue", expand=False))
-    sources = {target: source for source, target in picture.replication}
-    for layer in picture.layers:
-        centred(Text(f"│  {layer.asked}\n▼" if layer.asked else " ", style="dim"))
-        boxes = []
-        for box in layer.boxes:
-            text = Text(
-                f"{box.address}\n{box.state}", style="dim" if box.state == "running" else ""
-            )
-            for program in box.programs:
-                bad = program.state not in ("", "active")
-                said = f"\n{program.name}: {program.state}" if bad else f"\n{program.name}"
-                text.append(said, style="bold red" if bad else "default not dim")
-            note = box.note + (f" of {sources[box.name]}" if box.name in sources else "")
-            text.append(f"\n{note}" if note else "", style="italic magenta not dim")
-            boxes.append(
-                Panel(
-                    text, title=f"[bold]{box.name}[/]", border_style=colours[box.colour], width=26
-                )
-            )
-        centred(Columns(boxes, padding=(0, 3)))
 
 
 @task(

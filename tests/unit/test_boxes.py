@@ -48,6 +48,17 @@ def test_a_disks_name_changes_with_whatever_goes_into_it() -> None:
     assert build.key(RECIPE) == build.key(replace(RECIPE))
 
 
+def test_a_boxs_name_changes_with_what_is_around_its_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = build._around("disk")
+    assert before == build._around("disk") != build._around("another")
+    changed = tmp_path / "ovf.py"
+    changed.write_text(Path(ovf.__file__).read_text() + "# another descriptor\n")
+    monkeypatch.setattr(ovf, "__file__", str(changed))
+    assert build._around("disk") != before
+
+
 def test_only_for_providers_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no boxes for 'vmware'"):
         build.build("vmware", quiet)

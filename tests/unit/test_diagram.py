@@ -1,0 +1,330 @@
+"""Pictures of labs: what is in them, that it has its place, and that a PNG shows it."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image, ImageColor
+
+from provision import roles, topology
+from provision.drawing import Arrow, Drawing, Rectangle, Words
+from provision.drawing.layout import COLOURS, drawing
+from provision.drawing.png import png
+from provision.drawing.svg import svg
+from provision.lab import ROOT
+from provision.ops.diagram import Box, Diagram, Layer, Program, design, diagram
+from provision.roles.base import Context
+from provision.seen import Seen
+from tests.unit import samples
+
+INVOKE = str(Path(sys.executable).with_name("invoke"))
+
+
+def well(context: Context) -> Seen:
+    """All machines and services run; the first machine holds the shared address."""
+    lab = context.lab
+    held = f" {lab.topology.virtual_address}/24"
+    answers: Mapping[str, Any] = {
+        m.name: {
+            "service": [{"ActiveState": "active"} for _ in roles.services(m)],
+            "command": [{"out": held if m == lab.machines[0] else ""}],
+        }
+        for m in lab.machines
+    }
+    return Seen({m.name: "running" for m in lab.machines}, answers)
+
+
+def broken(name: str = "scaled") -> Diagram:
+    """One machine without power, one with a failed service."""
+    context = samples.context(name)
+    seen = well(context)
+    first, second = (m.name for m in context.lab.machines[:2])
+    failed = {**seen.answers[first], "service": [dict(s) for s in seen.answers[first]["service"]]}
+    failed["service"][0]["ActiveState"] = "failed"
+    answers = {**seen.answers, first: failed}
+    del answers[second]
+    return diagram(
+        context, replace(seen, states={**seen.states, second: "halted"}, answers=answers)
+    )
+
+
+def boxes(picture: Diagram) -> dict[str, Box]:
+    return {box.name: box for layer in picture.layers for box in layer.boxes}
+
+
+def three() -> Diagram:
+    """More than the topologies here have: a replica that is no neighbour, long words, a loner."""
+    long = Program("prometheus-mysqld-exporter", "activating")
+    webs = tuple(
+        Box(f"web-{n:02}", f"192.168.156.{100 + n}", "running", (long,), "takes writes, holds it")
+        for n in range(3)
+    )
+    lone = Layer("", (Box("monitor", "192.168.156.200", "halted", ()),))
+    return Diagram(
+        "lab a-very-long-name: three, on 192.168.156.0/24",
+        "www.foobar.com = 192.168.156.10",
+        (Layer("nginx", webs, "HTTPS, verified"), lone),
+        (("web-00", "web-01"), ("web-00", "web-02"), ("web-02", "monitor"), ("web-00", "gone")),
+    )
+
+
+PICTURES = {
+    **{f"{name}, well": diagram(samples.context(name), well(samples.context(name)))
+       for name in topology.names()},
+    **{f"{name}, a design": design(samples.context(name)) for name in topology.names()},
+    "distributed, broken": broken("distributed"),
+    "scaled, broken": broken(),
+    "scaled, the second leads": diagram(
+        samples.context("scaled", primary="db-02"), well(samples.context("scaled"))
+    ),
+    "three": three(),
+}  # fmt: skip
+each = pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES.keys())
+
+
+# --- what is in it -------------------------------------------------------------------------------
+
+
+def test_the_state_of_machines_is_their_colour() -> None:
+    found = boxes(broken())
+    assert (found["lb-01"].colour, found["lb-02"].colour) == ("orange", "red")
+    assert {box.colour for name, box in found.items() if name not in ("lb-01", "lb-02")} == {
+        "green"
+    }
+    assert any(program.bad for program in found["lb-01"].programs)
+    assert "holds 192.168.56.100" in found["lb-01"].note
+
+
+def test_a_design_is_of_no_running_lab() -> None:
+    picture = design(samples.context("scaled"))
+    assert {box.colour for box in boxes(picture).values()} == {"grey"}
+    assert picture.title == "the design scaled, on 192.168.56.0/24"
+    assert picture.replication == (("db-01", "db-02"),)
+    assert boxes(picture)["db-01"].note == "takes writes"
+
+
+# --- where everything is -------------------------------------------------------------------------
+
+
+def frames(shapes: Drawing) -> list[Rectangle]:
+    """The boxes of machines and the one of visitors, without what is inside of them."""
+    strong = {COLOURS[name][0] for name in COLOURS}
+    return [
+        s
+        for s in shapes.shapes
+        if isinstance(s, Rectangle) and s.width > 20 and (s.fill in strong or s.border)
+    ]
+
+
+def left(words: Words) -> float:
+    return words.x if words.left else 2 * words.x - words.right
+
+
+def inside(point: tuple[float, float], frame: Rectangle) -> bool:
+    x, y = point
+    return frame.x < x < frame.right and frame.y < y < frame.y + frame.height
+
+
+@each
+def test_nothing_is_cut_off(picture: Diagram) -> None:
+    shapes = drawing(picture)
+    for shape in shapes.shapes:
+        assert shape.right <= shapes.width
+        if isinstance(shape, Words):
+            assert left(shape) >= 0
+            assert shape.size < shape.y < shapes.height
+        elif isinstance(shape, Arrow):
+            assert all(x > 0 and 0 < y < shapes.height for x, y in shape.points)
+        else:
+            assert shape.x > 0
+            assert shape.y + shape.height < shapes.height
+
+
+@each
+def test_boxes_stand_apart(picture: Diagram) -> None:
+    found = frames(drawing(picture))
+    assert len(found) == 1 + len(boxes(picture))
+    for one, other in combinations(found, 2):
+        beside = one.right < other.x or other.right < one.x
+        below = one.y + one.height < other.y or other.y + other.height < one.y
+        assert beside or below
+
+
+@each
+def test_texts_do_not_run_into_each_other_nor_out_of_their_box(picture: Diagram) -> None:
+    shapes = drawing(picture)
+    found = [s for s in shapes.shapes if isinstance(s, Words)]
+    for one, other in combinations(found, 2):
+        beside = one.right <= left(other) or other.right <= left(one)
+        assert beside or abs(one.y - other.y) >= 15, (one.text, other.text)
+    for words in found:
+        for frame in frames(shapes):
+            if inside((words.x, words.y), frame):
+                assert left(words) > frame.x
+                assert words.right < frame.right
+
+
+@each
+def test_arrows_cross_neither_boxes_nor_words(picture: Diagram) -> None:
+    shapes = drawing(picture)
+    found = frames(shapes)
+    texts = [s for s in shapes.shapes if isinstance(s, Words)]
+    ends: Counter[tuple[float, float]] = Counter()
+    for arrow in (s for s in shapes.shapes if isinstance(s, Arrow)):
+        ends.update([arrow.points[0], arrow.points[-1]])
+        for (x1, y1), (x2, y2) in pairwise(arrow.points):
+            for part in range(101):
+                point = x1 + (x2 - x1) * part / 100, y1 + (y2 - y1) * part / 100
+                assert not any(inside(point, frame) for frame in found)
+                for words in texts:
+                    over = left(words) < point[0] < words.right
+                    assert not (over and words.y - words.size * 0.8 < point[1] < words.y)
+    assert set(ends.values()) == {1}, "arrows that meet in one point"
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+@each
+def test_svg_is_one_well_formed_file_with_every_word(picture: Diagram) -> None:
+    shapes = drawing(picture)
+    top = ElementTree.fromstring(svg(shapes))
+    space = "{http://www.w3.org/2000/svg}"
+    written = [e.text for e in top.iter(f"{space}text")]
+    assert written == [s.text for s in shapes.shapes if isinstance(s, Words)]
+    for box in boxes(picture).values():
+        assert {box.name, f"{box.address} · {box.state}"} <= set(written)
+    heads = {e.get("id") for e in top.iter(f"{space}marker")}
+    lines = list(top.iter(f"{space}polyline"))
+    assert len(lines) == sum(isinstance(s, Arrow) for s in shapes.shapes)
+    for line in lines:
+        assert line.get("marker-end", "").removeprefix("url(#").removesuffix(")") in heads
+
+
+def opened(picture: Diagram, width: int = 1280) -> Image.Image:
+    content = png(drawing(picture), width)
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    assert image.format == "PNG"
+    return image
+
+
+def colours(image: Image.Image) -> dict[object, int]:
+    """How many pixels have each colour."""
+    return {colour: count for count, colour in image.getcolors(image.width * image.height) or []}
+
+
+def test_a_png_has_the_size_that_is_asked_for() -> None:
+    shapes = drawing(broken())
+    for width in (640, 1920):
+        image = opened(broken(), width)
+        assert image.width == width
+        assert image.height == pytest.approx(width * shapes.height / shapes.width, abs=1)
+
+
+def test_a_png_shows_the_states() -> None:
+    found = colours(opened(broken()))
+    for name in ("green", "orange", "red"):
+        strong, pale, _ = COLOURS[name]
+        assert found[ImageColor.getrgb(strong)] > 1000, name
+        assert found[ImageColor.getrgb(pale)] > 1000, name
+    assert ImageColor.getrgb(COLOURS["grey"][0]) not in found
+    planned = colours(opened(design(samples.context("simple"))))
+    assert planned[ImageColor.getrgb(COLOURS["grey"][0])] > 1000
+    assert not {ImageColor.getrgb(COLOURS[n][0]) for n in ("green", "orange", "red")} & set(planned)
+
+
+def test_a_png_has_letters_arrows_and_room() -> None:
+    shapes = drawing(broken())
+    image = opened(broken(), 2 * shapes.width)
+    white = ImageColor.getrgb("#ffffff")
+    for shape in shapes.shapes:
+        if isinstance(shape, Words):
+            place = (left(shape), shape.y - shape.size, shape.right, shape.y)
+            letters = image.crop(tuple(round(2 * n) for n in place))  # type: ignore[arg-type]
+            wanted = ImageColor.getrgb(shape.colour)
+            assert colours(letters).get(wanted, 0) > len(shape.text), shape.text
+        elif isinstance(shape, Arrow):
+            (x1, y1), (x2, y2) = shape.points[0], shape.points[-1]
+            for part in (0.01, 0.99):  # its beginning, its head
+                point = [round(2 * (a + (b - a) * part)) for a, b in ((x1, x2), (y1, y2))]
+                near = image.crop((point[0] - 2, point[1] - 2, point[0] + 3, point[1] + 3))
+                assert ImageColor.getrgb(shape.colour) in colours(near)
+    edge = [image.getpixel((x, y)) for x in range(image.width) for y in (0, image.height - 1)]
+    assert set(edge) == {white}
+
+
+# --- the task ------------------------------------------------------------------------------------
+
+
+def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The task, in a lab that was never up."""
+    return subprocess.run(
+        [INVOKE, "lab.diagram", "--lab", "t-never-up", *words],
+        cwd=ROOT, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+
+
+def test_a_lab_that_was_never_up_is_drawn_as_its_design(tmp_path: Path) -> None:
+    done = run(tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "there is no lab t-never-up yet, so this is its design" in done.stderr
+    picture = json.loads(done.stdout)
+    assert picture["title"].startswith("the design distributed, on ")
+    done = run(tmp_path, "--topology", "scaled")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "app-02" in done.stdout
+
+
+def test_both_files_in_one_run(tmp_path: Path) -> None:
+    vector, pixels = tmp_path / "a.svg", tmp_path / "a.PNG"
+    done = run(tmp_path, "--svg", str(vector), "--png", str(pixels), "--width", "800")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert ElementTree.parse(vector).getroot().tag.endswith("svg")
+    with Image.open(pixels) as image:
+        assert image.width == 800
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (
+            ["--png", "a.jpg"],
+            2,
+            "--png a.jpg: such a picture's name ends in .png\nnext: --png a.png",
+        ),
+        (["--svg", "a.png"], 2, "--svg a.png: such a picture's name ends in .svg"),
+        (["--png", "lab"], 2, "next: --png lab.png"),
+        (["--png", "/nowhere/a.png"], 1, "/nowhere/a.png cannot be written: No such file"),
+        (["--width", "800"], 2, "--width is of a PNG, and none is asked for"),
+        (["--png", "a.png", "--width", "9"], 2, "a number from 320 to 4096"),
+        (["--png", "a.png", "--width", "wide"], 2, "--width is 'wide'"),
+    ],
+)
+def test_what_cannot_be_drawn(tmp_path: Path, words: list[str], status: int, message: str) -> None:
+    done = run(tmp_path, *words)
+    assert done.returncode == status
+    assert message in done.stderr
+    assert done.stderr.count("error:") == 1
+    assert not (ROOT / "a.png").exists()
+
+
+def test_other_tasks_do_not_wait_for_pillow() -> None:
+    code = "import sys; sys.argv[1:] = ['--list']; import tasks; print('PIL' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=True
+    )
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,280 @@
+"""The box for VirtualBox, imported and cloned by VirtualBox itself, as Vagrant does it.
+
+VBoxManage comes from Debian sid (contrib) and runs in a root file system and namespaces of its
+own. Without its kernel driver it cannot start a machine nor make a host-only network; so what is
+shown here ends where the machine would start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from provision.boxes import build
+from provision.lab import ROOT
+from provision.providers import images
+from provision.providers.lxc import places
+from provision.providers.lxc.image import NAMESPACES
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
+
+PROGRAM = "/usr/lib/virtualbox/VBoxManage"
+"""Not the script in /usr/bin, which puts a warning about the kernel driver before every answer."""
+
+BOX = Path("/root/box")
+"""Where the box lies, as VBoxManage sees it."""
+
+MAC = "080027000001"
+DRIVER = ROOT / "tests" / "vm" / "virtualbox_import.rb"
+
+
+@dataclass(frozen=True)
+class VirtualBox:
+    """VBoxManage in its own root file system.
+
+    Args:
+        root: that file system.
+        pid: of the process that keeps its namespaces; when it ends, all others in them do.
+    """
+
+    root: Path
+    pid: int
+
+    @property
+    def enter(self) -> list[str]:
+        """The words before a command that runs there."""
+        own = ["--mount", "--pid", "--net", "--root", "--wd=/root"]
+        environ = ["HOME=/root", "USER=root", "LOGNAME=root", "PATH=/usr/bin:/usr/sbin", "LANG=C"]
+        return ["nsenter", f"--target={self.pid}", *own, "--", "env", "-i", *environ]
+
+    def manage(self, *words: str, ok: bool = True) -> str:
+        """Run VBoxManage to its end; what it said."""
+        done = subprocess.run(
+            [*self.enter, PROGRAM, *words],
+            text=True, capture_output=True, timeout=300, check=False,
+        )  # fmt: skip
+        said = done.stdout + done.stderr
+        assert (done.returncode == 0) == ok, f"VBoxManage {shlex.join(words)}\n{said}"
+        return said
+
+    def machine(self, name: str) -> dict[str, str]:
+        """What is known of a machine: ``showvminfo --machinereadable``."""
+        lines = self.manage("showvminfo", name, "--machinereadable").splitlines()
+        pairs = (line.partition("=") for line in lines if "=" in line)
+        return {key.strip('"'): value.strip('"') for key, _, value in pairs}
+
+    def processes(self) -> list[int]:
+        """All that run in its root file system."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and os.path.samefile(entry / "root", self.root):  # noqa: PTH121
+                    found.append(int(entry.name))
+        return found
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[tarfile.TarFile]:
+    """The box for VirtualBox, built or taken from before."""
+    built = build.build("virtualbox", lambda machine, doing: print(doing))
+    with tarfile.open(built.file) as file:
+        yield file
+
+
+@pytest.fixture(scope="module")
+def virtualbox(
+    box: tarfile.TarFile, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[VirtualBox]:
+    """VirtualBox beside the unpacked box; afterwards nothing of it is left."""
+    assert os.geteuid() == 0, "the tests on virtual machines need root: sudo scripts/test --vm"
+    folder = tmp_path_factory.mktemp("virtualbox")
+    root = folder / "root"
+    holder = None
+    try:
+        _bootstrap(root, folder / "apt.conf")
+        _unpack(box, root / BOX.relative_to("/"))
+        inside = (
+            'mount -t proc proc "$1/proc" && mount -t tmpfs tmpfs "$1/tmp" && exec chroot "$1" '
+        )
+        holder = subprocess.Popen(
+            ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child",
+             "--net", "sh", "-c", inside + "cat", "sh", str(root)],
+            stdin=subprocess.PIPE,  # however these tests end: then it ends too
+        )  # fmt: skip
+        one = VirtualBox(root, _first(holder))
+        yield one
+        running = one.processes()
+        assert one.pid in running
+        holder.communicate()
+        _until(lambda: not one.processes(), "VirtualBox's processes are gone")
+    finally:
+        if holder is not None:
+            holder.communicate()
+        shutil.rmtree(folder)
+        assert str(folder) not in Path("/proc/self/mounts").read_text()
+
+
+def _bootstrap(root: Path, settings: Path) -> None:
+    """A small Debian sid with VirtualBox, without recommendations; nothing is compiled."""
+    settings.write_text("\n".join([*images.apt_settings(), 'APT::Install-Recommends "false";', ""]))
+    started = time.monotonic()
+    done = subprocess.run(
+        [*NAMESPACES, "mmdebstrap", "--mode=root", "--variant=apt", "--include=virtualbox",
+         f"--aptopt={settings}",
+         *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")),
+         "sid", str(root), f"deb {images.mirror()} sid main contrib"],
+        text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    print(f"[{time.monotonic() - started:.0f} s] a Debian sid with VirtualBox")
+
+
+def _unpack(box: tarfile.TarFile, target: Path) -> None:
+    target.mkdir()
+    for member in box:
+        content = box.extractfile(member)
+        assert content is not None
+        with (target / member.name).open("wb") as file:
+            shutil.copyfileobj(content, file)
+
+
+def _first(holder: subprocess.Popen[bytes]) -> int:
+    """The process id of what holds the namespaces, when it is in its root file system."""
+    children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children")
+    found: list[int] = []
+
+    def there() -> bool:
+        assert holder.poll() is None, "the namespaces could not be made"
+        found[:] = [int(word) for word in children.read_text().split()]
+        with contextlib.suppress(OSError):
+            return bool(found) and Path(f"/proc/{found[0]}/comm").read_text() == "cat\n"
+        return False
+
+    _until(there, "VirtualBox's root file system is entered")
+    return found[0]
+
+
+def _until(true: object, what: str, seconds: float = 20) -> None:
+    assert callable(true)
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not after {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+# --- the box -------------------------------------------------------------------------------------
+
+
+def test_vagrant_takes_the_box(box: tarfile.TarFile, tmp_path: Path) -> None:
+    """It unpacks and judges a box when it is added (its documentation, "Box File Format")."""
+    names = box.getnames()
+    assert sorted(names) == ["Vagrantfile", "box.ovf", "disk.vmdk", "key", "metadata.json"]
+    metadata = box.extractfile("metadata.json")
+    assert metadata is not None
+    assert json.load(metadata) == {"provider": "virtualbox", "architecture": "amd64"}
+    env = {**os.environ, "VAGRANT_HOME": str(tmp_path), "VAGRANT_CHECKPOINT_DISABLE": "1"}
+    for words in (["add", "--name", "lab/test", str(box.name)], ["list", "--machine-readable"]):
+        done = subprocess.run(
+            ["vagrant", "box", *words],
+            env=env, cwd=tmp_path, text=True, capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert ",box-name,lab/test\n" in done.stdout
+    assert ",box-provider,virtualbox\n" in done.stdout
+    shutil.rmtree(tmp_path / "boxes")  # pytest keeps its folders for a while, and this is large
+
+
+def test_virtualbox_imports_the_box(virtualbox: VirtualBox) -> None:
+    assert virtualbox.manage("--version").startswith("7.")
+    dry = virtualbox.manage("import", "-n", str(BOX / "box.ovf"))
+    assert 'Suggested OS type: "Debian_64"' in dry
+    assert "source image=disk.vmdk" in dry
+    said = virtualbox.manage("import", str(BOX / "box.ovf"), "--vsys", "0", "--vmname", "master")
+    assert "Successfully imported the appliance." in said
+    assert "warning" not in said.lower()
+    found = virtualbox.machine("master")
+    assert found["ostype"] == "Debian (64-bit)"
+    assert (found["memory"], found["cpus"], found["firmware"]) == ("1024", "1", "BIOS")
+    assert (found["longmode"], found["ioapic"], found["rtcuseutc"]) == ("on", "on", "on")
+    assert (found["nic1"], found["nictype1"], found["nic2"]) == ("nat", "82540EM", "none")
+    assert found["cableconnected1"] == "on"
+    assert found["storagecontrollertype0"] == "IntelAhci"
+    assert found["storagecontrollerbootable0"] == "on"
+    assert "storagecontrollername1" not in found
+    assert found["SATA-0-0"].endswith("/master/disk.vmdk")
+    assert found["VMState"] == "poweroff"
+    medium = virtualbox.manage("showmediuminfo", "disk", found["SATA-0-0"])
+    assert f"{build.SIZE_MIB} MBytes" in medium
+
+
+def test_the_imported_disk_is_the_one_that_was_built(virtualbox: VirtualBox) -> None:
+    path = virtualbox.machine("master")["SATA-0-0"]
+    built = places.cache() / "boxes" / build.key(build.recipe()) / "disk.qcow2"
+    done = subprocess.run(
+        ["qemu-img", "compare", str(built), str(virtualbox.root / path.lstrip("/"))],
+        text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "Images are identical.", done.stdout + done.stderr
+
+
+def test_machines_are_linked_clones_of_a_snapshot(virtualbox: VirtualBox) -> None:
+    virtualbox.manage("snapshot", "master", "take", "base")
+    for name, memory in (("web-01", "640"), ("web-02", "768")):
+        words = ("--snapshot", "base", "--options", "link", "--name", name, "--register")
+        virtualbox.manage("clonevm", "master", *words)
+        # What the Vagrantfile asks for beyond that.
+        virtualbox.manage("modifyvm", name, "--memory", memory, "--cpus", "2")
+        virtualbox.manage("modifyvm", name, "--natdnshostresolver1", "on", "--natdnsproxy1", "on")
+        found = virtualbox.machine(name)
+        assert (found["memory"], found["cpus"]) == (memory, "2")
+        disk = virtualbox.root / found["SATA-0-0"].lstrip("/")
+        assert f"/{name}/Snapshots/" in str(disk)
+        assert disk.stat().st_size < 10 * 2**20, "a linked clone holds what differs alone"
+        medium = virtualbox.manage("showmediuminfo", "disk", found["SATA-0-0"])
+        assert "differencing" in medium
+        assert virtualbox.machine("master")["SATA-ImageUUID-0-0"] != found["SATA-ImageUUID-0-0"]
+    macs = {virtualbox.machine(name)["macaddress1"] for name in ("master", "web-01", "web-02")}
+    assert len(macs) == 3
+    base = virtualbox.machine("master")["SATA-ImageUUID-0-0"]
+    refused = virtualbox.manage("closemedium", "disk", base, "--delete", ok=False)
+    assert "VBOX_E_OBJECT_IN_USE" in refused  # others stand on it
+    for name in ("web-01", "web-02", "master"):
+        virtualbox.manage("unregistervm", name, "--delete")
+    assert virtualbox.manage("list", "vms") == ""
+    assert virtualbox.manage("list", "hdds") == ""
+    assert list((virtualbox.root / "root").glob("**/*.vbox")) == []
+
+
+def test_vagrants_own_driver_makes_a_machine_of_the_box(
+    virtualbox: VirtualBox, tmp_path: Path
+) -> None:
+    wrapper = tmp_path / "VBoxManage"
+    wrapper.write_text(f'#!/bin/sh\nexec {shlex.join([*virtualbox.enter, PROGRAM])} "$@"\n')
+    wrapper.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "VAGRANT_HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["ruby", str(DRIVER), str(BOX / "box.ovf"), MAC],
+        env=env, cwd=tmp_path, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout[done.stdout.index("{") :])
+    assert found["snapshots"] == ["base"]
+    assert (found["state"], found["mac"]) == ("poweroff", MAC)
+    assert found["interfaces"]["1"] == {"type": "nat"}
+    assert found["forwarded"] == "ssh,tcp,127.0.0.1,2222,,22"
+    assert found["controllers"] == [["SATA", "IntelAhci", ["0"]]]
+    assert len(found["machines"]) == 2
+    assert "lab_web-01" in found["machines"]
+    assert found["left"] == {}
+    assert build.VAGRANTFILE.count(f'config.vm.base_mac = "{MAC}"') == 1
