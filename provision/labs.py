@@ -158,14 +158,14 @@ def taken_networks(lab: Lab) -> tuple[IPv4Network, ...]:
     found += [n for n in map(_noted, sorted(HOST.glob("*/network"))) if n is not None]
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            found += parse_routes(ROUTES.read_text())
+            found += parse_routes(ROUTES.read_text(encoding="utf-8"))
     return tuple(found)
 
 
 def _noted(path: Path) -> IPv4Network | None:
     """The network in a file of `HOST`; None when unreadable: its route shows it when it is up."""
     try:
-        return IPv4Network(path.read_text().strip(), strict=False)
+        return IPv4Network(path.read_text(encoding="utf-8").strip(), strict=False)
     except (OSError, ValueError):
         return None
 
@@ -403,13 +403,13 @@ def _ordered(lab: Lab, endpoints: Mapping[str, Endpoint]) -> list[tuple[str, End
 
 def _quoted(path: Path, *, tokens: bool = True) -> str:
     """A path for ssh_config(5), quoted for spaces; ``%`` is doubled where it starts a token."""
-    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    text = path.as_posix().replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text.replace("%", "%%") if tokens else text}"'
 
 
 def _shown(lab: Lab) -> str:
     path = lab.directory / "ssh_config"
-    return shlex.quote(str(path.relative_to(lab.root)))
+    return shlex.quote(path.relative_to(lab.root).as_posix())
 
 
 def erase(lab: Lab) -> None:

@@ -1,7 +1,8 @@
 """What only this lab may know: its SSH key, its passwords, its private TLS keys.
 
-They are files of mode 0600 under ``.lab/<lab>/secrets`` (0700), made once and kept. They reach a
-machine only through stdin or a 0600 file; `Secrets.redact` keeps them out of what is shown.
+They are files of mode 0600 under ``.lab/<lab>/secrets`` (0700), made once and kept; Windows has no
+modes, there they are as closed as the folder that the checkout is in. They reach a machine only
+through stdin or a 0600 file; `Secrets.redact` keeps them out of what is shown.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
-from provision import state
+from provision import controller, state
 from provision.errors import LabError
 
 SSH_KEY = "id_ed25519"
@@ -212,7 +213,7 @@ def read(path: Path, *, private: bool = True) -> str | None:
 
 
 def _closed(path: Path, mode: int) -> None:
-    if mode & 0o077:
+    if controller.open_to_others(mode):
         right = "700" if path.is_dir() else "600"
         raise LabError(
             f"{path} is a secret that other users can reach (its mode is {mode:04o})",

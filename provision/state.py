@@ -21,6 +21,7 @@ from typing import Any
 
 import filelock
 
+from provision import controller
 from provision.errors import LabError
 
 VERSION = 1
@@ -245,7 +246,7 @@ def guard(path: Path, seconds: float = 10.0) -> Iterator[None]:
         held.acquire()
     except filelock.Timeout:
         raise LabError(
-            f"{path} was held by another process for {seconds:.0f} s", f"see who: fuser -v {path}"
+            f"{path} was held by another process for {seconds:.0f} s", controller.who_has(path)
         ) from None
     except OSError as error:
         raise unreadable(path, error) from None
@@ -258,23 +259,17 @@ def guard(path: Path, seconds: float = 10.0) -> Iterator[None]:
 def _holder(path: Path) -> tuple[int, str] | None:
     """The pid and command in a note, when that very process is alive."""
     try:
-        note = json.loads(path.read_text())
+        note = json.loads(path.read_text(encoding="utf-8"))
         pid, born, command = int(note["pid"]), str(note["born"]), str(note["command"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass  # alive, and another user's
-    return (pid, command) if _born(pid) == born else None
+    return (pid, command) if controller.alive(pid) and _born(pid) == born else None
 
 
 def _born(pid: int) -> str:
     """When a process started, in ticks since boot (proc(5), stat field 22); empty without /proc."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
     return stat.rpartition(")")[2].split()[19]
@@ -288,12 +283,12 @@ def _busy(directory: Path, holder: tuple[int, str] | None) -> LabError:
     if holder is None:
         return LabError(
             f"lab {directory.name} is in use by another command",
-            f"wait for it, or see who it is: fuser -v {shlex.quote(str(directory / 'lock'))}",
+            f"wait for it, or {controller.who_has(directory / 'lock')}",
         )
     pid, command = holder
     return LabError(
         f"lab {directory.name} is in use by another command: {command} (pid {pid})",
-        f"wait for it to end, or end it: kill {pid}",
+        f"wait for it to end, or end it: {controller.end(pid)}",
     )
 
 
@@ -317,19 +312,14 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
         # mkstemp opens with O_EXCL and 0600: nobody else has it open, nobody else can read it.
         number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
-        with os.fdopen(number, "w", encoding="utf-8") as file:
+        with os.fdopen(number, "w", encoding="utf-8", newline="") as file:
             if mode != 0o600:
-                os.fchmod(file.fileno(), mode)
+                temporary.chmod(mode)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        controller.put(temporary, path)
         temporary = None
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself
-        finally:
-            os.close(folder)
     except OSError as error:
         raise LabError(
             f"{path} cannot be written: {error.strerror or error}", _mend(path, error)
@@ -348,8 +338,8 @@ def unreadable(path: Path, error: OSError) -> LabError:
 def _mend(path: Path, error: OSError) -> str:
     if isinstance(error, PermissionError):
         folder = next((p for p in (path, *path.parents) if p.name == ".lab"), path.parent)
-        return f'sudo chown -R "$(id -un)" {shlex.quote(str(folder))}'
-    return f"ls -ld {shlex.quote(str(path.parent))}; df -h {shlex.quote(str(path.parent))}"
+        return controller.make_mine(folder)
+    return controller.look_at(path.parent)
 
 
 def up(directory: Path, task: str = "lab.up") -> str:

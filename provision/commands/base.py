@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from invoke.tasks import task as invoke_task
 
-from provision import providers, state
+from provision import controller, providers, state
 from provision.commands.parsing import LabTask, install
 from provision.errors import LabError, UsageError, for_lab
 from provision.lab import ROOT, Lab
@@ -29,6 +29,7 @@ from provision.secrets import Secrets
 from provision.state import State
 
 install()
+controller.plain_output()
 
 LAB_HELP = "which lab (default: the environment's LAB_NAME, else 'default')"
 

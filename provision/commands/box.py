@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from provision.boxes import build as boxes
 from provision.commands.base import task
-from provision.errors import UsageError
+from provision.errors import ProviderError, UsageError
 from provision.progress import Progress
-from provision.providers.vagrant import client
+from provision.providers import choice
 
 
 @task(
@@ -19,6 +19,16 @@ from provision.providers.vagrant import client
 )
 def build(c: Any, provider: str = "libvirt", add: bool = True) -> None:
     """Build a Debian 13 box from the package list that the containers have too."""
+    system = choice.SYSTEMS.get(sys.platform, sys.platform)
+    if system != "Linux":
+        raise ProviderError(
+            f"boxes are built on Linux, and this is {system}",
+            "build it there, copy the file here, and: vagrant box add --name foobar-lab/debian-13 "
+            "FILE",
+        )
+    from provision.boxes import build as boxes
+    from provision.providers.vagrant import client
+
     if provider not in boxes.PROVIDERS:
         raise UsageError(f"no boxes for {provider!r}", f"choose from {', '.join(boxes.PROVIDERS)}")
     with Progress() as report:

@@ -12,7 +12,7 @@ from provision.errors import LabError, UsageError
 from provision.ops import db_stream
 from provision.ops.database import CLONE_TIMEOUT, call, following, typed
 from provision.ops.fleet import Fleet
-from provision.remote.mysql_ops import commits, count
+from provision.remote.binlog import commits, count
 from provision.roles.base import Context
 
 

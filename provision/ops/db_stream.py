@@ -52,7 +52,8 @@ def fetch(host: Host, command: str, path: Path) -> int:
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        binary = getattr(os, "O_BINARY", 0)  # or Windows changes line ends
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | binary, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             channel = _session(host, command)
             size = 0

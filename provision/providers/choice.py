@@ -97,7 +97,7 @@ def kvm_works(cpuinfo: Path = Path("/proc/cpuinfo"), device: Path = Path("/dev/k
     if not os.access(device, os.R_OK | os.W_OK):
         return False
     try:
-        text = cpuinfo.read_text()
+        text = cpuinfo.read_text(encoding="utf-8")
     except OSError:
         return False
     flags = next((line for line in text.splitlines() if line.startswith("flags")), "")

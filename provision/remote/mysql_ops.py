@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from provision.remote import mysql_replica, mysql_role
+from provision.remote.binlog import commits, count
 from provision.remote.core import Failed, Say, run
 from provision.remote.files import place_file
 from provision.remote.mysql_client import Client, MysqlError, quote
@@ -241,17 +241,6 @@ def binary_logs(client: Client) -> list[str]:
     return [f"{DATA}/{row['Log_name']}" for row in client.query("SHOW BINARY LOGS")]
 
 
-def count(gtids: str) -> int:
-    """How many transactions a GTID set has. A pure function."""
-    total = 0
-    for part in gtids.replace("\n", "").split(","):
-        for interval in part.strip().split(":")[1:]:
-            first, _, last = interval.partition("-")
-            if first.isdigit():
-                total += int(last or first) - int(first) + 1
-    return total
-
-
 def committed_until(args: dict[str, Any], say: Say) -> dict[str, Any]:
     """Which transactions in the binary logs were committed up to a moment.
 
@@ -287,22 +276,6 @@ def committed_until(args: dict[str, Any], say: Say) -> dict[str, Any]:
         "missing": missing,
         "logs": logs,
     }
-
-
-_COMMIT = re.compile(rb"original_commit_timestamp=(\d+)")
-_GTID = re.compile(rb"SET @@SESSION\.GTID_NEXT= '([0-9a-f-]+:(?:\w+:)?\d+)'")
-
-
-def commits(lines: Any) -> list[tuple[int, str]]:
-    """Microseconds and GTID of each transaction in the output of mysqlbinlog. A pure function."""
-    found = []
-    when = 0
-    for line in lines:
-        if match := _COMMIT.search(line):
-            when = int(match.group(1))
-        elif match := _GTID.search(line):
-            found.append((when, match.group(1).decode()))
-    return found
 
 
 def backups(args: dict[str, Any], say: Say) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from provision.providers.lxc import (
     prune,
     snapshot,
 )
-from provision.providers.lxc.parallel import each
 from provision.providers.lxc.privileged import run
+from provision.providers.parallel import each
 from provision.secrets import Secrets
 
 

@@ -73,7 +73,8 @@ def client(environ: Mapping[str, str] = os.environ) -> Client:
     files = [Path(chosen).expanduser()] if chosen else [home / "config"]
     config = paramiko.SSHConfig.from_text("\n".join(text(path, home) for path in files))
     known = paramiko.HostKeys()
-    for path in (home / "known_hosts", Path("/etc/ssh/ssh_known_hosts")):
+    everybodys = Path(environ.get("PROGRAMDATA") or "/etc") / "ssh"  # the former on Windows
+    for path in (home / "known_hosts", everybodys / "ssh_known_hosts"):
         if path.is_file():
             known.load(str(path))
     return Client(home, config, known, getpass.getuser())

@@ -16,7 +16,7 @@ from provision.lab import Lab
 from provision.patience import patience
 from provision.providers import choice
 from provision.providers.base import Endpoint, PackageSet, Problem, Report
-from provision.providers.lxc.parallel import each
+from provision.providers.parallel import each
 from provision.providers.routes import source_for
 from provision.providers.vagrant import access, preflight, record
 from provision.providers.vagrant.client import Client, dotfolder

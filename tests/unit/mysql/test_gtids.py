@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from provision.ops.gtids import Gtids, subtract
-from provision.remote.mysql_ops import commits, count
+from provision.remote.binlog import commits, count
 
 RECORDED = Path(__file__).parent / "recorded"
 A, B = "fc985a82-e5b7-11f1-b888-02ec0e70f726", "fc999679-e5b7-11f1-91fd-028a7fa85161"

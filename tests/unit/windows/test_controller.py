@@ -1,0 +1,293 @@
+"""The lab driven from Windows: pretended (see pretended.py), not on Windows itself.
+
+Each script runs in a process of its own that believes to be on Windows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from provision.lab import ROOT
+
+PRETENDED = Path(__file__).with_name("pretended.py")
+
+ON_MACHINES = ("provision.app.", "provision.monitoring.", "provision.remote.")
+"""Sent to machines, which are never Windows; what the controller takes of it is imported by it."""
+
+LINUX = ("provision.boxes.", "provision.providers.lxc")
+"""For machines that are made on this very computer, with what Linux has."""
+
+
+def on_windows(
+    code: str, folder: Path, *arguments: object, ok: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run Python there.
+
+    Args:
+        code: the script.
+        folder: where it may leave things; it is the home folder, too.
+        arguments: in its ``sys.argv``.
+        ok: whether it has to end with 0.
+    """
+    script = folder / "script.py"
+    script.write_text(code, encoding="utf-8")
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("LAB_")}
+    done = subprocess.run(
+        [sys.executable, "-X", "warn_default_encoding", PRETENDED, script, *map(str, arguments)],
+        cwd=ROOT, env={**environ, "HOME": str(folder)},
+        encoding="cp1252", errors="replace", capture_output=True, check=False,
+    )  # fmt: skip
+    assert not ok or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+INVOKE = """
+import sys
+sys.argv[0] = "invoke"
+from invoke.main import program
+program.run()
+"""
+
+
+def invoke(folder: Path, *words: object, ok: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a task there."""
+    return on_windows(INVOKE, folder, *words, ok=ok)
+
+
+# --- the pretence itself -------------------------------------------------------------------------
+
+
+def test_what_windows_lacks_is_lacking(tmp_path: Path) -> None:
+    code = """
+import os, sys, tempfile
+from pathlib import Path
+def fails(kind, what):
+    try:
+        what()
+    except kind:
+        return
+    raise SystemExit(f"this works: {what.__code__.co_consts} {what.__code__.co_names}")
+here = Path(sys.argv[1])
+fails(ImportError, lambda: __import__("fcntl"))
+fails(AttributeError, lambda: os.getuid())
+fails(AttributeError, lambda: os.fchmod(0, 0o600))
+fails(PermissionError, lambda: os.open(here, os.O_RDONLY))
+fails(AssertionError, lambda: os.kill(os.getpid(), 0))
+fails(AssertionError, lambda: __import__("subprocess").run(["true"]))
+fails(FileNotFoundError, lambda: Path("/proc/self/stat").read_bytes())
+fails(AssertionError, lambda: os.open(here / "b", os.O_WRONLY | os.O_CREAT))
+(here / "a").write_text("one\\n", encoding="utf-8")
+assert (here / "a").read_bytes() == b"one\\r\\n"
+assert (here / "a").stat().st_mode & 0o777 == 0o666
+assert here.stat().st_mode & 0o777 == 0o777
+fails(UnicodeEncodeError, lambda: print("▼"))
+assert sys.platform == "win32"
+"""
+    on_windows(code, tmp_path, tmp_path)
+
+
+# --- modules and tasks ---------------------------------------------------------------------------
+
+
+def test_every_module_of_the_controller_can_be_imported(tmp_path: Path) -> None:
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in sorted((ROOT / "provision").rglob("*.py"))
+    ]
+    wanted = [name for name in modules if not f"{name}.".startswith((*ON_MACHINES, *LINUX))]
+    assert {"provision.state", "provision.host", "provision.providers.ssh.provider"} <= set(wanted)
+    assert len(wanted) > 100
+    code = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
+    on_windows(code, tmp_path, *wanted)
+
+
+def test_the_tasks_are_listed(tmp_path: Path) -> None:
+    listed = invoke(tmp_path, "--list").stdout
+    for task in ("lab.up", "lab.ssh", "app.deploy", "db.promote", "lb.drain", "dns.hosts"):
+        assert task in listed
+
+
+def test_boxes_are_built_elsewhere(tmp_path: Path) -> None:
+    done = invoke(tmp_path, "box.build", ok=False)
+    assert "error: boxes are built on Linux, and this is Windows\nnext: build it" in done.stderr
+
+
+def test_a_design_is_drawn_with_the_letters_that_there_are(tmp_path: Path) -> None:
+    done = invoke(tmp_path, "lab.diagram", "--topology", "scaled")
+    assert "192.168.56.42" in done.stdout
+    invoke(tmp_path, "lab.diagram", "--topology", "simple", "--svg", tmp_path / "a.svg")
+    assert b"\r" not in (tmp_path / "a.svg").read_bytes()
+    invoke(tmp_path, "lab.diagram", "--topology", "simple", "--png", tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+# --- what is kept --------------------------------------------------------------------------------
+
+
+def test_state_is_written_and_changed(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from provision import state
+here = Path(sys.argv[1]) / "one"
+with state.lock(here), state.lock(here):
+    state.save(here, state.State(provider="ssh", primary="web-01", network="192.168.56.0/24"))
+    state.change(here, primary="web-02", weights={"web-01": 10})
+found = state.load(here)
+assert (found.primary, found.epoch, found.weights) == ("web-02", 1, {"web-01": 10})
+state.write(here / "open", "two\\nlines\\n", 0o644)
+state.forget(here)
+assert state.load(here) is None
+"""
+    on_windows(code, tmp_path, tmp_path)
+    assert (tmp_path / "one" / "open").read_bytes() == b"two\nlines\n"
+    assert not [p.name for p in (tmp_path / "one").iterdir() if p.name.startswith(".open")]
+
+
+def test_a_lab_that_is_in_use_is_named_without_harm_to_its_user(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from provision import state
+from provision.errors import LabError
+here = Path(sys.argv[1]) / "one"
+with state.lock(here):
+    held = dict(state._held)
+    state._held.clear()  # as another process would see it
+    try:
+        with state.lock(here):
+            raise SystemExit("both have it")
+    except LabError as error:
+        print(error)
+    state._held.update(held)
+"""
+    said = on_windows(code, tmp_path, tmp_path).stdout
+    assert "taskkill /PID" in said
+    assert "lab one is in use by another command: script.py" in said
+    assert "fuser" not in said
+
+
+def test_secrets_are_made_kept_and_read_again(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from provision.pki import Authority
+from provision.secrets import Secrets
+one = Secrets(Path(sys.argv[1]) / "one")
+key, password = one.ssh_key().read_bytes(), one.password("mysql-app")
+assert b"\\r" not in key
+two = Secrets(Path(sys.argv[1]) / "one")
+assert two.ssh_key().read_bytes() == key
+assert two.password("mysql-app") == password
+assert password not in two.redact(f"it is {password}")
+print(two.public_key())
+"""
+    said = on_windows(code, tmp_path, tmp_path).stdout
+    assert said.startswith("ssh-ed25519 ")
+    again = subprocess.run(  # OpenSSH itself reads the key
+        ["ssh-keygen", "-y", "-f", tmp_path / "one" / "secrets" / "id_ed25519"],
+        text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    assert again.stdout.split()[1] == said.split()[1]
+
+
+def test_a_failed_write_says_what_windows_can_do(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from provision import state
+from provision.errors import LabError
+try:
+    state.write(Path(sys.argv[1]) / "file" / "below", "text")
+except LabError as error:
+    print(error)
+"""
+    (tmp_path / "file").write_text("not a folder")
+    said = on_windows(code, tmp_path, tmp_path).stdout
+    assert "cannot be written" in said
+    assert not any(word in said for word in ("chown", "ls -ld", "df -h"))
+
+
+# --- a lab on machines that exist already --------------------------------------------------------
+
+
+def test_ssh_machines_that_do_not_answer_are_named(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from provision import labs
+from provision.providers.base import Endpoint
+from provision.providers.ssh import SshProvider, record, sources
+root = Path(sys.argv[1])
+lab, recorded = labs.open_lab("one", topology="distributed", root=root, stay=True)
+assert recorded is None
+labs.record(lab, "ssh")
+key = root / "key"
+key.write_bytes(b"")
+ends = {
+    m.name: Endpoint("127.0.0.1", int(sys.argv[2]), "root", key, "ssh-ed25519 AAAA")
+    for m in lab.machines
+}
+record.save(lab, record.Record(ends))
+config = labs.write_access(lab, ends)
+assert b"\\r" not in config.read_bytes()
+lab, recorded = labs.open_lab("one", root=root)
+assert recorded.provider == "ssh"
+provider = SshProvider()
+assert set(provider.state(lab).values()) == {"halted"}
+assert provider.endpoints(lab) == {}
+assert sources.client().user == "Administrator"
+resolved, problems = sources.resolve(lab, {}, sources.client())
+assert set(resolved) == {"lb-01", "web-01", "web-02"}
+print(len(problems))
+"""
+    topologies = tmp_path / "configs" / "topologies"
+    topologies.mkdir(parents=True)
+    for file in (ROOT / "configs" / "topologies").glob("*.yml"):
+        (topologies / file.name).write_bytes(file.read_bytes())
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text("Host web-*\n  User deploy\n")
+    said = on_windows(code, tmp_path, tmp_path, 9).stdout  # port 9: discard, nobody there
+    assert said.strip() == "3"  # no private key
+
+
+def test_doctor_of_existing_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = invoke(tmp_path, "lab.doctor", "--provider", "ssh", "--lab", "t-never-up", ok=False)
+    assert done.returncode == 1
+    assert "provider ssh: as --provider says" in done.stdout
+    assert "web-01: there is no private key" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    monkeypatch.setenv("PRETENDED_PROGRAMS_ARE_MISSING", "1")  # that is what it finds out
+    host = invoke(tmp_path, "lab.doctor", "--host", "--lab", "t-never-up")
+    assert "containers need Linux, and this is Windows" in host.stdout
+
+
+@pytest.mark.parametrize("topology", ["distributed", "scaled"])
+def test_what_would_be_sent_to_machines_is_the_same(tmp_path: Path, topology: str) -> None:
+    """Units are what a machine's agent gets: every file, byte by byte."""
+    code = """
+import hashlib, json, sys
+from pathlib import Path
+sys.path.insert(0, str(Path.cwd()))
+from tests.unit import samples
+from provision import roles
+context = samples.context(sys.argv[1])
+found = {}
+for machine in context.lab.machines:
+    for unit in roles.desired(context, machine):
+        found[f"{machine.name} {unit.name}"] = hashlib.sha256(repr(unit).encode()).hexdigest()
+sys.stdout.write(json.dumps(found))
+"""
+    there = json.loads(on_windows(code, tmp_path, topology).stdout)
+    here = subprocess.run(
+        [sys.executable, tmp_path / "script.py", topology],
+        cwd=ROOT, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    assert len(there) > 10
+    assert there == json.loads(here.stdout)
