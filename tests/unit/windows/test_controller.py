@@ -5,15 +5,23 @@ Each script runs in a process of its own that believes to be on Windows.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
+import paramiko
 import pytest
 
 from provision.lab import ROOT
+from provision.secrets import Secrets
 
 PRETENDED = Path(__file__).with_name("pretended.py")
 
@@ -266,6 +274,96 @@ def test_doctor_of_existing_machines(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PRETENDED_PROGRAMS_ARE_MISSING", "1")  # that is what it finds out
     host = invoke(tmp_path, "lab.doctor", "--host", "--lab", "t-never-up")
     assert "containers need Linux, and this is Windows" in host.stdout
+
+
+class Machine(paramiko.ServerInterface):
+    """A machine on this computer: it lets everybody in, and runs what it is told."""
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        return paramiko.common.AUTH_SUCCESSFUL
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.common.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        threading.Thread(target=self.serve, args=(channel, command.decode()), daemon=True).start()
+        return True
+
+    def serve(self, channel: paramiko.Channel, command: str) -> None:
+        time.sleep(0.05)  # the request itself is answered first
+        with subprocess.Popen(
+            ["sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+
+            def forward(target: IO[bytes]) -> None:
+                with contextlib.suppress(OSError), target:
+                    while data := channel.recv(1 << 16):
+                        target.write(data)
+                        target.flush()
+
+            threading.Thread(target=forward, args=(process.stdin,), daemon=True).start()
+            while data := os.read(process.stdout.fileno(), 1 << 16):
+                channel.sendall(data)
+        with contextlib.suppress(OSError):
+            channel.send_exit_status(process.returncode)
+        channel.close()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[int]:
+    """A port of this computer behind which there is a `Machine`."""
+    host_key = paramiko.Ed25519Key(filename=str(Secrets(tmp_path / "host").ssh_key()))
+    transports = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    transport = paramiko.Transport(listener.accept()[0])
+                    transports.append(transport)
+                    transport.add_server_key(host_key)
+                    with contextlib.suppress(paramiko.SSHException, EOFError):
+                        transport.start_server(event=threading.Event(), server=Machine())
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    for transport in transports:
+        transport.close()
+    thread.join(10)
+
+
+def test_a_machine_is_examined_and_its_agent_asked(tmp_path: Path, machine: int) -> None:
+    code = """
+import sys
+from pathlib import Path
+from provision import labs
+from provision.host import Host
+from provision.lab import ROOT
+from provision.providers.base import Endpoint
+from provision.providers.ssh.examine import examine
+from provision.secrets import Secrets
+lab, _ = labs.open_lab("t-never-up", topology="simple", root=ROOT, stay=True)
+key = Secrets(Path(sys.argv[1]) / "one").ssh_key()
+end = Endpoint("127.0.0.1", int(sys.argv[2]), "root", key, "")
+_, unknown = examine(lab, lab.machine("web-01"), end, pin=False)
+assert "host key of 127.0.0.1 is not known" in unknown[0].what, unknown
+end, problems = examine(lab, lab.machine("web-01"), end, pin=True)
+assert end.host_key.startswith("ssh-ed25519 ")
+assert any("192.168.56.11" in p.what for p in problems), problems  # this is no such machine
+with Host("web-01", end) as host:
+    done = host.run("cat", input="two\\nlines ▼\\n")
+    assert (done.status, done.out) == (0, "two\\nlines ▼\\n"), done
+    answers = host.gather({"command": [{"argv": ["echo", "asked"]}]})
+    print(answers["command"][0]["out"])
+"""
+    assert on_windows(code, tmp_path, tmp_path, machine).stdout.strip() == "asked"
 
 
 @pytest.mark.parametrize("topology", ["distributed", "scaled"])
