@@ -18,7 +18,7 @@ from provision.providers import choice
 from provision.providers.base import Endpoint, PackageSet, Problem, Report
 from provision.providers.parallel import each
 from provision.providers.routes import source_for
-from provision.providers.vagrant import access, preflight, record
+from provision.providers.vagrant import access, asking, preflight, record
 from provision.providers.vagrant.client import Client, dotfolder
 from provision.providers.vagrant.record import Known
 from provision.secrets import Secrets
@@ -39,7 +39,7 @@ class VagrantProvider:
 
     def preflight(self, lab: Lab) -> Sequence[Problem]:
         """What is missing on this host; nothing is changed."""
-        return preflight.problems(lab, preflight.gather(lab, machines_of(lab)))
+        return preflight.problems(lab, asking.gather(lab, machines_of(lab)))
 
     def up(
         self, lab: Lab, report: Report, preload: Mapping[str, PackageSet]

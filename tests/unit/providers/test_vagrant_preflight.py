@@ -10,8 +10,9 @@ import pytest
 
 from provision.lab import Lab, moved
 from provision.providers.base import Problem
-from provision.providers.vagrant import preflight
-from provision.providers.vagrant.preflight import Facts, fits, problems
+from provision.providers.vagrant import asking, facts, preflight
+from provision.providers.vagrant.facts import Facts
+from provision.providers.vagrant.preflight import fits, problems
 
 VIRSH = " 0a1b2c3d-0000-1111-2222-0123456789ab foobar-lab-7e5e8cf8-web-01\n"
 
@@ -91,10 +92,10 @@ def test_host_only_networks_lie_where_virtualbox_allows_them(lab: Lab) -> None:
     assert "192.168.56.0/21 alone, not 10.1.2.0/24" in problem.what
     assert "echo '* 10.1.2.0/24' >>/etc/vbox/networks.conf" in problem.advice
     assert "networks.conf" not in only(elsewhere, Facts("Windows")).advice
-    ranges = preflight.ranges("# ours\n* 10.0.0.0/8 192.168.0.0/16\n* fd00::/8\n")
+    ranges = asking.ranges("# ours\n* 10.0.0.0/8 192.168.0.0/16\n* fd00::/8\n")
     assert ranges == (IPv4Network("10.0.0.0/8"), IPv4Network("192.168.0.0/16"))
     assert problems(elsewhere, Facts(ranges=ranges)) == []
-    assert preflight.ranges("") == (preflight.HOST_ONLY,)
+    assert asking.ranges("") == (facts.HOST_ONLY,)
 
 
 def test_what_libvirt_needs(lab: Lab) -> None:
@@ -156,22 +157,22 @@ def test_machines_that_look_like_ours_and_that_vagrant_does_not_know() -> None:
         '"other_web-01_1_1" {dddddddd-0000-1111-2222-0123456789ab}\n'
     )
     names = ["lb-01", "web-01"]
-    found = preflight.lookalikes(names, listed, "main_", frozenset({number}))
+    found = asking.lookalikes(names, listed, "main_", frozenset({number}))
     assert found == ["main_web-01_1700000000001_5"]
     ours = "foobar-lab-7e5e8cf8-"
-    assert preflight.lookalikes(names, VIRSH, ours, frozenset()) == [f"{ours}web-01"]
-    assert preflight.lookalikes(names, VIRSH, ours, frozenset({number})) == []
+    assert asking.lookalikes(names, VIRSH, ours, frozenset()) == [f"{ours}web-01"]
+    assert asking.lookalikes(names, VIRSH, ours, frozenset({number})) == []
 
 
 def test_boxes_are_found_with_and_without_a_folder_for_the_architecture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VAGRANT_HOME", str(tmp_path))
-    name = preflight.OWN_BOX
-    assert not preflight.has_box(name, "libvirt")
+    name = facts.OWN_BOX
+    assert not asking.has_box(name, "libvirt")
     folder = tmp_path / "boxes" / "foobar-lab-VAGRANTSLASH-debian-13" / "0"
     (folder / "libvirt").mkdir(parents=True)
-    assert preflight.has_box(name, "libvirt")
-    assert not preflight.has_box(name, "virtualbox")
+    assert asking.has_box(name, "libvirt")
+    assert not asking.has_box(name, "virtualbox")
     (folder / "amd64" / "virtualbox").mkdir(parents=True)
-    assert preflight.has_box(name, "virtualbox")
+    assert asking.has_box(name, "virtualbox")
