@@ -1,69 +1,27 @@
-"""The stage ``secured``: every rule asked by connecting, TLS by an independent client, and back."""
+"""HTTPS in ``secured``: asked by an independent client, trusted as told, renewed in time."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import socket
+import ssl
 import subprocess
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 import requests
 
-from provision.engine import Unit, plan, questions
-from provision.errors import LabError
-from provision.host import Host
-from provision.lab import ROOT, Machine
-from provision.ops import converge
+from provision.commands.firewall import counts
 from provision.pki import Authority
-from provision.resources.firewall import Ruleset
-from provision.roles import firewall, tls
-from tests.live.conftest import PREFIX, RunningLab, wait_until
+from provision.roles import tls
+from tests.live.conftest import RunningLab, wait_until
+from tests.live.secured import machines, planned
+from tests.live.test_page import chromium
 
 pytestmark = pytest.mark.live
-
-PORTS = (22, 53, 80, 443, 3306, 8080, 8404, 9000, 9090, 9093, 9100, 9104, 9113)
-PROGRAM = """
-import json, socket, sys
-from concurrent.futures import ThreadPoolExecutor
-def ask(where):
-    try:
-        socket.create_connection(tuple(where), 1).close()
-        return "open"
-    except ConnectionRefusedError:
-        return "refused"
-    except OSError:
-        return "silent"
-targets = json.loads(sys.stdin.read())
-with ThreadPoolExecutor(len(targets)) as pool:
-    print(json.dumps(list(pool.map(ask, targets))))
-"""
-"""Connects to each target, 1 s at most; silence is what a dropped packet looks like."""
-
-
-@pytest.fixture(scope="module")
-def secured() -> Iterator[RunningLab]:
-    """A lab that is secured from the start."""
-    made = RunningLab(PREFIX + "secured")
-    made.up("--topology", "secured")
-    yield made
-    made.destroy()
-
-
-def machines(lab: RunningLab) -> dict[str, Machine]:
-    return {m.name: m for m in lab.session().lab.machines}
-
-
-def planned(lab: RunningLab) -> str:
-    """What lab.plan shows; empty when nothing would change."""
-    done = lab.invoke("lab.plan", "--detailed-exitcode", check=False)
-    assert done.returncode in (0, 2), done.stderr
-    return done.stdout if done.returncode else ""
 
 
 def openssl(*words: str, input: str = "") -> tuple[bool, str]:
@@ -86,167 +44,22 @@ def client(lab: RunningLab, *words: str) -> tuple[bool, str]:
     return openssl("s_client", *site, *verify, *words)
 
 
-# --- from nothing, and nothing to do afterwards --------------------------------------------------
+def serial(lab: RunningLab) -> str:
+    """The number of the certificate that the front shows now."""
+    ok, said = client(lab)
+    assert ok, said
+    assert "Verify return code: 0 (ok)" in said
+    ok, number = openssl("x509", "-noout", "-serial", input=said)
+    assert ok, number
+    return number.strip()
 
 
-def test_a_second_run_changes_nothing(secured: RunningLab) -> None:
-    assert planned(secured) == ""
-
-
-# --- the firewall --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("source", ["the controller", "lb-01", "web-01", "web-02"])
-def test_every_port_from_everywhere(secured: RunningLab, source: str) -> None:
-    now = secured.session()
-    context, all_machines = now.context, machines(secured)
-    address = all_machines[source].address if source in all_machines else now.lab.gateway
-    others = [m for m in all_machines.values() if m.name != source]
-    targets = [(str(m.address), port) for m in others for port in PORTS]
-    if source in all_machines:
-        said = json.loads(secured.out(source, "python3", "-c", PROGRAM, input=json.dumps(targets)))
-    else:
-        assert now.provider.link_problem(now.lab) == ""
-
-        def ask(where: tuple[str, int]) -> str:
-            try:
-                socket.create_connection(where, 1).close()
-            except ConnectionRefusedError:
-                return "refused"
-            except OSError:
-                return "silent"
-            return "open"
-
-        with ThreadPoolExecutor(len(targets)) as pool:
-            said = list(pool.map(ask, targets))
-    found = dict(zip(targets, said, strict=True))
-    wrong = []
-    for machine in others:
-        listens = secured.out(machine.name, "ss", "-Hltn")
-        for port in PORTS:
-            allowed = any(
-                rule.port == port
-                and rule.protocol == "tcp"
-                and (not rule.sources or any(address in ip_network(s) for s in rule.sources))
-                for rule in firewall.rules(context, machine)
-            )
-            outside = rf"(\*|0\.0\.0\.0|\[::\]|{re.escape(str(machine.address))}):{port}\s"
-            expected = (
-                ("open" if re.search(outside, listens) else "refused") if allowed else "silent"
-            )
-            got = found[str(machine.address), port]
-            if got != expected:
-                wrong.append(f"{machine.name}:{port} is {got} instead of {expected}")
-    assert wrong == [], f"from {source}"
-
-
-def test_ping_answers(secured: RunningLab) -> None:
-    web = machines(secured)["web-02"]
-    assert secured.run("web-01", "ping", "-c", "1", "-W", "2", str(web.address)).ok
-
-
-def test_rules_flushed_by_hand_are_noticed_and_mended(secured: RunningLab) -> None:
-    secured.out("web-01", "nft", "flush", "ruleset")
-    assert "firewall rules" in planned(secured)
-    check = secured.invoke("lab.check", "--only", "firewall/web-01", check=False)
-    assert check.returncode == 1
-    assert "no rules are loaded: everything is open" in check.stdout
-    secured.up()
-    assert planned(secured) == ""
-
-
-def test_a_rule_added_by_hand_is_shown(secured: RunningLab) -> None:
-    rule = ("inet", "lab", "input", "tcp", "dport", "8500", "accept")
-    secured.out("lb-01", "nft", "insert", "rule", *rule)
-    assert "-\t\ttcp dport 8500 accept" in planned(secured)
-    secured.up()
-    assert "8500" not in secured.out("lb-01", "nft", "list", "chain", "inet", "lab", "input")
-
-
-def test_rules_come_back_with_the_machine(secured: RunningLab) -> None:
-    secured.invoke("lab.kill", "web-02")
-    secured.invoke("lab.start", "web-02")
-    wait_until(lambda: secured.invoke("lab.check", check=False).returncode == 0, "all is well", 40)
-    assert planned(secured) == ""
-
-
-def test_established_connections_survive_a_change(secured: RunningLab, tmp_path: Path) -> None:
-    now = secured.session()
-    text = (ROOT / "configs" / "topologies" / "secured.yml").read_text()
-    network = "192.168.56.0/24"
-    wider = tmp_path / "wider.yml"
-    wider.write_text(text.replace("https: true", f"https: true\nssh_from: [{network}]"))
-    web = machines(secured)["web-01"]
-    with secured.fleet() as fleet, socket.create_connection((str(now.lab.address), 80), 5) as kept:
-        before = fleet.host("web-01").run("ss", "-Htn", "state", "established", "sport = :3306").out
-        secured.up("--topology", str(wider))
-        rules = fleet.host("web-01").run("nft", "list", "chain", "inet", "lab", "input").out
-        assert f"ip saddr {now.lab.network} tcp dport 22" in rules
-        kept.sendall(f"GET / HTTP/1.1\r\nHost: {now.lab.site}\r\n\r\n".encode())
-        assert kept.recv(64).startswith(b"HTTP/1.1 301")
-        after = fleet.host("web-01").run("ss", "-Htn", "state", "established", "sport = :3306").out
-    replica = str(machines(secured)["web-02"].address)
-    connections = set(re.findall(rf"{re.escape(replica)}\]?:\d+", before))
-    assert connections & set(re.findall(rf"{re.escape(replica)}\]?:\d+", after))
-    secured.up("--topology", "secured")
-    rules = secured.out("web-01", "nft", "list", "chain", "inet", "lab", "input")
-    assert f"ip saddr {now.lab.gateway} tcp dport 22" in rules
-    assert str(web.address) not in rules
-
-
-def test_a_firewall_that_would_lock_out_the_controller_is_refused(
-    secured: RunningLab, tmp_path: Path
-) -> None:
-    before = secured.out("lb-01", "nft", "-s", "-t", "list", "ruleset")
-    text = (ROOT / "configs" / "topologies" / "secured.yml").read_text()
-    foreign = tmp_path / "foreign.yml"
-    foreign.write_text(text.replace("https: true", "https: true\nssh_from: [203.0.113.0/24]"))
-    done = secured.invoke("lab.up", "--topology", str(foreign), check=False)
-    assert done.returncode == 1
-    assert "this firewall would lock out the controller: it comes from" in done.stderr
-    assert "ssh_from" in done.stderr
-    assert secured.out("lb-01", "nft", "-s", "-t", "list", "ruleset") == before
-    secured.up("--topology", "secured")
-
-
-def test_a_lock_out_that_nobody_foresaw_is_taken_back(secured: RunningLab) -> None:
-    now = secured.session()
-    machine = machines(secured)["web-02"]
-    gateway = str(now.lab.gateway)
-    good = firewall.ruleset(now.context, machine)
-    bad = good.replace(f"ip saddr {gateway} tcp dport 22", "ip saddr 203.0.113.1 tcp dport 22")
-    assert bad != good
-    rules = Ruleset(firewall.RULES, bad, (gateway,), 5)
-    unit = Unit("firewall", (rules,), confirm="firewall-confirm")
-    with secured.fleet() as fleet:
-        host = fleet.host("web-02")
-        (locked,) = plan("web-02", [unit], host.gather(questions([unit]).asked)).units
-        with ThreadPoolExecutor(1) as pool:
-            applied = pool.submit(converge._apply, host, locked)
-            wait_until(lambda: _silent(machine), "the new rules refuse SSH", 10)
-            with pytest.raises(LabError, match="has taken it back by itself and answers again"):
-                applied.result()
-        assert host.run("true").ok, "the connection from before did not survive"
-    assert planned(secured) == ""
-    with Host("web-02", now.provider.endpoints(now.lab)["web-02"]) as new:
-        new.connect()
-
-
-def _silent(machine: Machine) -> bool:
-    """Whether sshd's port does not answer."""
-    try:
-        socket.create_connection((str(machine.address), 22), 0.5).close()
-    except OSError:
-        return True
-    return False
-
-
-# --- TLS -----------------------------------------------------------------------------------------
+# --- what is offered -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
-def test_modern_versions(secured: RunningLab, version: str) -> None:
-    ok, said = client(secured, version, "-alpn", "h2")
+def test_modern_versions(secured_lab: RunningLab, version: str) -> None:
+    ok, said = client(secured_lab, version, "-alpn", "h2")
     assert ok, said
     assert "Verify return code: 0 (ok)" in said
     assert "ALPN protocol: h2" in said
@@ -263,37 +76,46 @@ def test_modern_versions(secured: RunningLab, version: str) -> None:
     ],
 )
 def test_old_versions_and_weak_ciphers_are_refused(
-    secured: RunningLab, words: tuple[str, ...]
+    secured_lab: RunningLab, words: tuple[str, ...]
 ) -> None:
-    ok, said = client(secured, *words)
+    ok, said = client(secured_lab, *words)
     assert not ok, said
     assert re.search(r"alert|no protocols available|no cipher", said), said
 
 
-def test_a_client_that_does_not_trust_the_authority_refuses(secured: RunningLab) -> None:
+@pytest.mark.parametrize("name", ["www.foobar.com", "foobar.com"])
+def test_the_certificate_is_for_both_names_and_no_other(secured_lab: RunningLab, name: str) -> None:
+    ok, said = client(secured_lab, "-verify_hostname", name)
+    assert ok, said
+    ok, said = client(secured_lab, "-verify_hostname", f"not.{name}")
+    assert not ok
+    assert "hostname mismatch" in said.lower()
+
+
+def test_a_client_that_does_not_trust_the_authority_refuses(secured_lab: RunningLab) -> None:
     with requests.Session() as http:
         http.trust_env = False
         with pytest.raises(requests.exceptions.SSLError):
-            http.get(secured.url, timeout=5)
+            http.get(secured_lab.url, timeout=5)
 
 
-def test_the_page_over_https(secured: RunningLab) -> None:
-    answer = secured.get()
+def test_the_page_over_https(secured_lab: RunningLab) -> None:
+    answer = secured_lab.get()
     assert answer.status_code == 200
-    assert answer.headers["Strict-Transport-Security"].startswith("max-age=")
-    site = secured.session().lab.site
+    assert answer.headers["Strict-Transport-Security"] == "max-age=86400; includeSubDomains"
+    site = secured_lab.session().lab.site
     headers = {"Host": site, "Origin": f"https://{site}"}
     with requests.Session() as http:
         http.trust_env = False
-        http.verify = str(secured.session().lab.directory / "ca.pem")
+        http.verify = str(secured_lab.session().lab.directory / "ca.pem")
         words = {"author": "Ada", "text": "over TLS"}
-        made = http.post(f"{secured.url}/notes", words, headers=headers, allow_redirects=False)
+        made = http.post(f"{secured_lab.url}/notes", words, headers=headers, allow_redirects=False)
     assert made.status_code in (302, 303), made.text
     assert "Secure" in made.headers["Set-Cookie"]
 
 
-def test_http_leads_to_https(secured: RunningLab) -> None:
-    address = secured.session().lab.address
+def test_http_leads_to_https(secured_lab: RunningLab) -> None:
+    address = secured_lab.session().lab.address
     with requests.Session() as http:
         http.trust_env = False
         url = f"http://{address}/notes?page=2"
@@ -303,175 +125,226 @@ def test_http_leads_to_https(secured: RunningLab) -> None:
     assert "Strict-Transport-Security" not in answer.headers
 
 
+# --- from the balancer to the web servers --------------------------------------------------------
+
+
+def test_requests_go_on_encrypted(secured_lab: RunningLab) -> None:
+    """Counted where they arrive: every request and health check comes to 443, none to 80."""
+    listing = ("nft", "--json", "list", "table", "inet", "lab")
+    with secured_lab.fleet() as fleet:
+        host = fleet.host("web-01")
+
+        def arrived() -> tuple[int, int]:
+            found = counts(host.run(*listing).out)
+            return found["HTTP for the balancer"], found["HTTPS for the balancer"]
+
+        plain, encrypted = arrived()
+        for _ in range(4):
+            assert secured_lab.get().status_code == 200
+        wait_until(lambda: arrived()[1] > encrypted, "connections to 443")
+        assert arrived()[0] == plain
+
+
 def test_a_web_server_with_a_foreign_certificate_gets_no_requests(
-    secured: RunningLab, tmp_path: Path
+    secured_lab: RunningLab, tmp_path: Path
 ) -> None:
-    web = machines(secured)["web-01"]
+    web = machines(secured_lab)["web-01"]
     foreign = "".join(Authority(tmp_path / "other").issue("web-01", [web.address], ["web-01"]))
-    secured.out("web-01", "sh", "-c", f"cat > {tls.BUNDLE}", input=foreign)
-    secured.out("web-01", "systemctl", "reload", "nginx")
+    secured_lab.out("web-01", "sh", "-c", f"cat > {tls.BUNDLE}", input=foreign)
+    secured_lab.out("web-01", "systemctl", "reload", "nginx")
 
     def down() -> bool:
-        done = secured.invoke("lab.check", "--only", "web-01", check=False)
+        done = secured_lab.invoke("lab.check", "--only", "web-01", check=False)
         return "DOWN" in done.stdout and "certificate verify failed" in done.stdout
 
     wait_until(down, "the balancer refuses web-01")
-    assert {secured.get().headers["X-Served-By"] for _ in range(4)} == {"web-02"}
-    assert f"file {tls.BUNDLE}" in planned(secured)
-    secured.up()
-    assert planned(secured) == ""
+    assert {secured_lab.get().headers["X-Served-By"] for _ in range(4)} == {"web-02"}
+    assert f"file {tls.BUNDLE}" in planned(secured_lab)
+    secured_lab.up()
+    assert planned(secured_lab) == ""
 
 
-def test_the_machine_renews_by_itself(secured: RunningLab, tmp_path: Path) -> None:
-    now = secured.session()
-    copy = tmp_path / "copy"
-    shutil.copytree(now.lab.directory, copy)
+def test_a_web_server_with_anothers_certificate_gets_no_requests(secured_lab: RunningLab) -> None:
+    """Of the right authority and not its own: whoever takes one over cannot pass for the other."""
+    other = secured_lab.out("web-02", "cat", tls.BUNDLE)
+    secured_lab.out("web-01", "sh", "-c", f"cat > {tls.BUNDLE}", input=other)
+    secured_lab.out("web-01", "systemctl", "reload", "nginx")
+
+    def served_by() -> set[str]:
+        return {secured_lab.get().headers.get("X-Served-By", "nobody") for _ in range(4)}
+
+    try:
+        wait_until(lambda: served_by() == {"web-02"}, "the balancer refuses web-01")
+    finally:
+        secured_lab.up()
+    assert served_by() == {"web-01", "web-02"}
+
+
+# --- renewal -------------------------------------------------------------------------------------
+
+
+def ending_soon(lab: RunningLab, folder: Path) -> str:
+    """A certificate of the lab's own authority that ends in twelve days, and its key."""
+    now = lab.session()
+    shutil.copytree(now.lab.directory, folder)
+    return "".join(Authority(folder).issue("soon", [now.lab.address], [now.lab.site], days=12))
+
+
+def test_lab_up_renews_and_cuts_nobody_off(secured_lab: RunningLab, tmp_path: Path) -> None:
+    now = secured_lab.session()
     names = ([now.lab.address], [now.lab.site])
-    soon = "".join(Authority(copy).issue("soon", *names, days=12))
-    good = secured.out("lb-01", "cat", tls.BUNDLE)
-    with secured.fleet() as fleet:
+    soon = ending_soon(secured_lab, tmp_path / "copy")
+    secured_lab.out("lb-01", "sh", "-c", f"cat > {tls.BUNDLE}", input=soon)
+    secured_lab.out("lb-01", "systemctl", "reload", "haproxy")
+    authority = now.context.authority
+    authority.renew(now.lab.site)
+    authority.issue(now.lab.site, *names, days=12)
+
+    def told() -> bool:
+        done = secured_lab.invoke("lab.check", "--only", "certificate", check=False)
+        return done.returncode == 1 and "11 days left" in done.stdout
+
+    wait_until(told, "the check tells that it ends")
+    before = serial(secured_lab)
+    context = ssl.create_default_context(cafile=str(now.lab.directory / "ca.pem"))
+    with (
+        socket.create_connection((str(now.lab.address), 443), 30) as raw,
+        context.wrap_socket(raw, server_hostname=now.lab.site) as kept,
+    ):
+        secured_lab.up()
+        kept.sendall(f"GET /version HTTP/1.1\r\nHost: {now.lab.site}\r\n\r\n".encode())
+        assert kept.recv(64).startswith(b"HTTP/1.1 200")
+    assert serial(secured_lab) != before
+    assert secured_lab.invoke("lab.check", "--only", "certificate").returncode == 0
+    assert planned(secured_lab) == ""
+
+
+@pytest.fixture
+def hurried(secured_lab: RunningLab) -> Iterator[None]:
+    """The daily timer of lb-01, told to fire as soon as it is started."""
+    folder = f"/run/systemd/system/{tls.TIMER}.d"
+    text = "[Timer]\nOnCalendar=\nOnActiveSec=100ms\nRandomizedDelaySec=0\nAccuracySec=1ms\n"
+    secured_lab.out("lb-01", "mkdir", "-p", folder)
+    secured_lab.out("lb-01", "sh", "-c", f"cat > {folder}/now.conf", input=text)
+    yield
+    script = f"rm -r {folder}; systemctl daemon-reload; systemctl reset-failed; "
+    secured_lab.out("lb-01", "sh", "-c", f"{script} systemctl restart {tls.TIMER}")
+
+
+@pytest.mark.usefixtures("hurried")
+def test_the_machine_renews_by_itself(secured_lab: RunningLab, tmp_path: Path) -> None:
+    """Without the controller: the timer switches to the successor, when there is a good one."""
+    soon = ending_soon(secured_lab, tmp_path / "copy")
+    good = secured_lab.out("lb-01", "cat", tls.BUNDLE)
+    with secured_lab.fleet() as fleet:
         host = fleet.host("lb-01")
+        assert host.run("systemctl", "is-enabled", tls.TIMER).ok
+        host.run("systemctl", "daemon-reload")
 
         def put(path: str, text: str) -> None:
             assert host.run("sh", "-c", f"cat > {path}", input=text).ok
 
-        def renew() -> tuple[bool, str]:
-            done = host.run("systemctl", "start", tls.SERVICE)
-            log = host.run("journalctl", "-u", tls.SERVICE, "-n", "4", "-o", "cat", "--no-pager")
-            return done.ok, log.out
+        def fired() -> str:
+            """What the service said when its timer had started it."""
+            since = time.time()
+            assert host.run("systemctl", "restart", tls.TIMER).ok
+            log = ("journalctl", "-u", tls.SERVICE, "-o", "cat", "--no-pager", f"--since=@{since}")
 
-        ok, said = renew()
-        assert ok, said
-        assert "nothing to do" in said
+            def ended() -> bool:
+                return re.search(r"Deactivated|Failed with", host.run(*log).out) is not None
+
+            wait_until(ended, "the timer fires")
+            return host.run(*log).out
+
+        assert "nothing to do" in fired()
         put(tls.BUNDLE, soon)
-        ok, said = renew()
-        assert not ok, said
+        said = fired()
         assert "its successor begins later" in said
         assert "lab.up on the controller" in said
         put(tls.NEXT, good)
-        ok, said = renew()
-        assert ok, said
-        assert "renewed: the certificate that ended on" in said
+        assert "renewed: the certificate that ended on" in fired()
         assert host.run("cat", tls.BUNDLE).out == good
-        host.run("systemctl", "reset-failed")
-    ok, said = client(secured)
-    assert ok, said
-    assert "Verify return code: 0 (ok)" in said
-    assert f"file {tls.NEXT}" in planned(secured)
-    secured.up()
-    assert planned(secured) == ""
+    serial(secured_lab)
+    assert f"file {tls.NEXT}" in planned(secured_lab)
+    secured_lab.up()
+    assert planned(secured_lab) == ""
 
 
-# --- least privilege -----------------------------------------------------------------------------
+def test_every_machine_has_the_timer(secured_lab: RunningLab) -> None:
+    for machine in machines(secured_lab):
+        show = ("--property=ActiveState,UnitFileState,Unit,NextElapseUSecRealtime", tls.TIMER)
+        said = dict(
+            line.split("=", 1)
+            for line in secured_lab.out(machine, "systemctl", "show", *show).splitlines()
+        )
+        assert (said["ActiveState"], said["UnitFileState"]) == ("active", "enabled")
+        assert said["Unit"] == tls.SERVICE
+        assert said["NextElapseUSecRealtime"], machine
 
 
-@pytest.mark.parametrize("machine", ["lb-01", "web-01", "web-02"])
-def test_every_unit_of_ours_is_sandboxed(secured: RunningLab, machine: str) -> None:
-    find = ["find", "/etc/systemd/system", "-maxdepth", "1", "-type", "f", "-name", "*.service"]
-    units = [Path(path).name for path in secured.out(machine, *find).split()]
-    ours = [name for name in units if name.startswith(("lab-", "foobar"))]
-    assert ours
-    levels = {}
-    with secured.fleet() as fleet:
-        for name in ours:
-            said = fleet.host(machine).run("systemd-analyze", "security", "--no-pager", name).out
-            found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
-            levels[name] = float(found.group(1)) if found else 10.0
-    assert {name: level for name, level in levels.items() if level > 3} == {}
+# --- trust ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("user", "words"),
-    [
-        ("root", ()),
-        ("lab", ("-o", "PubkeyAuthentication=no")),
-        ("lab", ("-o", "Ciphers=aes128-ctr")),
-        ("lab", ("-o", "KexAlgorithms=ecdh-sha2-nistp256")),
-        ("lab", ("-o", "MACs=hmac-sha1", "-o", "Ciphers=aes128-ctr")),
-    ],
-)
-def test_sshd_refuses(secured: RunningLab, user: str, words: tuple[str, ...]) -> None:
-    config = str(secured.session().lab.directory / "ssh_config")
-    argv = ["ssh", "-F", config, "-o", "LogLevel=INFO", *words, "-l", user, "lb-01", "true"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
-    assert done.returncode == 255
-    assert re.search(r"Permission denied|Unable to negotiate", done.stderr), done.stderr
+def steps(lab: RunningLab, system: str) -> tuple[str, str]:
+    """How a system comes to trust the lab, and how it stops, as ``tls.trust`` prints it."""
+    lines = lab.invoke("tls.trust").stdout.splitlines()
+    place = next(n for n, line in enumerate(lines) if line.startswith(system))
+    away = lines[place + 2].strip()
+    assert away.startswith("away: ")
+    return lines[place + 1].strip(), away.removeprefix("away: ")
 
 
-def test_sshd_that_would_lock_us_out_is_refused(secured: RunningLab) -> None:
-    from provision.resources.security import SshdFile
-    from provision.roles import hardening
-
-    text = secured.out("web-01", "cat", hardening.SSHD)
-    bad = SshdFile(hardening.SSHD, text.replace("AllowUsers lab", "AllowUsers alice"))
-    unit = Unit("sshd", (bad,), "ssh.service", "reload", ("sshd", "-t"))
-    with secured.fleet() as fleet:
-        host = fleet.host("web-01")
-        (changed,) = plan("web-01", [unit], host.gather(questions([unit]).asked)).units
-        with pytest.raises(LabError, match="sshd would lock out the controller: it logs in as lab"):
-            converge._apply(host, changed)
-    assert planned(secured) == ""
+def test_every_system_is_told(secured_lab: RunningLab) -> None:
+    said = secured_lab.invoke("tls.trust").stdout
+    for word in ("Debian, Ubuntu", "Fedora, RHEL", "Chrome", "macOS", "Windows", "Firefox"):
+        assert word in said
+    ok, mark = openssl(
+        *("x509", "-noout", "-fingerprint", "-sha256", "-in"),
+        str(secured_lab.session().lab.directory / "ca.pem"),
+    )
+    assert ok
+    assert mark.strip().partition("=")[2] in said
 
 
-# --- the stages ----------------------------------------------------------------------------------
+def test_debian_trusts_as_told(secured_lab: RunningLab) -> None:
+    """On a machine, which is a Debian: the file is at the same path there."""
+    here = secured_lab.session().lab.directory / "ca.pem"
+    trust, away = steps(secured_lab, "Linux: Debian")
+    ask = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "https://www.foobar.com/")
+    with secured_lab.fleet() as fleet:
+        host = fleet.host("web-02")
+        assert "certificate" in host.run(*ask).err
+        folder = str(here.parent)
+        script = f"mkdir -p {folder} && cat > {here}"
+        assert host.run("sh", "-c", script, input=here.read_text()).ok
+        try:
+            done = host.run("sh", "-c", trust)
+            assert done.ok, done.err
+            assert host.run(*ask).out == "200"
+        finally:
+            done = host.run("sh", "-c", away)
+            host.run("rm", "-r", folder)
+        assert done.ok, done.err
+        assert "certificate" in host.run(*ask).err
 
 
-def test_back_to_distributed_and_forth_again(secured: RunningLab) -> None:
-    note = {"author": "Ada", "text": "stays"}
-    with requests.Session() as http:
-        http.trust_env = False
-        http.verify = str(secured.session().lab.directory / "ca.pem")
-        made = http.post(f"{secured.url}/api/notes", json=note, timeout=10).json()
+def test_chromium_trusts_as_told(
+    secured_lab: RunningLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = secured_lab.session()
+    assert now.provider.link_problem(now.lab) == ""
+    trust, away = steps(secured_lab, "Linux: Chrome")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    rules = f"--host-resolver-rules=MAP {now.lab.site} {now.lab.address}"
 
-    secured.up("--topology", "distributed")
-    assert secured.url.startswith("http://")
-    assert planned(secured) == ""
-    for name, machine in machines(secured).items():
-        with secured.fleet() as fleet:
-            host = fleet.host(name)
-            assert host.run("nft", "list", "ruleset").out == ""
-            left = ["/etc", "/usr/local", "/var/lib/foobar-lab", "/run/foobar-lab"]
-            names = ["-name", "*firewall*", "-o", "-name", "*lab-tls*", "-o", "-name", "*lab-hard*"]
-            find = host.run("find", *left, "-not", "-path", "/etc/mysql/*", "(", *names, ")").out
-            ours = [p for p in find.split() if "lab" in p]
-            assert ours == [], name
-            assert not host.run("test", "-e", tls.FOLDER).ok
-        if "nginx" in machine.roles:
-            assert ip_address(machine.address)
-            with socket.create_connection((str(machine.address), 80), 2):
-                pass
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection((str(machine.address), 443), 2)
+    def title(profile: str) -> str:
+        return chromium(tmp_path / profile, rules, "--dump-dom", f"https://{now.lab.site}/")
 
-    with secured.fleet() as fleet:
-        hosts = [fleet.host(name) for name in machines(secured)]
-        for host in hosts:
-            host.run("true")
-        secured.up("--topology", "secured")
-        for host in hosts:
-            assert host.run("true").ok, "a connection from before did not survive"
-    assert planned(secured) == ""
-    assert secured.get(f"/api/notes/{made['id']}").json()["text"] == "stays"
+    def type_in(command: str) -> None:
+        done = subprocess.run(["sh", "-c", command], stdin=subprocess.DEVNULL, check=False)
+        assert done.returncode == 0
 
-
-def test_a_key_that_others_may_read_stops_everything(secured: RunningLab) -> None:
-    key = secured.session().context.authority.key_path
-    key.chmod(0o644)
-    try:
-        done = secured.invoke("lab.up", check=False)
-    finally:
-        key.chmod(0o600)
-    assert done.returncode == 1
-    assert str(key) in done.stderr
-    assert "readable" in done.stderr or "open to others" in done.stderr or "0644" in done.stderr
-
-
-def test_a_missing_key_stops_everything(secured: RunningLab) -> None:
-    key = secured.session().context.authority.key_path
-    aside = key.rename(key.with_suffix(".aside"))
-    try:
-        done = secured.invoke("lab.up", check=False)
-    finally:
-        aside.rename(key)
-    assert done.returncode == 1
-    assert "the key of this lab's certificate authority is missing" in done.stderr
+    type_in(trust)
+    assert "Guest book" in title("trusting")
+    type_in(away)
+    assert "Guest book" not in title("no-more")
