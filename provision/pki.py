@@ -15,23 +15,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    SECP256R1,
-    EllipticCurvePrivateKey,
-    generate_private_key,
-)
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from provision import state
+from provision import certificates, state
+from provision.certificates import Pair, certified, read_key, read_pair, signed
 from provision.errors import LabError
 from provision.secrets import Secrets, read
 
@@ -47,14 +35,6 @@ RENEW = timedelta(days=30)
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?")
 _WHEN = "%Y-%m-%d %H:%M UTC"
-
-
-@dataclass(frozen=True, repr=False)
-class _Pair:
-    """A certificate and its private key."""
-
-    key: EllipticCurvePrivateKey
-    cert: x509.Certificate
 
 
 @dataclass(frozen=True)
@@ -126,7 +106,7 @@ class Authority:
         """
         folder = self._secrets.folder()
         with state.guard(folder / ".lock"):
-            return _text(self._authority().cert)
+            return self._authority().pem
 
     def issue(
         self,
@@ -157,15 +137,13 @@ class Authority:
         if not wanted:
             raise ValueError(f"nothing to certify for {name}: no address and no name")
         folder = self._secrets.folder()
-        key_path, path = folder / f"{name}.key", self.directory / "certs" / f"{name}.pem"
         with state.guard(folder / ".lock"):
             authority = self._authority()
-            pair = _pair(read(key_path), read(path, private=False))
+            pair = self._load(name)
             if pair is None or not self._good(pair, authority, wanted):
                 pair = self._leaf(name, wanted, days, authority)
-                state.write(key_path, _key_text(pair.key))
-                state.write(path, _text(pair.cert), 0o644)
-        return _text(pair.cert), _key_text(pair.key)
+                self._save(name, pair)
+        return pair.pem, pair.key_pem
 
     def staged(
         self,
@@ -202,9 +180,7 @@ class Authority:
             if second is None or not self._follows(second, start, authority, wanted):
                 second = self._leaf(name, wanted, days, authority, start)
                 self._save(f"{name}.next", second)
-        return Staged(
-            _text(first.cert), _key_text(first.key), _text(second.cert), _key_text(second.key)
-        )
+        return Staged(first.pem, first.key_pem, second.pem, second.key_pem)
 
     def fact(self, name: str) -> Facts | None:
         """What a certificate says, ``ca`` for the authority's own; None when there is none."""
@@ -216,7 +192,7 @@ class Authority:
         return Facts(
             name,
             path,
-            tuple(sorted(_names(cert))),
+            tuple(sorted(certified(cert))),
             cert.not_valid_before_utc,
             cert.not_valid_after_utc,
             (cert.not_valid_after_utc - self._now()).days,
@@ -234,46 +210,46 @@ class Authority:
     def _files(self, name: str) -> tuple[Path, Path]:
         return self._secrets.folder() / f"{name}.key", self.directory / "certs" / f"{name}.pem"
 
-    def _load(self, name: str) -> _Pair | None:
+    def _load(self, name: str) -> Pair | None:
         key_path, path = self._files(name)
-        return _pair(read(key_path), read(path, private=False))
+        return read_pair(read(key_path), read(path, private=False))
 
-    def _save(self, name: str, pair: _Pair) -> None:
+    def _save(self, name: str, pair: Pair) -> None:
         key_path, path = self._files(name)
-        state.write(key_path, _key_text(pair.key))
-        state.write(path, _text(pair.cert), 0o644)
+        state.write(key_path, pair.key_pem)
+        state.write(path, pair.pem, 0o644)
 
     def _follows(
-        self, pair: _Pair, start: datetime, authority: _Pair, wanted: frozenset[str]
+        self, pair: Pair, start: datetime, authority: Pair, wanted: frozenset[str]
     ) -> bool:
         """Whether a certificate is the successor of one that is replaced from ``start`` on."""
         cert = pair.cert
         latest = min(start + timedelta(days=2), authority.cert.not_valid_after_utc)
         return (
-            _signed(cert, authority.cert)
+            signed(cert, authority.cert)
             and cert.not_valid_before_utc <= latest
             and cert.not_valid_after_utc >= start + RENEW + BACKDATED
-            and _names(cert) == wanted
+            and certified(cert) == wanted
         )
 
-    def _good(self, pair: _Pair, authority: _Pair, wanted: frozenset[str]) -> bool:
+    def _good(self, pair: Pair, authority: Pair, wanted: frozenset[str]) -> bool:
         """Whether a certificate can be used again."""
         cert, now = pair.cert, self._now()
-        if not _signed(cert, authority.cert):
+        if not signed(cert, authority.cert):
             return False
         if cert.not_valid_before_utc < authority.cert.not_valid_before_utc:
             self.notes.append(
-                f"the certificate of {_common_name(cert)} (from "
+                f"the certificate of {certificates.common_name(cert)} (from "
                 f"{cert.not_valid_before_utc:{_WHEN}}) is older than its authority (from "
                 f"{authority.cert.not_valid_before_utc:{_WHEN}}): it was made anew"
             )
         return (
             authority.cert.not_valid_before_utc <= cert.not_valid_before_utc <= now
             and now + RENEW < cert.not_valid_after_utc <= authority.cert.not_valid_after_utc
-            and _names(cert) == wanted
+            and certified(cert) == wanted
         )
 
-    def _authority(self) -> _Pair:
+    def _authority(self) -> Pair:
         """The authority's pair, checked; made when there is neither key nor certificate."""
         key_text, text = read(self.key_path), read(self.path, private=False)
         pem = shlex.quote(str(self.path))
@@ -285,7 +261,7 @@ class Authority:
                 f"the key of this lab's certificate authority is missing: {self.key_path}",
                 f"put a copy of it back; without one: {anew}",
             )
-        key = generate_private_key(SECP256R1()) if key_text is None else _key(key_text)
+        key = certificates.new_key() if key_text is None else read_key(key_text)
         if key is None:
             raise LabError(
                 f"{self.key_path} is damaged: it is not an EC private key in PEM",
@@ -294,11 +270,11 @@ class Authority:
         if text is None:
             # The key first: with it alone the certificate can be made, but not the other way round.
             if key_text is None:
-                state.write(self.key_path, _key_text(key))
-            cert = self._root(key)
-            state.write(self.path, _text(cert), 0o644)
-            return _Pair(key, cert)
-        pair = _pair(key_text, text)
+                state.write(self.key_path, certificates.key_text(key))
+            made = Pair(key, self._root(key))
+            state.write(self.path, made.pem, 0o644)
+            return made
+        pair = read_pair(key_text, text)
         if pair is None:
             raise LabError(
                 f"{self.path} is not a certificate of the key {self.key_path}",
@@ -324,142 +300,17 @@ class Authority:
             )
 
     def _root(self, key: EllipticCurvePrivateKey) -> x509.Certificate:
-        now = self._now().replace(microsecond=0)
-        name = _subject(f"foobar-lab {self.directory.name} CA")
-        public = key.public_key()
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - BACKDATED)
-            .not_valid_after(now - BACKDATED + timedelta(days=CA_DAYS))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            # RFC 5280 4.2.1.3: VERIFY_X509_STRICT, the default of Python 3.13, insists on it.
-            .add_extension(_usage(signs_certificates=True), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False
-            )
-        )
-        return builder.sign(key, SHA256())
+        start = self._now().replace(microsecond=0) - BACKDATED
+        name = f"foobar-lab {self.directory.name} CA"
+        return certificates.root(key, name, start, start + timedelta(days=CA_DAYS))
 
     def _leaf(
         self,
         name: str,
         wanted: frozenset[str],
         days: int,
-        authority: _Pair,
+        authority: Pair,
         start: datetime | None = None,
-    ) -> _Pair:
+    ) -> Pair:
         begin = start or self._now().replace(microsecond=0) - BACKDATED
-        key = generate_private_key(SECP256R1())
-        issuer = authority.cert
-        end = min(begin + timedelta(days=days), issuer.not_valid_after_utc)
-        start = max(begin, issuer.not_valid_before_utc)
-        alternatives = x509.SubjectAlternativeName([_general(text) for text in sorted(wanted)])
-        use = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(_subject(name))
-            .issuer_name(issuer.subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(start)
-            .not_valid_after(end)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(use), critical=False)
-            .add_extension(alternatives, critical=False)
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
-            )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()),
-                critical=False,
-            )
-        )
-        return _Pair(key, builder.sign(authority.key, SHA256()))
-
-
-def _signed(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        cert.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
-
-
-def _common_name(cert: x509.Certificate) -> str:
-    found = cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(found[0].value) if found else "nobody"
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _subject(name: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "foobar-lab"),
-            x509.NameAttribute(NameOID.COMMON_NAME, name),
-        ]
-    )
-
-
-def _general(text: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(IPv4Address(text))
-    except ValueError:
-        return x509.DNSName(text)
-
-
-def _names(cert: x509.Certificate) -> frozenset[str]:
-    try:
-        found = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
-        return frozenset()
-    addresses = found.get_values_for_type(x509.IPAddress)
-    return frozenset({*found.get_values_for_type(x509.DNSName), *map(str, addresses)})
-
-
-def _key(text: str) -> EllipticCurvePrivateKey | None:
-    try:
-        key = load_pem_private_key(text.encode(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return None
-    return key if isinstance(key, EllipticCurvePrivateKey) else None
-
-
-def _pair(key_text: str | None, text: str | None) -> _Pair | None:
-    """Key and certificate, when both can be read and belong together."""
-    key = _key(key_text) if key_text else None
-    if key is None or not text:
-        return None
-    try:
-        cert = x509.load_pem_x509_certificate(text.encode())
-        form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        same = cert.public_key().public_bytes(*form) == key.public_key().public_bytes(*form)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return None
-    return _Pair(key, cert) if same else None
-
-
-def _text(cert: x509.Certificate) -> str:
-    return cert.public_bytes(Encoding.PEM).decode()
-
-
-def _key_text(key: EllipticCurvePrivateKey) -> str:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        return certificates.leaf(name, wanted, begin, begin + timedelta(days=days), authority)

@@ -67,12 +67,18 @@ def invoke(*words: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def lab(name: str) -> Iterator[list[str]]:
-    """A lab of ours, removed before and afterwards; yields the command that brings it up."""
+def lab(name: str, stage: str = "") -> Iterator[list[str]]:
+    """A lab of ours, removed before and afterwards; yields the command that brings it up.
+
+    Args:
+        name: of the lab.
+        stage: its topology, when it is not the usual one.
+    """
     remove = invoke("lab.destroy", "--yes", "--lab", name)
     seconds(remove)
     network = os.environ.get("BENCH_NETWORK", "")
     place = ["--network", network] if network else []
+    place += ["--topology", stage] if stage else []
     try:
         yield [str(ROOT / "scripts" / "up"), "--lab", name, *place]
     finally:
@@ -217,20 +223,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench")
     parser.add_argument("--nothing", action="store_true", help="also from nothing")
     parser.add_argument("--plain", action="store_true", help="also without layers")
+    parser.add_argument("--stage", default="", help="the topology that is measured")
     options = parser.parse_args()
     measure: list[Callable[[], None]] = []
     if options.nothing:
         measure.append(lambda: show("scripts/up from nothing", f"{from_nothing():.0f} s"))
-    measure.append(cached)
+    measure.append(lambda: cached(options.stage))
     if options.plain:
         measure.append(converged)
     for one in measure:
         one()
 
 
-def cached() -> None:
-    """Everything that one lab from cached images can tell."""
-    with lab("bench") as up:
+def cached(stage: str) -> None:
+    """Everything that one lab from cached images can tell; ``stage``: its topology, if another."""
+    with lab("bench", stage) as up:
         first = seconds(up)  # builds what is not cached yet
         seconds(invoke("lab.destroy", "--yes", "--lab", "bench"))
         first = seconds(up)

@@ -22,6 +22,7 @@ RUN_PACKAGES=(
 )
 TEST_PACKAGES=(
     chromium         # the guest book's page is rendered
+    libnss3-tools    # … and trusts a lab as tls.trust says
     fonts-liberation # … with letters
 )
 

@@ -116,7 +116,7 @@ Linux: Fedora, RHEL
   sudo cp {path} /etc/pki/ca-trust/source/anchors/{name}.pem && sudo update-ca-trust
   away: sudo rm /etc/pki/ca-trust/source/anchors/{name}.pem && sudo update-ca-trust
 Linux: Chrome, Chromium (their own store; package libnss3-tools)
-  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n {name} -i {path}
+  mkdir -p $HOME/.pki/nssdb && certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n {name} -i {path}
   away: certutil -d sql:$HOME/.pki/nssdb -D -n {name}
 macOS (Safari, Chrome)
   sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain {path}

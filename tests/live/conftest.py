@@ -272,6 +272,18 @@ def lab() -> Iterator[RunningLab]:
     running.destroy()
 
 
+@pytest.fixture(scope="session")
+def secured_lab() -> Iterator[RunningLab]:
+    """The session's lab of the stage ``secured``, from nothing: up, all checks passed.
+
+    A test that breaks it mends it. Those that use it run last, one after the other: see below.
+    """
+    running = RunningLab(PREFIX + "secured")
+    running.up("--topology", "secured")
+    yield running
+    running.destroy()
+
+
 @pytest.fixture
 def mended(lab: RunningLab) -> Iterator[RunningLab]:
     """The session's lab for a test that breaks it: afterwards lab.up mends what is left."""
@@ -294,7 +306,7 @@ def other_lab() -> Iterator[Callable[[str], RunningLab]]:
 
 
 STAGES = ("monitoring", "scaled", "secured", "spof", "stages")
-"""The files whose tests `scripts/test --quick` leaves out."""
+"""The files (``test_STAGE….py``) whose tests `scripts/test --quick` leaves out."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -307,5 +319,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.flaky(reruns=1))
-            if item.path.stem.removeprefix("test_") in STAGES:
+            if item.path.stem.split("_")[1] in STAGES:
                 item.add_marker(pytest.mark.stages)
+    items.sort(key=_lab_order)
+
+
+def _lab_order(item: pytest.Item) -> tuple[bool, bool]:
+    """Tests on the secured lab last, and among them faults last: few labs are up at a time."""
+    secured = "secured_lab" in getattr(item, "fixturenames", ())
+    return secured, secured and "faults" in item.path.parts

@@ -16,8 +16,13 @@ NETEM = "qdisc kind is unknown"
 """The kernel's words where it was built without netem."""
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))
-def test_nothing_that_was_promised_is_lost(lab: RunningLab, fault: Fault) -> None:
+each_fault = pytest.mark.parametrize(
+    "fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-")
+)
+
+
+def nothing_is_lost(lab: RunningLab, fault: Fault) -> None:
+    """Strike it while users are there, and count."""
     try:
         row = measure(lab, fault)
     except NotHereError as error:
@@ -34,3 +39,14 @@ def test_nothing_that_was_promised_is_lost(lab: RunningLab, fault: Fault) -> Non
     assert stream.unanswered == frozenset()
     if not fault.both:
         assert stream.failures == ()
+
+
+@each_fault
+def test_nothing_that_was_promised_is_lost(lab: RunningLab, fault: Fault) -> None:
+    nothing_is_lost(lab, fault)
+
+
+@pytest.mark.stages
+@each_fault
+def test_nor_behind_firewalls_and_tls(secured_lab: RunningLab, fault: Fault) -> None:
+    nothing_is_lost(secured_lab, fault)

@@ -1,0 +1,33 @@
+"""What the tests of the stage ``secured`` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from provision.lab import ROOT, Machine
+from tests.live.conftest import RunningLab
+
+
+def machines(lab: RunningLab) -> dict[str, Machine]:
+    """The lab's machines by name."""
+    return {m.name: m for m in lab.session().lab.machines}
+
+
+def planned(lab: RunningLab) -> str:
+    """What lab.plan shows; empty when nothing would change."""
+    done = lab.invoke("lab.plan", "--detailed-exitcode", check=False)
+    assert done.returncode in (0, 2), done.stderr
+    return done.stdout if done.returncode else ""
+
+
+def admitting(folder: Path, ssh_from: str) -> str:
+    """A topology file like ``secured``, with others who may reach sshd.
+
+    Args:
+        folder: where to write it.
+        ssh_from: a network.
+    """
+    text = (ROOT / "configs" / "topologies" / "secured.yml").read_text()
+    path = folder / "secured.yml"
+    path.write_text(text.replace("https: true", f"https: true\nssh_from: [{ssh_from}]", 1))
+    return str(path)

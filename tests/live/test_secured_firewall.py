@@ -1,0 +1,287 @@
+"""The firewalls of the stage ``secured``: every rule asked by connecting, every change on trial."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from provision.engine import Unit, plan, questions
+from provision.errors import LabError
+from provision.host import Host
+from provision.lab import Machine
+from provision.ops import converge
+from provision.resources.firewall import Ruleset
+from provision.roles import firewall
+from provision.roles.base import Allow, Context
+from tests.live import reach
+from tests.live.conftest import RunningLab, wait_until
+from tests.live.secured import admitting, machines, planned
+
+pytestmark = pytest.mark.live
+
+TCP = (22, 53, 80, 443, 3306, 8080, 8404, 9000, 9090, 9093, 9100, 9104, 9113)
+UDP = (22, 53, 123, 443, 9100)
+PORTS = [(port, "tcp") for port in TCP] + [(port, "udp") for port in UDP]
+STRANGER = "198.51.100.7"
+"""Of TEST-NET-2 (RFC 5737): an address that is nobody's."""
+
+
+def ask_from(
+    lab: RunningLab, machine: str, targets: list[reach.Target], source: str = ""
+) -> list[str]:
+    """Ask from a machine, or from this computer when there is no machine of that name."""
+    if machine not in machines(lab):
+        now = lab.session()
+        assert now.provider.link_problem(now.lab) == ""
+        return reach.ask_all(targets)
+    program = Path(reach.__file__).read_text(encoding="utf-8")
+    said = lab.out(machine, "python3", "-", json.dumps(targets), source, input=program)
+    found: list[str] = json.loads(said)
+    return found
+
+
+def meant_for(rule: Allow, address: str, port: int, protocol: str) -> bool:
+    """Whether a rule lets this address in there."""
+    if (rule.port, rule.protocol) != (port, protocol):
+        return False
+    return not rule.sources or any(ip_address(address) in ip_network(s) for s in rule.sources)
+
+
+def wrong(
+    lab: RunningLab, context: Context, source: str, address: str, others: list[Machine]
+) -> list[str]:
+    """What answers otherwise than the topology says.
+
+    Args:
+        lab: it.
+        context: the same, for roles.
+        source: the machine that asks.
+        address: the address that it asks from.
+        others: who is asked.
+    """
+    targets = [(str(m.address), port, protocol) for m in others for port, protocol in PORTS]
+    own = str(machines(lab)[source].address) if source in machines(lab) else address
+    said = ask_from(lab, source, targets, "" if address == own else address)
+    found = dict(zip(targets, said, strict=True))
+    listens = {m.name: lab.out(m.name, "ss", "-Hlntu") for m in others}
+    problems = []
+    for machine in others:
+        rules = firewall.rules(context, machine)
+        for port, protocol in PORTS:
+            place = rf"(\*|0\.0\.0\.0|\[::\]|{re.escape(str(machine.address))})(%\w+)?:{port}\s"
+            served = re.search(rf"(?m)^{protocol}\s.*\s{place}", listens[machine.name])
+            expected = "open" if served else "refused"
+            if not any(meant_for(rule, address, port, protocol) for rule in rules):
+                expected = "silent"
+            got = found[str(machine.address), port, protocol]
+            if got != expected:
+                problems.append(f"{machine.name}:{port}/{protocol} is {got}, not {expected}")
+    return problems
+
+
+@pytest.mark.parametrize("source", ["the controller", "lb-01", "web-01", "web-02"])
+def test_every_port_from_everywhere(secured_lab: RunningLab, source: str) -> None:
+    context, every = secured_lab.session().context, machines(secured_lab)
+    address = str(every[source].address if source in every else context.lab.gateway)
+    others = [m for m in every.values() if m.name != source]
+    assert wrong(secured_lab, context, source, address, others) == [], f"from {source}"
+
+
+def test_the_world_reaches_the_site_and_nothing_else(secured_lab: RunningLab) -> None:
+    """An address from far away, which web-01 has for a moment."""
+    context, every = secured_lab.session().context, machines(secured_lab)
+    others = [every["lb-01"], every["web-02"]]
+    way = ("route", "add", f"{STRANGER}/32", "via", str(every["web-01"].address))
+    secured_lab.out("web-01", "ip", "address", "add", f"{STRANGER}/32", "dev", "lo")
+    try:
+        for machine in others:
+            secured_lab.out(machine.name, "ip", *way)
+        assert wrong(secured_lab, context, "web-01", STRANGER, others) == []
+        site = [(str(every["lb-01"].address), port, "tcp") for port in (80, 443)]
+        assert ask_from(secured_lab, "web-01", site, STRANGER) == ["open", "open"]
+    finally:
+        for machine in others:
+            secured_lab.run(machine.name, "ip", "route", "del", f"{STRANGER}/32")
+        secured_lab.out("web-01", "ip", "address", "del", f"{STRANGER}/32", "dev", "lo")
+
+
+def test_the_other_internet_protocol_is_closed_too(secured_lab: RunningLab) -> None:
+    """Nobody gave the machines addresses of IPv6; the kernel did."""
+    said = secured_lab.out("web-02", "ip", "-6", "-oneline", "address", "show", "scope", "link")
+    address, card = re.search(r"inet6 (\S+)/64", said), re.search(r"\d+: (\w+)", said)
+    assert address, said
+    assert card
+    targets = [(f"{address.group(1)}%{card.group(1)}", port, "tcp") for port in TCP]
+    assert set(ask_from(secured_lab, "web-01", targets)) == {"silent"}
+
+
+def test_ping_answers(secured_lab: RunningLab) -> None:
+    web = machines(secured_lab)["web-02"]
+    assert secured_lab.run("web-01", "ping", "-c", "1", "-W", "2", str(web.address)).ok
+
+
+def test_the_task_shows_rules_and_counts(secured_lab: RunningLab) -> None:
+    rows = json.loads(secured_lab.invoke("firewall.show", "web-01", "--json").stdout)
+    lb = str(machines(secured_lab)["lb-01"].address)
+    found = {row["port"]: row for row in rows if row["open for"] in (lb, "nobody")}
+    assert {"80/tcp", "443/tcp", "9100/tcp", "9104/tcp", "9113/tcp", "all others"} <= set(found)
+    assert int(found["443/tcp"]["connections"]) > 0, "health checks"
+    before = int(found["all others"]["connections"])
+    ask_from(
+        secured_lab, "the controller", [(str(machines(secured_lab)["web-01"].address), 81, "tcp")]
+    )
+    rows = json.loads(secured_lab.invoke("firewall.show", "web-01", "--json").stdout)
+    assert int(rows[-1]["connections"]) > before
+
+
+# --- sshd's own rule -----------------------------------------------------------------------------
+
+
+@contextmanager
+def _nobody_at_ssh(host: Host) -> Iterator[None]:
+    """Without sshd, whose own patience with strangers is not what is asked for here.
+
+    The connection from before stays; should it not, the machine starts sshd by itself.
+    """
+    start = ("systemctl", "start", "ssh.service")
+    name = "lab-test-ssh"
+    assert host.run("systemd-run", f"--unit={name}", "--on-active=30", *start).ok
+    assert host.run("systemctl", "stop", "ssh.service").ok
+    try:
+        yield
+    finally:
+        assert host.run(*start).ok
+        host.run("systemctl", "stop", f"{name}.timer")
+
+
+def test_ssh_has_a_rate_limit(secured_lab: RunningLab) -> None:
+    """60 connections at once, then 3 a second; what goes on already goes on."""
+    address = str(machines(secured_lab)["web-02"].address)
+    forget = ("nft", "flush", "set", "inet", "lab", "ssh_rate")
+    with secured_lab.fleet() as fleet:
+        host = fleet.host("web-02")
+
+        def refused() -> int:
+            listed = host.run("nft", "--json", "list", "counter", "inet", "lab", "ssh_over_limit")
+            return int(json.loads(listed.out)["nftables"][-1]["counter"]["packets"])
+
+        before = refused()
+        with _nobody_at_ssh(host):
+            assert host.run(*forget).ok
+            begun = time.monotonic()
+            found = Counter(reach.ask_all([(address, 22, "tcp")] * 110))
+            took = time.monotonic() - begun
+        assert 60 <= found["refused"] <= 61 + 3 * took, found
+        assert found["silent"] == 110 - found["refused"], found
+        assert refused() - before >= found["silent"]
+        assert host.run(*forget).ok
+    assert planned(secured_lab) == ""
+
+
+# --- changes by hand, and of the machine ---------------------------------------------------------
+
+
+def test_rules_flushed_by_hand_are_noticed_and_mended(secured_lab: RunningLab) -> None:
+    secured_lab.out("web-01", "nft", "flush", "ruleset")
+    assert "firewall rules" in planned(secured_lab)
+    check = secured_lab.invoke("lab.check", "--only", "firewall/web-01", check=False)
+    assert check.returncode == 1
+    assert "no rules are loaded: everything is open" in check.stdout
+    secured_lab.up()
+    assert planned(secured_lab) == ""
+
+
+def test_a_rule_added_by_hand_is_shown(secured_lab: RunningLab) -> None:
+    rule = ("inet", "lab", "input", "tcp", "dport", "8500", "accept")
+    secured_lab.out("lb-01", "nft", "insert", "rule", *rule)
+    assert "-\t\ttcp dport 8500 accept" in planned(secured_lab)
+    secured_lab.up()
+    assert "8500" not in secured_lab.out("lb-01", "nft", "list", "chain", "inet", "lab", "input")
+
+
+def test_rules_come_back_with_the_machine(secured_lab: RunningLab) -> None:
+    secured_lab.invoke("lab.kill", "web-02")
+    secured_lab.invoke("lab.start", "web-02")
+    check = ("lab.check", "--only", "web-02")
+    wait_until(lambda: secured_lab.invoke(*check, check=False).returncode == 0, "all is well", 40)
+    assert planned(secured_lab) == ""
+
+
+# --- changes of the topology ---------------------------------------------------------------------
+
+
+def test_established_connections_survive_a_change(secured_lab: RunningLab, tmp_path: Path) -> None:
+    now = secured_lab.session()
+    replica = str(machines(secured_lab)["web-02"].address)
+    wider = admitting(tmp_path, "192.168.56.0/24")
+    with (
+        secured_lab.fleet() as fleet,
+        socket.create_connection((str(now.lab.address), 80), 5) as kept,
+    ):
+        host = fleet.host("web-01")
+
+        def kept_by_the_replica() -> set[str]:
+            said = host.run("ss", "-Htn", "state", "established", "sport = :3306").out
+            return set(re.findall(rf"{re.escape(replica)}\]?:\d+", said))
+
+        def ssh_rule() -> str:
+            return host.run("nft", "list", "chain", "inet", "lab", "input").out
+
+        before = kept_by_the_replica()
+        secured_lab.up("--topology", wider)
+        assert f"ip saddr {now.lab.network} tcp dport 22" in ssh_rule()
+        kept.sendall(f"GET / HTTP/1.1\r\nHost: {now.lab.site}\r\n\r\n".encode())
+        assert kept.recv(64).startswith(b"HTTP/1.1 301")
+        assert before & kept_by_the_replica()
+        secured_lab.up("--topology", "secured")
+        assert f"ip saddr {now.lab.gateway} tcp dport 22" in ssh_rule()
+        assert before & kept_by_the_replica()
+
+
+def test_a_firewall_that_would_lock_out_the_controller_is_refused(
+    secured_lab: RunningLab, tmp_path: Path
+) -> None:
+    listing = ("nft", "-s", "-t", "list", "ruleset")
+    before = secured_lab.out("lb-01", *listing)
+    foreign = admitting(tmp_path, "203.0.113.0/24")
+    done = secured_lab.invoke("lab.up", "--topology", foreign, check=False)
+    assert done.returncode == 1
+    assert "this firewall would lock out the controller: it comes from" in done.stderr
+    assert "ssh_from" in done.stderr
+    assert secured_lab.out("lb-01", *listing) == before
+    secured_lab.up("--topology", "secured")
+
+
+def test_a_lock_out_that_nobody_foresaw_is_taken_back(secured_lab: RunningLab) -> None:
+    now = secured_lab.session()
+    machine = machines(secured_lab)["web-02"]
+    gateway = str(now.lab.gateway)
+    good = firewall.ruleset(now.context, machine)
+    bad = good.replace(f"ip saddr {gateway} tcp dport 22", "ip saddr 203.0.113.1 tcp dport 22")
+    assert bad != good
+    unit = Unit(
+        "firewall", (Ruleset(firewall.RULES, bad, (gateway,), 3),), confirm="firewall-confirm"
+    )
+    door = (str(machine.address), 22, "tcp")
+    with secured_lab.fleet() as fleet:
+        host = fleet.host("web-02")
+        (locked,) = plan("web-02", [unit], host.gather(questions([unit]).asked)).units
+        with ThreadPoolExecutor(1) as pool:
+            applied = pool.submit(converge._apply, host, locked)
+            wait_until(lambda: reach.ask(door) == "silent", "the new rules refuse SSH", 10)
+            with pytest.raises(LabError, match="has taken it back by itself and answers again"):
+                applied.result()
+        assert host.run("true").ok, "the connection from before did not survive"
+    assert planned(secured_lab) == ""
+    with Host("web-02", now.provider.endpoints(now.lab)["web-02"]) as new:
+        new.connect()

@@ -1,0 +1,350 @@
+"""HTTPS in ``secured``: asked by an independent client, trusted as told, renewed in time."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from provision.commands.firewall import counts
+from provision.pki import Authority
+from provision.roles import tls
+from tests.live.conftest import RunningLab, wait_until
+from tests.live.secured import machines, planned
+from tests.live.test_page import chromium
+
+pytestmark = pytest.mark.live
+
+
+def openssl(*words: str, input: str = "") -> tuple[bool, str]:
+    """An independent TLS client; whether it was content, and all that it said."""
+    argv = ["openssl", *words]
+    done = subprocess.run(
+        argv, input=input, text=True, capture_output=True, timeout=20, check=False
+    )
+    return done.returncode == 0, done.stdout + done.stderr
+
+
+def client(lab: RunningLab, *words: str) -> tuple[bool, str]:
+    """``openssl s_client`` to the front, as the site, trusting the lab's authority alone."""
+    now = lab.session()
+    assert now.provider.link_problem(now.lab) == ""
+    where = f"{now.lab.address}:443"
+    ca = str(now.lab.directory / "ca.pem")
+    verify = ["-CAfile", ca, "-verify_return_error", "-verify_hostname", now.lab.site]
+    site = ["-connect", where, "-servername", now.lab.site]
+    return openssl("s_client", *site, *verify, *words)
+
+
+def serial(lab: RunningLab) -> str:
+    """The number of the certificate that the front shows now."""
+    ok, said = client(lab)
+    assert ok, said
+    assert "Verify return code: 0 (ok)" in said
+    ok, number = openssl("x509", "-noout", "-serial", input=said)
+    assert ok, number
+    return number.strip()
+
+
+# --- what is offered -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_modern_versions(secured_lab: RunningLab, version: str) -> None:
+    ok, said = client(secured_lab, version, "-alpn", "h2")
+    assert ok, said
+    assert "Verify return code: 0 (ok)" in said
+    assert "ALPN protocol: h2" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"),
+        ("-tls1", "-cipher", "ALL:@SECLEVEL=0"),
+        ("-tls1_2", "-cipher", "AES128-SHA"),
+        ("-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256"),
+        ("-tls1_2", "-cipher", "aNULL:@SECLEVEL=0"),
+    ],
+)
+def test_old_versions_and_weak_ciphers_are_refused(
+    secured_lab: RunningLab, words: tuple[str, ...]
+) -> None:
+    ok, said = client(secured_lab, *words)
+    assert not ok, said
+    assert re.search(r"alert|no protocols available|no cipher", said), said
+
+
+@pytest.mark.parametrize("name", ["www.foobar.com", "foobar.com"])
+def test_the_certificate_is_for_both_names_and_no_other(secured_lab: RunningLab, name: str) -> None:
+    ok, said = client(secured_lab, "-verify_hostname", name)
+    assert ok, said
+    ok, said = client(secured_lab, "-verify_hostname", f"not.{name}")
+    assert not ok
+    assert "hostname mismatch" in said.lower()
+
+
+def test_a_client_that_does_not_trust_the_authority_refuses(secured_lab: RunningLab) -> None:
+    with requests.Session() as http:
+        http.trust_env = False
+        with pytest.raises(requests.exceptions.SSLError):
+            http.get(secured_lab.url, timeout=5)
+
+
+def test_the_page_over_https(secured_lab: RunningLab) -> None:
+    answer = secured_lab.get()
+    assert answer.status_code == 200
+    assert answer.headers["Strict-Transport-Security"] == "max-age=86400; includeSubDomains"
+    site = secured_lab.session().lab.site
+    headers = {"Host": site, "Origin": f"https://{site}"}
+    with requests.Session() as http:
+        http.trust_env = False
+        http.verify = str(secured_lab.session().lab.directory / "ca.pem")
+        words = {"author": "Ada", "text": "over TLS"}
+        made = http.post(f"{secured_lab.url}/notes", words, headers=headers, allow_redirects=False)
+    assert made.status_code in (302, 303), made.text
+    assert "Secure" in made.headers["Set-Cookie"]
+
+
+def test_http_leads_to_https(secured_lab: RunningLab) -> None:
+    address = secured_lab.session().lab.address
+    with requests.Session() as http:
+        http.trust_env = False
+        url = f"http://{address}/notes?page=2"
+        answer = http.get(url, timeout=5, allow_redirects=False)
+    assert answer.status_code == 301
+    assert answer.headers["Location"] == f"https://{address}/notes?page=2"
+    assert "Strict-Transport-Security" not in answer.headers
+
+
+# --- from the balancer to the web servers --------------------------------------------------------
+
+
+def test_requests_go_on_encrypted(secured_lab: RunningLab) -> None:
+    """Counted where they arrive: every request and health check comes to 443, none to 80."""
+    listing = ("nft", "--json", "list", "table", "inet", "lab")
+    with secured_lab.fleet() as fleet:
+        host = fleet.host("web-01")
+
+        def arrived() -> tuple[int, int]:
+            found = counts(host.run(*listing).out)
+            return found["HTTP for the balancer"], found["HTTPS for the balancer"]
+
+        plain, encrypted = arrived()
+        for _ in range(4):
+            assert secured_lab.get().status_code == 200
+        wait_until(lambda: arrived()[1] > encrypted, "connections to 443")
+        assert arrived()[0] == plain
+
+
+def test_a_web_server_with_a_foreign_certificate_gets_no_requests(
+    secured_lab: RunningLab, tmp_path: Path
+) -> None:
+    web = machines(secured_lab)["web-01"]
+    foreign = "".join(Authority(tmp_path / "other").issue("web-01", [web.address], ["web-01"]))
+    secured_lab.out("web-01", "sh", "-c", f"cat > {tls.BUNDLE}", input=foreign)
+    secured_lab.out("web-01", "systemctl", "reload", "nginx")
+
+    def down() -> bool:
+        done = secured_lab.invoke("lab.check", "--only", "web-01", check=False)
+        return "DOWN" in done.stdout and "certificate verify failed" in done.stdout
+
+    wait_until(down, "the balancer refuses web-01")
+    assert {secured_lab.get().headers["X-Served-By"] for _ in range(4)} == {"web-02"}
+    assert f"file {tls.BUNDLE}" in planned(secured_lab)
+    secured_lab.up()
+    assert planned(secured_lab) == ""
+
+
+def test_a_web_server_with_anothers_certificate_gets_no_requests(secured_lab: RunningLab) -> None:
+    """Of the right authority and not its own: whoever takes one over cannot pass for the other."""
+    other = secured_lab.out("web-02", "cat", tls.BUNDLE)
+    secured_lab.out("web-01", "sh", "-c", f"cat > {tls.BUNDLE}", input=other)
+    secured_lab.out("web-01", "systemctl", "reload", "nginx")
+
+    def served_by() -> set[str]:
+        return {secured_lab.get().headers.get("X-Served-By", "nobody") for _ in range(4)}
+
+    try:
+        wait_until(lambda: served_by() == {"web-02"}, "the balancer refuses web-01")
+    finally:
+        secured_lab.up()
+    assert served_by() == {"web-01", "web-02"}
+
+
+# --- renewal -------------------------------------------------------------------------------------
+
+
+def ending_soon(lab: RunningLab, folder: Path) -> str:
+    """A certificate of the lab's own authority that ends in twelve days, and its key."""
+    now = lab.session()
+    shutil.copytree(now.lab.directory, folder)
+    return "".join(Authority(folder).issue("soon", [now.lab.address], [now.lab.site], days=12))
+
+
+def test_lab_up_renews_and_cuts_nobody_off(secured_lab: RunningLab, tmp_path: Path) -> None:
+    now = secured_lab.session()
+    names = ([now.lab.address], [now.lab.site])
+    soon = ending_soon(secured_lab, tmp_path / "copy")
+    secured_lab.out("lb-01", "sh", "-c", f"cat > {tls.BUNDLE}", input=soon)
+    secured_lab.out("lb-01", "systemctl", "reload", "haproxy")
+    authority = now.context.authority
+    authority.renew(now.lab.site)
+    authority.issue(now.lab.site, *names, days=12)
+
+    def told() -> bool:
+        done = secured_lab.invoke("lab.check", "--only", "certificate", check=False)
+        return done.returncode == 1 and "11 days left" in done.stdout
+
+    wait_until(told, "the check tells that it ends")
+    before = serial(secured_lab)
+    context = ssl.create_default_context(cafile=str(now.lab.directory / "ca.pem"))
+    with (
+        socket.create_connection((str(now.lab.address), 443), 30) as raw,
+        context.wrap_socket(raw, server_hostname=now.lab.site) as kept,
+    ):
+        secured_lab.up()
+        kept.sendall(f"GET /version HTTP/1.1\r\nHost: {now.lab.site}\r\n\r\n".encode())
+        assert kept.recv(64).startswith(b"HTTP/1.1 200")
+    assert serial(secured_lab) != before
+    assert secured_lab.invoke("lab.check", "--only", "certificate").returncode == 0
+    assert planned(secured_lab) == ""
+
+
+@pytest.fixture
+def hurried(secured_lab: RunningLab) -> Iterator[None]:
+    """The daily timer of lb-01, told to fire as soon as it is started."""
+    folder = f"/run/systemd/system/{tls.TIMER}.d"
+    text = "[Timer]\nOnCalendar=\nOnActiveSec=100ms\nRandomizedDelaySec=0\nAccuracySec=1ms\n"
+    secured_lab.out("lb-01", "mkdir", "-p", folder)
+    secured_lab.out("lb-01", "sh", "-c", f"cat > {folder}/now.conf", input=text)
+    yield
+    script = f"rm -r {folder}; systemctl daemon-reload; systemctl reset-failed; "
+    secured_lab.out("lb-01", "sh", "-c", f"{script} systemctl restart {tls.TIMER}")
+
+
+@pytest.mark.usefixtures("hurried")
+def test_the_machine_renews_by_itself(secured_lab: RunningLab, tmp_path: Path) -> None:
+    """Without the controller: the timer switches to the successor, when there is a good one."""
+    soon = ending_soon(secured_lab, tmp_path / "copy")
+    good = secured_lab.out("lb-01", "cat", tls.BUNDLE)
+    with secured_lab.fleet() as fleet:
+        host = fleet.host("lb-01")
+        assert host.run("systemctl", "is-enabled", tls.TIMER).ok
+        host.run("systemctl", "daemon-reload")
+
+        def put(path: str, text: str) -> None:
+            assert host.run("sh", "-c", f"cat > {path}", input=text).ok
+
+        def fired() -> str:
+            """What the service said when its timer had started it."""
+            since = time.time()
+            assert host.run("systemctl", "restart", tls.TIMER).ok
+            log = ("journalctl", "-u", tls.SERVICE, "-o", "cat", "--no-pager", f"--since=@{since}")
+
+            def ended() -> bool:
+                return re.search(r"Deactivated|Failed with", host.run(*log).out) is not None
+
+            wait_until(ended, "the timer fires")
+            return host.run(*log).out
+
+        assert "nothing to do" in fired()
+        put(tls.BUNDLE, soon)
+        said = fired()
+        assert "its successor begins later" in said
+        assert "lab.up on the controller" in said
+        put(tls.NEXT, good)
+        assert "renewed: the certificate that ended on" in fired()
+        assert host.run("cat", tls.BUNDLE).out == good
+    serial(secured_lab)
+    assert f"file {tls.NEXT}" in planned(secured_lab)
+    secured_lab.up()
+    assert planned(secured_lab) == ""
+
+
+def test_every_machine_has_the_timer(secured_lab: RunningLab) -> None:
+    for machine in machines(secured_lab):
+        show = ("--property=ActiveState,UnitFileState,Unit,NextElapseUSecRealtime", tls.TIMER)
+        said = dict(
+            line.split("=", 1)
+            for line in secured_lab.out(machine, "systemctl", "show", *show).splitlines()
+        )
+        assert (said["ActiveState"], said["UnitFileState"]) == ("active", "enabled")
+        assert said["Unit"] == tls.SERVICE
+        assert said["NextElapseUSecRealtime"], machine
+
+
+# --- trust ---------------------------------------------------------------------------------------
+
+
+def steps(lab: RunningLab, system: str) -> tuple[str, str]:
+    """How a system comes to trust the lab, and how it stops, as ``tls.trust`` prints it."""
+    lines = lab.invoke("tls.trust").stdout.splitlines()
+    place = next(n for n, line in enumerate(lines) if line.startswith(system))
+    away = lines[place + 2].strip()
+    assert away.startswith("away: ")
+    return lines[place + 1].strip(), away.removeprefix("away: ")
+
+
+def test_every_system_is_told(secured_lab: RunningLab) -> None:
+    said = secured_lab.invoke("tls.trust").stdout
+    for word in ("Debian, Ubuntu", "Fedora, RHEL", "Chrome", "macOS", "Windows", "Firefox"):
+        assert word in said
+    ok, mark = openssl(
+        *("x509", "-noout", "-fingerprint", "-sha256", "-in"),
+        str(secured_lab.session().lab.directory / "ca.pem"),
+    )
+    assert ok
+    assert mark.strip().partition("=")[2] in said
+
+
+def test_debian_trusts_as_told(secured_lab: RunningLab) -> None:
+    """On a machine, which is a Debian: the file is at the same path there."""
+    here = secured_lab.session().lab.directory / "ca.pem"
+    trust, away = steps(secured_lab, "Linux: Debian")
+    ask = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "https://www.foobar.com/")
+    with secured_lab.fleet() as fleet:
+        host = fleet.host("web-02")
+        assert "certificate" in host.run(*ask).err
+        folder = str(here.parent)
+        script = f"mkdir -p {folder} && cat > {here}"
+        assert host.run("sh", "-c", script, input=here.read_text()).ok
+        try:
+            done = host.run("sh", "-c", trust)
+            assert done.ok, done.err
+            assert host.run(*ask).out == "200"
+        finally:
+            done = host.run("sh", "-c", away)
+            host.run("rm", "-r", folder)
+        assert done.ok, done.err
+        assert "certificate" in host.run(*ask).err
+
+
+def test_chromium_trusts_as_told(
+    secured_lab: RunningLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = secured_lab.session()
+    assert now.provider.link_problem(now.lab) == ""
+    trust, away = steps(secured_lab, "Linux: Chrome")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    rules = f"--host-resolver-rules=MAP {now.lab.site} {now.lab.address}"
+
+    def title(profile: str) -> str:
+        return chromium(tmp_path / profile, rules, "--dump-dom", f"https://{now.lab.site}/")
+
+    def type_in(command: str) -> None:
+        done = subprocess.run(["sh", "-c", command], stdin=subprocess.DEVNULL, check=False)
+        assert done.returncode == 0
+
+    type_in(trust)
+    assert "Guest book" in title("trusting")
+    type_in(away)
+    assert "Guest book" not in title("no-more")
