@@ -310,7 +310,7 @@ def restart(c: Any, what: str, lab: str = "") -> None:
     """Restart a machine, or a service wherever it runs, while the site goes on serving."""
     now = session(lab)
     with now.lock(), now.fleet() as fleet, Progress() as report:
-        restarting.restart(now.context, fleet, what, report)
+        restarting.restart(autopromote.adopt(now.context, fleet), fleet, what, report)
 
 
 @task(help={"yes": "do not ask"})
