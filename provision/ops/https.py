@@ -52,6 +52,8 @@ def connect(
     made = http.client.HTTPSConnection(name, 443, timeout=timeout, context=context)
     raw = socket.create_connection((address, 443), timeout)
     try:
+        # As http.client does: a head and a body, sent one after the other, wait for no answer.
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.sock = context.wrap_socket(raw, server_hostname=name)
     except BaseException:
         raw.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from uuid import uuid4
 
 from provision.lab import Lab
 from provision.ops.fleet import Fleet
+from provision.ops.https import connect
 
 READERS, READS_PER_SECOND = 4, 8.0
 WRITERS, WRITES_PER_SECOND = 2, 6.0
@@ -28,6 +30,9 @@ WRITE_TIMEOUT = 3.0
 
 GRACE = 20.0
 """Seconds after the end in which a write that was not acknowledged is still sent again."""
+
+GONE = (ConnectionError, http.client.RemoteDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""How a client learns that the other side has closed a kept connection."""
 
 PATHS = ("/", "/api/notes?limit=3", "/static/foobar.css")
 
@@ -68,29 +73,31 @@ class Stream:
 
 @dataclass
 class _Client:
-    """One connection that is kept while both sides keep it, as browsers do."""
+    """One connection that is kept while both sides keep it, as browsers do.
 
-    address: str
-    site: str
+    It speaks TLS, and trusts the lab's own authority alone, where the lab does.
+    """
+
+    lab: Lab
     timeout: float
     _kept: http.client.HTTPConnection | None = None
 
     def ask(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
         """Status and text of the answer; 0 and why when there was none."""
-        headers = {"Host": self.site, "Accept": "application/json"}
+        headers = {"Host": self.lab.site, "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         reused = self._kept is not None
-        kept = self._kept or http.client.HTTPConnection(self.address, 80, timeout=self.timeout)
-        self._kept = None
+        kept, self._kept = self._kept, None
         try:
+            kept = kept or connect(self.lab, str(self.lab.address), self.timeout)
             kept.request(method, path, body, headers)
             answer = kept.getresponse()
             text = answer.read().decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
-            kept.close()
-            gone = isinstance(error, ConnectionError | http.client.RemoteDisconnected)
-            if reused and gone and method == "GET":
+            if kept is not None:
+                kept.close()
+            if reused and isinstance(error, GONE) and method == "GET":
                 # The kept connection had been closed meanwhile: RFC 9110, 9.2.2, lets a client
                 # repeat what is safe to repeat, and every client does.
                 return self.ask(method, path, body)
@@ -181,7 +188,7 @@ class Users:
     def _pace(self, work: object, first: float, every: float) -> None:
         """Call it at a steady rate; a call that took long is not made up for."""
         timeout = READ_TIMEOUT if work == self._read else WRITE_TIMEOUT
-        client = _Client(str(self.lab.front.address), self.lab.site, timeout)
+        client = _Client(self.lab, timeout)
         due, count = first, 0
         while due < self.seconds and not self._ended.is_set():
             self.wait(due)
