@@ -16,7 +16,7 @@ from provision import state as records
 from provision.errors import HostError, LabError, UsageError
 from provision.host import Host
 from provision.lab import Lab, Machine
-from provision.ops import database
+from provision.ops import db_promote
 from provision.ops.fleet import Fleet
 from provision.ops.observe import observe
 from provision.ops.traffic import Drained, Say
@@ -136,12 +136,12 @@ def _handed_over(
         return
     other = next(m.name for m in context.lab.having("mysql") if m != machine)
     say(machine.name, f"is the primary: {other} takes the writes meanwhile")
-    database.promote(context, fleet, other)
+    db_promote.promote(context, fleet, other)
     yield
     now = replace(context, state=records.load(context.lab.directory) or context.state)
     _settle(now, fleet, ("autopromote",), say)
     say(machine.name, "takes the writes again")
-    database.promote(now, fleet, machine.name)
+    db_promote.promote(now, fleet, machine.name)
 
 
 def boot(host: Host) -> str:

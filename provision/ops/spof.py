@@ -24,7 +24,7 @@ from provision import checks
 from provision import state as records
 from provision.errors import LabError, UsageError
 from provision.lab import Lab
-from provision.ops import database, db_rejoin, names
+from provision.ops import db_promote, db_rejoin, names
 from provision.ops.autopromote import adopt
 from provision.ops.fleet import Fleet
 from provision.ops.observe import observe, request
@@ -388,7 +388,7 @@ def _hand_back(context: Context, fleet: Fleet, provider: Provider, report: Repor
             # Only a lab that is whole has a replica that may lead.
             whole(now, fleet, provider, report)
             report(old, f"taking the writes back from {now.state.primary}")
-            database.promote(now, fleet, old)
+            db_promote.promote(now, fleet, old)
             return
         except LabError:
             if time.monotonic() > deadline:
