@@ -93,7 +93,8 @@ class Unit:
         name: such as ``haproxy``; unique on its machine.
         resources: in the order in which they are changed.
         service: the systemd unit that loads the files, or empty.
-        activate: ``reload`` or ``restart``: how the service takes up changed files.
+        activate: how the service takes up changed files: ``reload``, ``restart``, or
+            ``try-restart``, which leaves it alone when it does not run.
         validate: a program that refuses a bad configuration, run before activation.
         wait: what must answer afterwards (see ``remote/http.py``), or None.
         needs: units of other machines that must be done first, as ``web-01/mysql``.

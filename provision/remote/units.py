@@ -68,8 +68,9 @@ def transaction(args: dict[str, Any], say: Say) -> dict[str, Any]:
 
     Args:
         args: ``actions`` (what to do), ``validate`` (argv or None), ``service`` and ``activate``
-            (``reload``, ``restart`` or empty), ``due`` (whether it is owed), ``wait`` (what must
-            answer afterwards, or None), ``stamp`` (unit and fingerprint, or None).
+            (``reload``, ``restart``, ``try-restart`` or empty), ``due`` (whether it is owed),
+            ``wait`` (what must answer afterwards, or None), ``stamp`` (unit and fingerprint, or
+            None).
         say: reports progress.
 
     Returns:
@@ -87,7 +88,8 @@ def transaction(args: dict[str, Any], say: Say) -> dict[str, Any]:
             step = "validate"
             _validate(args["validate"])
         if service:
-            word = how if _active(service) else "start"
+            # With try-restart, what does not run is left to start with the new files later.
+            word = how if _active(service) else "" if how == "try-restart" else "start"
             if word and (args["due"] or word == "start"):
                 step, activated = "activate", word
                 activate(service, word, say)

@@ -15,6 +15,7 @@ from provision.roles.base import Allow, Context, Role
 
 ORDER = (
     "firewall",
+    "hardening",
     "dns",
     "mysql",
     "app",
@@ -23,9 +24,8 @@ ORDER = (
     "keepalived",
     "exporters",
     "monitoring",
-    "hardening",
 )
-"""Roles of one machine are configured from the data outwards, behind the firewall."""
+"""Roles of one machine are configured from the data outwards, behind the firewall, confined."""
 
 
 def role(name: str) -> Role:
