@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 Values = Sequence[float | None]
 """A value a step, oldest first; None where there is none."""
+
+
+def highest(lines: Iterable[Values]) -> float:
+    """The largest value of several lines; 0 when there is none."""
+    return max((v for line in lines for v in line if v is not None), default=0.0)
 
 
 def ceiling(values: Values, least: float = 1.0) -> float:

@@ -11,16 +11,20 @@ from datetime import datetime
 from typing import Any
 
 from provision.commands.base import console, number, session, show_json, task
-from provision.commands.charts import axis, bars, ceiling, seconds, spark
+from provision.commands.charts import axis, bars, ceiling, highest, seconds, spark
 from provision.commands.charts import number as digits
 from provision.errors import UsageError
 from provision.lab import Lab
 from provision.ops import metrics
 from provision.ops.metrics import Alert, View
 from provision.roles.base import Context
+from provision.roles.monitoring import LAG
 
 BACK = 300
 """Seconds that lines go back."""
+
+WIDTH = 20
+"""Steps that a line in a table has room for: the last hundred seconds."""
 
 
 # --- tasks ---------------------------------------------------------------------------------------
@@ -230,6 +234,7 @@ def screen(context: Context, view: View) -> Any:
     site.append(f"{digits(total)} requests/s  ", "cyan")
     site.append(f"{share:.1%} errors", "red" if share else "dim")
     site.append(f"\n{spark(every)}\n", "cyan")
+    site.append_text(_failures(view))
 
     parts: list[Any] = [head, site, _server_table(context, view)]
     if lab.having("mysql"):
@@ -237,6 +242,18 @@ def screen(context: Context, view: View) -> Any:
     if view.alerts:
         parts += [Text(), _alerts(list(view.alerts))]
     return Group(*parts)
+
+
+def _failures(view: View) -> Any:
+    """A line of the answers with 5xx a second; empty when there was none in all this time."""
+    from rich.text import Text
+
+    line = view.line("errors", code="5xx")
+    top = max((v for v in line if v is not None), default=0.0)
+    if not top:
+        return Text()
+    drawn = spark([v or None for v in line], top)
+    return Text(f"{drawn} failed, at most {digits(top)}/s\n", "red")
 
 
 def _sum(lines: list[list[float | None]]) -> list[float | None]:
@@ -247,9 +264,10 @@ def _sum(lines: list[list[float | None]]) -> list[float | None]:
 
 
 def _server_table(context: Context, view: View) -> Any:
-    table = _table("SERVER", "STATE", "PER SECOND", "", "RESPONSE", "SESSIONS")
+    table = _table("SERVER", "STATE", "PER SECOND", "", "RESPONSE", "", "SESSIONS")
     lines = {name: view.line("requests", server=name) for name in _servers(context.lab)}
-    top = max([v for line in lines.values() for v in line if v is not None], default=0.0)
+    times = {name: view.line("response", server=name) for name in lines}
+    top, slowest = highest(lines.values()), highest(times.values())
     for name, line in lines.items():
         state = _state(view, name)
         colour = {"UP": "green", "DOWN": "red"}.get(state, "yellow")
@@ -257,28 +275,32 @@ def _server_table(context: Context, view: View) -> Any:
             name,
             f"[{colour}]{state.lower()}[/]",
             digits(_last(line)),
-            f"[cyan]{spark(line[-40:], top)}[/]",
-            seconds(_last(view.line("response", server=name))),
+            f"[cyan]{spark(line[-WIDTH:], top)}[/]",
+            seconds(_last(times[name])),
+            f"[cyan]{spark(times[name][-WIDTH:], slowest)}[/]",
             digits(view.value("sessions", server=name)),
         )
     return table
 
 
 def _database_table(context: Context, view: View) -> Any:
-    table = _table("DATABASE", "ROLE", "QUERIES/S", "", "CLIENTS", "LAG", "REPLICATION")
+    table = _table("DATABASE", "ROLE", "QUERIES/S", "", "CLIENTS", "LAG", "", "REPLICATION")
     for machine in context.lab.having("mysql"):
         name = machine.name
         read_only = view.value("read_only", machine=name)
         role = {None: "[red]no answer[/]", 0.0: "[green]primary[/]"}.get(read_only, "replica")
         line = view.line("queries", machine=name)
-        lag = _last(view.line("lag", machine=name))
+        lags = view.line("lag", machine=name)
+        follows = read_only != 0.0
         table.add_row(
             name,
             role,
             digits(_last(line)),
-            f"[cyan]{spark(line[-40:])}[/]",
+            f"[cyan]{spark(line[-WIDTH:])}[/]",
             digits(view.value("connections", machine=name)),
-            "" if read_only == 0.0 else digits(lag, " s"),
+            digits(_last(lags), " s") if follows else "",
+            # a full block is what the alert and the check call lagging
+            f"[cyan]{spark(lags[-WIDTH:], max(LAG, highest([lags])))}[/]" if follows else "",
             _replication(view, name, read_only),
         )
     return table
@@ -335,8 +357,8 @@ def rate(context: Context, view: View, server: str = "") -> Any:
     text.append(f"{'':>8}{axis(len(line), view.seconds / 60)}", "dim")
     if server:
         return text
-    highest = max([v for each in lines.values() for v in each if v is not None], default=0.0)
+    most = highest(lines.values())
     table = _table("SERVER", "PER SECOND", "")
     for name, each in lines.items():
-        table.add_row(name, digits(_last(each)), f"[cyan]{spark(each, highest)}[/]")
+        table.add_row(name, digits(_last(each)), f"[cyan]{spark(each, most)}[/]")
     return Group(text, Text(), table)
