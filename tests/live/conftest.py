@@ -234,6 +234,13 @@ class RunningLab:
             http.verify = str(ROOT / ".lab" / self.name / "ca.pem")
             return http.get(self.url + path, timeout=10, **options)  # type: ignore[arg-type]
 
+    def post(self, path: str, body: object) -> requests.Response:
+        """One write through the balancer, as JSON."""
+        with requests.Session() as http:
+            http.trust_env = False
+            http.verify = str(ROOT / ".lab" / self.name / "ca.pem")
+            return http.post(self.url + path, json=body, timeout=10)
+
     def destroy(self) -> None:
         """Remove it, whether it was ever complete or not."""
         done = self.invoke("lab.destroy", "--yes", check=False, timeout=180)
@@ -270,6 +277,27 @@ def lab() -> Iterator[RunningLab]:
     running.up()
     yield running
     running.destroy()
+
+
+@pytest.fixture(scope="session")
+def stages() -> Iterator[RunningLab]:
+    """The session's lab that changes its design; made when a test first needs it."""
+    running = RunningLab(f"{PREFIX}stages")
+    yield running
+    running.destroy()
+
+
+def brought_to(lab: RunningLab, topology: str) -> RunningLab:
+    """The lab in a design; nothing is done when it is there."""
+    if lab.name not in labs.labs() or lab.session().state.topology != topology:
+        lab.up("--topology", topology, "--yes")
+    return lab
+
+
+@pytest.fixture
+def scaled(stages: RunningLab) -> RunningLab:
+    """The design that has every part twice: eight machines, made once for all tests."""
+    return brought_to(stages, "scaled")
 
 
 @pytest.fixture
