@@ -112,7 +112,7 @@ def test_the_way_to_the_application_is_encrypted_and_verified(scaled: RunningLab
     own = scaled.out("app-01", "cat", "/etc/foobar-lab/tls/site.pem")
     try:
         _certificate(scaled, stolen)
-        log = ("tail", "-n", "200", "/var/log/nginx/error.log")
+        log = ("journalctl", "-u", "nginx", "-o", "cat", "-n", "200", "--no-pager")
 
         def refused() -> bool:
             assert scaled.get("/version").status_code == 200
