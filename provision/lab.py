@@ -58,6 +58,8 @@ class Topology:
         ssh_from: who may reach sshd through the machines' firewalls; empty for the controller's
             own address on the network.
         virtual_address: the one that several balancers share; None with one balancer or none.
+        autopromote: whether a lab that comes to this design promotes a replica by itself, until
+            ``db.autopromote`` says otherwise.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Topology:
     https: bool = False
     ssh_from: tuple[IPv4Network, ...] = ()
     virtual_address: IPv4Address | None = None
+    autopromote: bool = False
 
 
 @dataclass(frozen=True)

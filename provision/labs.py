@@ -256,6 +256,7 @@ def _next(lab: Lab, provider: str, before: State | None) -> State:
         provider=provider,
         network=str(lab.network),
         primary=lab.topology.primary,
+        autopromote=lab.topology.autopromote,
     )
     if before is None:
         return now
@@ -273,6 +274,8 @@ def _next(lab: Lab, provider: str, before: State | None) -> State:
         provider=provider,
         network=now.network,
         primary=before.primary or now.primary,
+        # A new design says how it begins; within one, db.autopromote has decided.
+        autopromote=before.autopromote if before.topology == now.topology else now.autopromote,
         weights={k: v for k, v in before.weights.items() if k in names},
         admin={k: v for k, v in before.admin.items() if k in names},
     )

@@ -66,6 +66,13 @@ def invoke(*words: str) -> list[str]:
     return [str(ROOT / ".venv" / "bin" / "invoke"), *words]
 
 
+STAGES = ("simple", "distributed", "secured", "scaled")
+"""The designs, as a class walks through them."""
+
+SETTLE = 20
+"""Seconds after which a lab that has come up is as idle as it gets."""
+
+
 @contextlib.contextmanager
 def lab(name: str, stage: str = "") -> Iterator[list[str]]:
     """A lab of ours, removed before and afterwards; yields the command that brings it up.
@@ -147,6 +154,19 @@ def memory(name: str) -> dict[str, float]:
         return fleet.each(one)
 
 
+def stages() -> None:
+    """What each design takes: boot, and memory by machine once it is idle."""
+    for topology in STAGES:
+        with lab("bench-stage") as up:
+            took = seconds([*up, "--topology", topology])
+            time.sleep(SETTLE)
+            used = memory("bench-stage")
+        show(f"{topology}: from cached images", f"{took:.0f} s")
+        for name, megabytes in used.items():
+            show(f"{topology}: memory of {name} (PSS)", f"{megabytes:.0f} MB")
+        show(f"{topology}: memory of its {len(used)} machines", f"{sum(used.values()):.0f} MB")
+
+
 def packages_alone(name: str) -> float:
     """Every machine's packages by plain ssh, all machines at once."""
     from provision import aptsource, roles
@@ -224,7 +244,11 @@ def main() -> None:
     parser.add_argument("--nothing", action="store_true", help="also from nothing")
     parser.add_argument("--plain", action="store_true", help="also without layers")
     parser.add_argument("--stage", default="", help="the topology that is measured")
+    parser.add_argument("--stages", action="store_true", help="instead: memory of each design")
     options = parser.parse_args()
+    if options.stages:
+        stages()
+        return
     measure: list[Callable[[], None]] = []
     if options.nothing:
         measure.append(lambda: show("scripts/up from nothing", f"{from_nothing():.0f} s"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from provision.checks.base import Check, Verdict
-from provision.lab import Machine
+from provision.lab import Lab, Machine
 from provision.ops.metrics import parse, parse_alerts, question
 from provision.roles import monitoring as role
 from provision.roles.base import Context
@@ -24,10 +24,10 @@ PARTS = {
 """What monitoring consists of: address (empty for the page's own), port, path, service."""
 
 
-def questions(machine: Machine) -> Iterator[tuple[str, str, int, str]]:
+def questions(lab: Lab, machine: Machine) -> Iterator[tuple[str, str, int, str]]:
     """What a machine that monitors is asked over HTTP: name, address, port, path."""
     for part, (address, port, path, _) in PARTS.items():
-        yield f"monitoring/{part}", address or role.page_address(machine), port, path
+        yield f"monitoring/{part}", address or role.page_address(lab, machine), port, path
     up = question("/api/v1/query", query="min by (job, machine) (up)")
     yield "monitoring/up", up["address"], up["port"], up["path"]
     firing = question("/api/v1/alerts")

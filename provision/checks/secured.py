@@ -9,7 +9,7 @@ from typing import Any
 from provision.checks.base import Check, Verdict
 from provision.lab import Machine
 from provision.resources.security import clock_words
-from provision.roles import firewall, tls
+from provision.roles import app, firewall, tls
 from provision.roles.base import Context
 from provision.seen import Seen
 
@@ -25,8 +25,9 @@ def checks(context: Context) -> Iterator[Check]:
         yield _firewall(machine)
     if not context.lab.topology.https:
         return
-    for machine in context.lab.having("nginx"):
-        yield _behind(context, machine)
+    for asker, asked in behind(context).items():
+        for place, machine in enumerate(asked):
+            yield _behind(asker, place, machine)
     yield from _front(context)
     for machine in context.lab.having("hardening"):
         yield _clock(machine)
@@ -40,12 +41,32 @@ def questions(context: Context, machine: Machine) -> dict[str, list[dict[str, An
     if context.lab.topology.https:
         if "hardening" in machine.roles:
             found["clock"] = [{}]
-        if machine == context.lab.front:
-            found["tls"] = [
-                {"address": str(web.address), "port": 443, "ca": tls.CA, "name": web.name}
-                for web in context.lab.having("nginx")
-            ]
+        if asked := behind(context).get(machine.name):
+            found["tls"] = [_handshake(context, each) for each in asked]
     return found
+
+
+def behind(context: Context) -> dict[str, tuple[Machine, ...]]:
+    """By machine, those whose TLS it verifies: the front asks web servers, one of those the rest.
+
+    A firewall lets nobody else in.
+    """
+    lab = context.lab
+    webs, apps = lab.having("nginx"), tuple(m for m in lab.having("app") if app.address(m))
+    found = {lab.front.name: webs}
+    if apps:
+        found[webs[0].name] = apps
+    return found
+
+
+def _handshake(context: Context, machine: Machine) -> dict[str, Any]:
+    web = "nginx" in machine.roles
+    return {
+        "address": str(machine.address),
+        "port": 443 if web else app.PORT,
+        "ca": tls.CA,
+        "name": machine.name if web else tls.service_name(context.lab),
+    }
 
 
 def _first(seen: Seen, machine: str, kind: str) -> Mapping[str, Any] | None:
@@ -74,12 +95,10 @@ def _left(ends: float) -> str:
     return f"{(ends - time.time()) / DAY:.0f} days left"
 
 
-def _behind(context: Context, machine: Machine) -> Check:
-    front, place = context.lab.front.name, context.lab.having("nginx").index(machine)
-
+def _behind(asker: str, place: int, machine: Machine) -> Check:
     def verified(seen: Seen) -> Verdict:
         expected = f"TLS, certified as {machine.name}, at least {DAYS} days left"
-        answers = seen.answers.get(front, {}).get("tls", [])
+        answers = seen.answers.get(asker, {}).get("tls", [])
         if place >= len(answers):
             return Verdict(False, expected, "not known")
         answer = answers[place]
@@ -88,7 +107,8 @@ def _behind(context: Context, machine: Machine) -> Check:
         got = f"{answer['version']}, {_left(answer['ends'])}"
         return Verdict(answer["ends"] - time.time() >= DAYS * DAY, expected, got)
 
-    return Check(f"tls/{machine.name}", machine.name, "nginx", "invoke tls.show", verified)
+    service = "nginx" if "nginx" in machine.roles else "foobar"
+    return Check(f"tls/{machine.name}", machine.name, service, "invoke tls.show", verified)
 
 
 def _front(context: Context) -> Iterator[Check]:

@@ -9,6 +9,7 @@ from provision.commands import show
 from provision.commands.base import Session, console, session, show_json, task
 from provision.ops import deploy as ops
 from provision.ops import releases as kept
+from provision.ops.autopromote import adopt
 from provision.progress import Progress
 
 
@@ -39,7 +40,7 @@ def rollback(c: Any, version: str = "", lab: str = "") -> None:
 def _roll(now: Session, version: str, *, migrate: bool) -> None:
     before = kept.current(now.context)
     with now.fleet() as fleet, Progress() as report:
-        ops.deploy(now.context, fleet, version, report, migrate=migrate)
+        ops.deploy(adopt(now.context, fleet), fleet, version, report, migrate=migrate)
     print(f"{version} runs on every server" + (f", after {before}" if before != version else ""))
 
 

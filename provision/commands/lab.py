@@ -29,8 +29,10 @@ from provision.ops.fleet import Fleet
 from provision.ops.observe import observe
 from provision.patience import patience
 from provision.progress import Progress
-from provision.providers.base import Report
+from provision.providers.base import Provider, Report
+from provision.roles import autopromote as role
 from provision.roles.base import Context
+from provision.state import State
 
 SETTLE = 20.0 * patience()
 """Seconds in which the checks must pass after lab.up: two health checks, a replica catching up."""
@@ -78,9 +80,12 @@ def up(
             )
         if recorded is None:
             print(f"lab {here.name}: provider {source.name} ({why}), network {here.network}")
+        recorded = recorded and _adopted(here, recorded, source)
         step = stages.agreed(here, recorded, source, yes)
         if step is None:
             return
+        if recorded is not None:
+            recorded = _stand_down(Session(step.old, recorded, source), here)
         if recorded is not None and step.between is not None:
             _move(Session(step.between, recorded, source), here)
         stages.removed(step, source)
@@ -92,6 +97,29 @@ def up(
             if source.name == "ssh":
                 clean.remember(now.context, fleet)
             _configure(now, fleet)
+
+
+def _adopted(new: Lab, recorded: State, source: Provider) -> State:
+    """The record, with a promotion that the lab made by itself before its design changes."""
+    if not recorded.autopromote or recorded.topology == labs.source(new.topology, new.root):
+        return recorded  # without a change, what is configured next looks for it
+    try:
+        old, _ = labs.open_lab(new.name, root=new.root)
+        with Session(old, recorded, source).fleet() as fleet:
+            return autopromote.adopt(Context(old, recorded), fleet).state
+    except LabError:
+        return recorded  # nothing of it runs, or its topology cannot be read any more
+
+
+def _stand_down(old: Session, new: Lab) -> State:
+    """Turn automatic promotion off before a machine of its three leaves, or becomes another one."""
+    before, after = (tuple(m.name for m in role.parties(each)) for each in (old.lab, new))
+    if not old.state.autopromote or before == after:
+        return old.state
+    if "running" not in old.provider.state(old.lab).values():
+        return state.change(old.lab.directory, autopromote=False)
+    with old.fleet() as fleet:
+        return autopromote.stand_down(old.context, fleet).state
 
 
 def _move(between: Session, new: Lab) -> None:
@@ -282,7 +310,7 @@ def restart(c: Any, what: str, lab: str = "") -> None:
     """Restart a machine, or a service wherever it runs, while the site goes on serving."""
     now = session(lab)
     with now.lock(), now.fleet() as fleet, Progress() as report:
-        restarting.restart(now.context, fleet, what, report)
+        restarting.restart(autopromote.adopt(now.context, fleet), fleet, what, report)
 
 
 @task(help={"yes": "do not ask"})

@@ -12,10 +12,12 @@ SITE = 'proxy="web"'
 
 SERIES = {
     "requests": f"sum by (server) (rate(haproxy_server_http_responses_total{{{SITE}}}[{WINDOW}]))",
-    # HAProxy averages over a server's last 1024 responses; without new ones there is nothing to say
+    # HAProxy averages over a server's last 1024 responses; a balancer without new ones (the other
+    # one has the shared address) has nothing to say.
     "response": (
-        f"avg by (server) (haproxy_server_response_time_average_seconds{{{SITE}}}) and on (server)"
-        f" sum by (server) (rate(haproxy_server_http_responses_total{{{SITE}}}[{WINDOW}])) > 0"
+        f"avg by (server) (haproxy_server_response_time_average_seconds{{{SITE}}}"
+        " and on (machine, server) sum by (machine, server)"
+        f" (rate(haproxy_server_http_responses_total{{{SITE}}}[{WINDOW}])) > 0)"
     ),
     "errors": (
         "sum by (code)"

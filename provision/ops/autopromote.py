@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from provision import state as records
+from provision.engine import plan, questions
 from provision.errors import HostError, LabError, UsageError
 from provision.host import Host
 from provision.ops.converge import converge
@@ -124,7 +125,7 @@ def switch(context: Context, fleet: Fleet, on: bool) -> Context:
     if on and third is None:
         raise UsageError(
             "automatic promotion takes two databases and a balancer on a machine of its own",
-            "the topologies distributed and secured have them",
+            "the topologies distributed, secured and scaled have them",
         )
     # Off is safe without it: an order is nothing without a guard that carries it out.
     if on and third is not None and third.name not in fleet.hosts:
@@ -134,6 +135,34 @@ def switch(context: Context, fleet: Fleet, on: bool) -> Context:
     failed = [o for o in converge(after, fleet).values() if o.error is not None]
     if failed:
         raise LabError("\n\n".join(str(o.error) for o in failed))
+    return after
+
+
+def stand_down(context: Context, fleet: Fleet) -> Context:
+    """Turn it off for a change of design that takes one of its three parties away.
+
+    Recorded, and its service is removed from the machines that run: first the supervisor, whose
+    orders the guards obey, then the guards. Nothing else is configured.
+
+    Raises:
+        LabError: when a machine does not do it.
+    """
+    context = adopt(context, fleet)
+    after = replace(context, state=records.change(context.lab.directory, autopromote=False))
+    for machine in role.parties(context.lab):
+        if machine.name in fleet.hosts:
+            host = fleet.host(machine.name)
+            for unit in role.units(after, machine):
+                planned = plan(host.name, [unit], host.gather(questions([unit]).asked)).units[0]
+                if planned.empty:
+                    continue
+                answer = host.call("unit", planned.request())
+                if not answer["ok"]:
+                    raise LabError(
+                        f"{host.name}: {unit.name} failed: {answer['error']}",
+                        typed(context, "lab.up") + " tries again",
+                        output=answer["output"],
+                    )
     return after
 
 

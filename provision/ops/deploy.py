@@ -182,10 +182,12 @@ def ask_directly(context: Context, host: Host, version: str) -> None:
     Raises:
         LabError: with what it said.
     """
-    where = {"address": "127.0.0.1", "host": context.lab.site, "until": 200, "patience": PATIENCE}
-    if "nginx" not in context.lab.machine(host.name).roles:
-        address = str(context.lab.machine(host.name).address)
-        where |= {"address": address, "port": app.PORT}
+    machine = context.lab.machine(host.name)
+    where: dict[str, Any] = {"host": context.lab.site, "until": 200, "patience": PATIENCE}
+    if "nginx" in machine.roles:
+        where["address"] = "127.0.0.1"
+    else:
+        where |= app.directly(context, machine)
     asked = [{**where, "path": path} for path in ("/healthz", "/version")]
     health, told = host.gather({"http": asked}, 60)["http"]
     if health["status"] != 200:
@@ -239,9 +241,8 @@ def find(context: Context, fleet: Fleet) -> tuple[Release, ...]:
     """Every release that is kept, and which machines run it."""
 
     def look(host: Host) -> str:
-        return _version(
-            host.gather({"http": [{"socket": app.SOCKET, "path": "/version"}]})["http"][0]
-        )
+        where = app.directly(context, context.lab.machine(host.name))
+        return _version(host.gather({"http": [{**where, "path": "/version"}]})["http"][0])
 
     names = [m.name for m in context.lab.having("app") if m.name in fleet.hosts]
     runs = fleet.each(look, names)

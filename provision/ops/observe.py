@@ -21,7 +21,7 @@ from provision.ops.https import Shown, connect, handshake
 from provision.ops.names import ask as ask_name
 from provision.patience import patience
 from provision.remote.autopromote_supervisor import WORD
-from provision.roles import autopromote, tls
+from provision.roles import autopromote, keepalived, tls
 from provision.roles.base import Context
 from provision.roles.haproxy import SOCKET
 from provision.seen import Page, Seen, alternates
@@ -157,7 +157,8 @@ def _questions(
             ask(f"healthz/{web.name}", str(web.address), "/healthz")
             ask(f"version/{web.name}", str(web.address), "/version")
     if "keepalived" in machine.roles:
-        argv = ["ip", "-4", "-oneline", "address", "show", "to", str(lab.address)]
+        where = ["dev", keepalived.interface(context), "to", str(lab.address)]
+        argv = ["ip", "-4", "-oneline", "address", "show", *where]
         probes["command"].append({"argv": argv})
     if "haproxy" in machine.roles:
         probes["socket"] = [{"path": SOCKET, "line": "show stat"}]
@@ -172,7 +173,7 @@ def _questions(
             probes["command"].append({"argv": ["cat", WORD]})
     probes |= secured.questions(context, machine)
     if "monitoring" in machine.roles:
-        for name, address, port, path in monitored.questions(machine):
+        for name, address, port, path in monitored.questions(lab, machine):
             ask(name, address, path, port=port, ca="")
     if http_questions:
         probes["http"] = http_questions

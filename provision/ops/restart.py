@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 
 from provision import checks, roles
+from provision import state as records
 from provision.errors import HostError, LabError, UsageError
 from provision.host import Host
 from provision.lab import Lab, Machine
+from provision.ops import db_promote
 from provision.ops.fleet import Fleet
 from provision.ops.observe import observe
 from provision.ops.traffic import Drained, Say
-from provision.roles import haproxy, mysql
+from provision.roles import autopromote, haproxy, mysql
 from provision.roles.base import Context
 
 REBOOT = 300.0
@@ -80,8 +84,7 @@ def restart(context: Context, fleet: Fleet, what: str, say: Say) -> None:
 
 def _service(context: Context, fleet: Fleet, machine: Machine, name: str, say: Say) -> None:
     host, unit = fleet.host(machine.name), f"{name}.service"
-    _warn(context, machine, (unit,), say)
-    with Drained(context, fleet, machine, say):
+    with _handed_over(context, fleet, machine, (unit,), say), Drained(context, fleet, machine, say):
         # A new HAProxy takes the sockets over from the old one: a restart would refuse requests.
         word = "reload" if unit == haproxy.SERVICE else "restart"
         say(machine.name, f"{word} {name}")
@@ -98,10 +101,10 @@ def _service(context: Context, fleet: Fleet, machine: Machine, name: str, say: S
 
 def _machine(context: Context, fleet: Fleet, machine: Machine, say: Say) -> None:
     host = fleet.host(machine.name)
-    _warn(context, machine, roles.services(machine), say)
+    units = roles.services(machine)
     if machine.address == context.lab.address:
         say(machine.name, "is what users talk to: nothing is served until it is back")
-    with Drained(context, fleet, machine, say):
+    with _handed_over(context, fleet, machine, units, say), Drained(context, fleet, machine, say):
         before = boot(host)
         say(machine.name, "rebooting")
         with contextlib.suppress(HostError):  # it may be faster than its answer
@@ -113,9 +116,32 @@ def _machine(context: Context, fleet: Fleet, machine: Machine, say: Say) -> None
     say(machine.name, "is back")
 
 
-def _warn(context: Context, machine: Machine, units: tuple[str, ...], say: Say) -> None:
-    if mysql.SERVICE in units and machine.name == context.state.primary:
+@contextlib.contextmanager
+def _handed_over(
+    context: Context, fleet: Fleet, machine: Machine, units: tuple[str, ...], say: Say
+) -> Iterator[None]:
+    """Let another database take the writes meanwhile, where the lab would promote one by itself.
+
+    Elsewhere a restart of the primary is a pause, and a person decides whether it is one.
+
+    Raises:
+        LabError: when the writes cannot be moved there or back.
+    """
+    if mysql.SERVICE not in units or machine.name != context.state.primary:
+        yield
+        return
+    if not autopromote.wanted(context):
         say(machine.name, "is the primary: writes pause until it is back")
+        yield
+        return
+    other = next(m.name for m in context.lab.having("mysql") if m != machine)
+    say(machine.name, f"is the primary: {other} takes the writes meanwhile")
+    db_promote.promote(context, fleet, other)
+    yield
+    now = replace(context, state=records.load(context.lab.directory) or context.state)
+    _settle(now, fleet, ("autopromote",), say)
+    say(machine.name, "takes the writes again")
+    db_promote.promote(now, fleet, machine.name)
 
 
 def boot(host: Host) -> str:
@@ -158,11 +184,23 @@ def _wait(context: Context, fleet: Fleet, machine: Machine, say: Say) -> None:
     Raises:
         LabError: with the checks that still fail.
     """
-    kinds = ("service", "database", "replication", "semisync", "web")
+    now = replace(context, state=records.load(context.lab.directory) or context.state)
+    kinds = ("service", "database", "replication", "semisync", "web", "tls")
+    _settle(now, fleet, kinds, say, machine.name)
+
+
+def _settle(
+    context: Context, fleet: Fleet, kinds: tuple[str, ...], say: Say, machine: str = ""
+) -> None:
+    """Wait until the checks of some kinds pass, of one machine or of all.
+
+    Raises:
+        LabError: with the checks that still fail.
+    """
     mine = [
         check
         for check in checks.checks(context)
-        if check.machine == machine.name and check.name.partition("/")[0] in kinds
+        if machine in ("", check.machine) and check.name.partition("/")[0] in kinds
     ]
     end = time.monotonic() + HEALTHY
     while True:
@@ -171,12 +209,13 @@ def _wait(context: Context, fleet: Fleet, machine: Machine, say: Say) -> None:
         bad = [(check, verdict) for check, verdict in verdicts if not verdict.ok]
         if not bad:
             return
+        where = machine or bad[0][0].machine
         if time.monotonic() >= end:
             lines = [f"{check.name}: {verdict.got}" for check, verdict in bad]
             raise LabError(
-                f"{machine.name} is not healthy {HEALTHY:g} s later, and stays out of rotation:\n"
+                f"{where} is not healthy {HEALTHY:g} s later, and stays out of rotation:\n"
                 + "\n".join(lines),
                 bad[0][0].next,
             )
-        say(machine.name, f"waiting for {', '.join(check.name for check, _ in bad[:3])}")
+        say(where, f"waiting for {', '.join(check.name for check, _ in bad[:3])}")
         time.sleep(0.3)

@@ -3,6 +3,10 @@
 One component at a time goes (a service killed and kept down, or a whole machine without power),
 for a few seconds, while somebody reads pages, writes rows and looks the site's name up; then it is
 put back, whatever happened, and the next one waits until the site is whole again.
+
+Where the lab promotes by itself, a visitor's writes may come back while the database is still down:
+it stays down until they have, or until `TAKEOVER` is over. What was promoted meanwhile hands the
+writes back afterwards, so that every row begins from the same lab.
 """
 
 from __future__ import annotations
@@ -13,16 +17,19 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from provision import checks
+from provision import state as records
 from provision.errors import LabError, UsageError
 from provision.lab import Lab
-from provision.ops import names
+from provision.ops import db_promote, db_rejoin, names
+from provision.ops.autopromote import adopt
 from provision.ops.fleet import Fleet
 from provision.ops.observe import observe, request
 from provision.providers.base import Provider, Report
+from provision.roles import autopromote as automatic
 from provision.roles.base import Context
 
 PARTS = {
@@ -39,6 +46,12 @@ PAUSE = 0.1
 
 PATIENCE = 4.0
 """Seconds after which a visitor gives up on a request."""
+
+TAKEOVER = 20.0
+"""Seconds in which a lab that promotes by itself takes writes again; it aims at half of that."""
+
+LATER = ("targets", "alerts")
+"""Kinds of checks that say what monitoring has noticed: some scrapes later than a visitor."""
 
 WHOLE = 60.0
 """Seconds in which the site is whole again after something was put back."""
@@ -312,7 +325,8 @@ def try_out(
         LabError: when it cannot be taken down, or the site does not become whole again.
         KeyboardInterrupt: after it was put back.
     """
-    lab = context.lab
+    lab, context = context.lab, adopt(_recorded(context), fleet)
+    longest = max(seconds, TAKEOVER) if automatic.wanted(context) else seconds
     with _visited(lab) as (reader, writer, finder):
         report(component.machine, f"taking {component.part} down")
         began = time.monotonic()
@@ -324,6 +338,9 @@ def try_out(
             deadline = time.monotonic() + PATIENCE
             while _waiting(reader, writer, down) and time.monotonic() < deadline:
                 time.sleep(PAUSE)
+            while not _goes_on(reader, writer, down) and time.monotonic() < down + longest:
+                report(component.machine, "waiting for an end of the pause")
+                time.sleep(PAUSE)
         finally:
             up = time.monotonic()
             with _undisturbed():
@@ -331,6 +348,7 @@ def try_out(
                 put_back(fleet, provider, component)
         rows = [summary(v.done, down, up) for v in (reader, writer, finder)]
     started = time.monotonic()
+    _hand_back(context, fleet, provider, report)
     whole(context, fleet, provider, report)
     back = time.monotonic() - started
     return Row(component, rows[0], rows[1], rows[2], up - began, back)
@@ -340,16 +358,56 @@ def _waiting(reader: _Visitor, writer: _Visitor, down: float) -> bool:
     return any(not any(began >= down for began, _, _ in list(v.done)) for v in (reader, writer))
 
 
+def _goes_on(reader: _Visitor, writer: _Visitor, down: float) -> bool:
+    """Whether the last answers were good."""
+    last = [
+        [good for began, _, good in list(v.done) if began >= down][-1:] for v in (reader, writer)
+    ]
+    return last == [[True], [True]]
+
+
+def _recorded(context: Context) -> Context:
+    """The lab with what is recorded of it now."""
+    return replace(context, state=records.load(context.lab.directory) or context.state)
+
+
+def _hand_back(context: Context, fleet: Fleet, provider: Provider, report: Report) -> None:
+    """After a promotion that the lab made by itself: the old primary comes back, and leads again.
+
+    Raises:
+        LabError: when it does not in `WHOLE` seconds.
+    """
+    old, deadline = context.state.primary, time.monotonic() + WHOLE
+    while automatic.wanted(context):
+        try:
+            now = adopt(_recorded(context), fleet)
+            if now.state.primary == old:
+                return
+            report(old, f"following {now.state.primary}, which was promoted meanwhile")
+            db_rejoin.rejoin(now, fleet, old)
+            # Only a lab that is whole has a replica that may lead.
+            whole(now, fleet, provider, report)
+            report(old, f"taking the writes back from {now.state.primary}")
+            db_promote.promote(now, fleet, old)
+            return
+        except LabError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
 def whole(context: Context, fleet: Fleet, provider: Provider, report: Report) -> None:
-    """Wait until every check of the lab passes.
+    """Wait until every check of the lab passes, but those that tell of monitoring (`LATER`).
 
     Raises:
         LabError: when they do not in `WHOLE` seconds.
     """
     deadline = time.monotonic() + WHOLE
     while True:
-        seen = observe(context, fleet, provider.state(context.lab))
-        bad = [r for r in checks.judge(context, seen) if not r.ok]
+        now = adopt(_recorded(context), fleet)
+        seen = observe(now, fleet, provider.state(now.lab))
+        results = checks.judge(now, seen)
+        bad = [r for r in results if not r.ok and r.check.name.partition("/")[0] not in LATER]
         if not bad:
             return
         if time.monotonic() > deadline:

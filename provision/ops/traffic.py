@@ -38,7 +38,11 @@ def server(context: Context, name: str) -> str:
         raise UsageError("this lab has no balancer", "lab.up --topology distributed has one")
     names = [m.name for m in context.lab.having("nginx")]
     if name not in names:
-        raise UsageError(f"the balancer has no server {name!r}", f"choose from {', '.join(names)}")
+        behind = name in {m.name for m in context.lab.having("app")}
+        why = ": web servers pass it over by themselves when it does not answer" if behind else ""
+        raise UsageError(
+            f"the balancer has no server {name!r}{why}", f"choose from {', '.join(names)}"
+        )
     return name
 
 

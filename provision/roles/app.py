@@ -12,6 +12,7 @@ from provision.providers.base import PackageSet
 from provision.resources import Directory, File, Link, Service, Tree, User
 from provision.resources.files import tree_files
 from provision.resources.migrations import Migrations
+from provision.roles import tls
 from provision.roles.base import Allow, Context
 
 HOME = "/srv/foobar"
@@ -76,6 +77,19 @@ def release_files(folder: Path) -> tuple[tuple[str, bool, bytes], ...]:
 def address(machine: Machine) -> str:
     """Where gunicorn listens for web servers of other machines; empty: on a local socket."""
     return "" if "nginx" in machine.roles else f"{machine.address}:{PORT}"
+
+
+def encrypted(context: Context, machine: Machine) -> bool:
+    """Whether gunicorn speaks TLS: it does where its web servers are other machines."""
+    return tls.wanted(context, machine) and address(machine) != ""
+
+
+def directly(context: Context, machine: Machine) -> dict[str, object]:
+    """How the machine itself asks its gunicorn: arguments of the ``http`` probe."""
+    if not address(machine):
+        return {"socket": SOCKET}
+    where: dict[str, object] = {"address": str(machine.address), "port": PORT}
+    return where | ({"ca": tls.CA} if encrypted(context, machine) else {})
 
 
 def nearest(context: Context, machine: Machine) -> list[str]:
@@ -155,9 +169,14 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
                 Link(CURRENT, f"releases/{version_of(folder)}"),
                 File("/etc/foobar/ca.pem", context.authority.pem()),
                 File("/etc/foobar/app.env", settings, mode="0600", secret=True),
+                *(tls.files(context, machine) if encrypted(context, machine) else ()),
                 File(
                     f"/etc/systemd/system/{SERVICE}",
-                    context.render("app/foobar.service.j2", machine),
+                    context.render(
+                        "app/foobar.service.j2",
+                        machine,
+                        certificate=tls.BUNDLE if encrypted(context, machine) else "",
+                    ),
                 ),
                 File(
                     f"/etc/systemd/system/{LISTENER}",
@@ -174,12 +193,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
             activate="restart",
             wait={
                 "name": "the application's /version",
-                "http": {"path": "/version"}
-                | (
-                    {"address": str(machine.address), "port": PORT}
-                    if listen
-                    else {"socket": SOCKET}
-                ),
+                "http": {"path": "/version"} | directly(context, machine),
                 "statuses": [200],
                 "deadline": 30,
             },

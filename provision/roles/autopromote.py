@@ -68,13 +68,12 @@ def _modules() -> tuple[tuple[str, bool, bytes], ...]:
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """The third party's part or a guard; where it is off, nothing of it."""
     third = supervisor(context.lab)
-    if third is None or machine not in parties(context.lab):
-        return ()
     guard = machine != third
-    if not context.state.autopromote:
+    if third is None or machine not in parties(context.lab) or not context.state.autopromote:
         # The guards go after the supervisor: while there is an order, there is who obeys the rules.
         gone = (NoFile(CONFIG), NoService(SERVICE), NoDirectory(CODE))
-        needs = (f"{third.name}/autopromote-gone",) if guard else ()
+        after = third is not None and guard and not context.state.autopromote
+        needs = (f"{third.name}/autopromote-gone",) if third is not None and after else ()
         return (Unit("autopromote-gone", gone, needs=needs),)
     values: dict[str, object] = {
         "machine": machine.name,

@@ -86,6 +86,8 @@ def command(context: Context, machine: Machine, job: str, port: int) -> list[str
         "--web.disable-exporter-metrics",
         "--collector.disable-defaults",
         *(f"--collector.{name}" for name in collectors),
+        # who has the shared address
+        *(["--collector.netdev.address-info"] if "keepalived" in machine.roles else []),
         f'"--collector.systemd.unit-include=({watched})[.]service"',
         # "$" is doubled for systemd
         f'"--collector.filesystem.fs-types-exclude=^({NOT_DISKS})$$"',

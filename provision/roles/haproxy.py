@@ -96,7 +96,6 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         peer_port=PEERS,
         tls=tls,
     )
-    webs = context.lab.having("nginx")
     config, mark = marked(config, tls.files(context, machine))
     return (
         Unit(
@@ -111,13 +110,23 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
                 "says": f"description: {mark}",
                 "deadline": 15,
             },
-            # Web servers speak TLS before a balancer that serves already asks them to.
-            needs=tuple(f"{m.name}/nginx" for m in webs)
-            if context.rolling and context.lab.topology.https
-            else (),
+            needs=_needs(context, machine),
         ),
         Unit("haproxy-servers", (ServerStates(SOCKET, BACKEND, states(context)),)),
     )
+
+
+def _needs(context: Context, machine: Machine) -> tuple[str, ...]:
+    """Who goes first in a lab that serves already."""
+    if not context.rolling:
+        return ()
+    # Balancers one after the other: one of them has the shared address.
+    before = context.lab.having("haproxy")[: context.lab.having("haproxy").index(machine)]
+    found = [f"{m.name}/haproxy" for m in before]
+    if context.lab.topology.https:
+        # Web servers speak TLS before a balancer that serves already asks them to.
+        found += [f"{m.name}/nginx" for m in context.lab.having("nginx")]
+    return tuple(found)
 
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:

@@ -11,6 +11,7 @@ from provision.lab import ROOT, Lab, Machine
 from provision.providers.base import PackageSet
 from provision.resources import File, Gone, Service
 from provision.resources.undo import NoDirectory, NoService
+from provision.roles import keepalived
 from provision.roles.base import Allow, Context
 from provision.roles.exporters import HAPROXY, exporters
 
@@ -90,15 +91,16 @@ def packages(context: Context, machine: Machine) -> PackageSet:
     return PackageSet(("libjs-chart.js", "prometheus", "prometheus-alertmanager"))
 
 
-def page_address(machine: Machine) -> str:
-    """Where the page listens: the loopback address when the balancer is on the same machine."""
-    return "127.0.0.1" if "haproxy" in machine.roles else str(machine.address)
+def page_address(lab: Lab, machine: Machine) -> str:
+    """Where the page listens: the loopback address when every balancer is this machine."""
+    alone = all(m == machine for m in lab.having("haproxy")) and "haproxy" in machine.roles
+    return "127.0.0.1" if alone else str(machine.address)
 
 
 def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
-    """The page, for balancers on other machines."""
+    """The page, for balancers on other machines: whichever has visitors shows it."""
     others = tuple(str(m.address) for m in context.lab.having("haproxy") if m != machine)
-    if page_address(machine) == "127.0.0.1" or not others:
+    if not others:
         return ()
     return (Allow(PAGE_PORT, others, "the monitoring page for the balancer"),)
 
@@ -108,8 +110,9 @@ def rules(context: Context, machine: Machine) -> str:
     text = context.render(
         "monitoring/rules.yml.j2",
         machine,
-        balancer=context.lab.front.name,
         monitor=machine.name,
+        holders=[m.name for m in context.lab.having("keepalived")],
+        interface=keepalived.interface(context),
         databases=len(context.lab.having("mysql")),
         lag=LAG,
         disk=DISK / 100,
@@ -140,9 +143,9 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
             machine,
             PAGE,
             "The monitoring page",
-            ("page", page_address(machine), str(PAGE_PORT), context.lab.name),
+            ("page", page_address(context.lab, machine), str(PAGE_PORT), context.lab.name),
             PAGE_PORT,
-            page_address(machine),
+            page_address(context.lab, machine),
             "/_monitor/",
         ),
     )

@@ -67,12 +67,20 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
                 "statuses": [404],
                 "deadline": 15,
             },
-            # On the way back to plain HTTP, TLS goes once no balancer asks for it any more.
-            needs=tuple(f"{m.name}/haproxy" for m in balancers)
-            if context.rolling and not context.lab.topology.https
-            else (),
+            needs=_needs(context, machine),
         ),
     )
+
+
+def _needs(context: Context, machine: Machine) -> tuple[str, ...]:
+    """Who goes first in a lab that serves already: who answers TLS, then who asks for it."""
+    if not context.rolling:
+        return ()
+    if context.lab.topology.https:
+        behind = context.lab.having("app") if upstreams(context, machine) else ()
+        return tuple(f"{m.name}/app" for m in behind)
+    # On the way back to plain HTTP, TLS goes once no balancer asks for it any more.
+    return tuple(f"{m.name}/haproxy" for m in context.lab.having("haproxy"))
 
 
 def upstreams(context: Context, machine: Machine) -> tuple[str, ...]:

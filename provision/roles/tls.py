@@ -1,7 +1,8 @@
-"""HTTPS: certificates where TLS ends, on balancers and web servers, and their renewal.
+"""HTTPS: certificates where TLS ends, and their renewal.
 
-No topology names it as a role: a machine has it when the topology says ``https: true``. The
-machine is given two certificates, the one that serves and its successor, and switches by itself
+That is on balancers, on web servers, and on application servers whose web servers are other
+machines. No topology names it as a role: a machine has it when the topology says ``https: true``.
+It is given two certificates, the one that serves and its successor, and switches by itself
 (lab-tls-renew.timer). So it needs no key that signs: the authority's stays with the controller,
 and whoever takes the machine over cannot certify anything. One lab.up in two years is enough.
 """
@@ -9,7 +10,7 @@ and whoever takes the machine over cannot certify anything. One lab.up in two ye
 from __future__ import annotations
 
 from provision.engine import Resource, Unit
-from provision.lab import Machine
+from provision.lab import Lab, Machine
 from provision.pki import Staged
 from provision.resources import Directory, File, Service
 from provision.resources.security import Clock
@@ -32,25 +33,39 @@ DAYS = 30
 
 def wanted(context: Context, machine: Machine) -> bool:
     """Whether TLS ends on this machine."""
-    serves = "haproxy" in machine.roles or "nginx" in machine.roles
-    return context.lab.topology.https and serves
+    return context.lab.topology.https and _server(machine) != ""
+
+
+def _server(machine: Machine) -> str:
+    """The outermost role of a machine that answers others; empty without one."""
+    return next((role for role in ("haproxy", "nginx", "app") if role in machine.roles), "")
+
+
+def service_name(lab: Lab) -> str:
+    """What every application server is certified as, beside its own name.
+
+    Nginx verifies one name for all servers of an upstream (nginx.org, proxy_ssl_name).
+    """
+    return f"app.{lab.topology.domain}"
 
 
 def certificate_name(context: Context, machine: Machine) -> str:
-    """What the authority calls the machine's certificate: the site's, or the web server's own."""
-    return context.lab.site if "haproxy" in machine.roles else f"nginx.{machine.name}"
+    """What the authority calls the machine's certificate: the site's, or the server's own."""
+    server = _server(machine)
+    return context.lab.site if server == "haproxy" else f"{server}.{machine.name}"
 
 
 def staged(context: Context, machine: Machine) -> Staged:
     """The machine's certificate and its successor.
 
     A balancer shows the site's names, which users verify; a web server shows its own name, which
-    the balancer verifies.
+    the balancer verifies; an application server also the one that web servers verify.
     """
     lab = context.lab
     name = certificate_name(context, machine)
     if "haproxy" not in machine.roles:
-        return context.authority.staged(name, [machine.address], [machine.name])
+        own = [machine.name, *([service_name(lab)] if _server(machine) == "app" else [])]
+        return context.authority.staged(name, [machine.address], own)
     balancers = lab.having("haproxy")
     addresses = dict.fromkeys([*(m.address for m in balancers), lab.address])
     names = [lab.site, lab.topology.domain, *(m.name for m in balancers)]
@@ -81,13 +96,15 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         gone = (NoService(TIMER), NoService(SERVICE), NoDirectory(FOLDER), _no_program())
         return (Unit("tls-gone", gone),)
     pair = staged(context, machine)
-    server = "haproxy.service" if "haproxy" in machine.roles else "nginx.service"
+    server = {"app": "foobar"}.get(_server(machine), _server(machine)) + ".service"
     values = {
         "bundle": BUNDLE,
         "next": NEXT,
         "ca": CA,
         "days": DAYS,
         "server": server,
+        # systemd hands gunicorn its certificate at a start; requests wait in its socket meanwhile.
+        "load": "restart" if _server(machine) == "app" else "reload",
         "program": PROGRAM,
         "folder": FOLDER,
     }

@@ -157,6 +157,7 @@ class Rules:
         balance: Balance | None = None
         primary: tuple[str, int] | None = None
         https = (0, False)
+        automatic = (0, False)
         ssh_from: list[IPv4Network] = []
         virtual: tuple[int, IPv4Address | None] = (0, None)
         drafts: list[_Draft] = []
@@ -173,6 +174,8 @@ class Rules:
                 primary = primary or self.primary(value)
             elif name == "https":
                 https = (value.line, self.flag(value, "https"))
+            elif name == "autopromote":
+                automatic = (value.line, self.flag(value, "autopromote"))
             elif name == "ssh_from":
                 ssh_from += self.sources(value)
             elif name == "virtual_address":
@@ -185,6 +188,8 @@ class Rules:
             self.shared(drafts, *virtual)
             if https[1] and all(d.sure and "haproxy" not in d.roles for d in drafts):
                 self.wrong(https[0], "https", "no machine has the role haproxy, where TLS ends")
+            if automatic[1]:
+                self.parties(drafts, automatic[0])
             if "primary" not in given:
                 self.unsaid(drafts, node.line)
         if self.errors or domain is None or network is None:
@@ -205,6 +210,7 @@ class Rules:
             https=https[1],
             ssh_from=tuple(ssh_from),
             virtual_address=virtual[1],
+            autopromote=automatic[1],
         )
 
     def flag(self, node: Node, where: str) -> bool:
@@ -455,6 +461,21 @@ class Rules:
                 self.wrong(line, "virtual_address", taken)
         if line and all(d.sure and "haproxy" not in d.roles for d in drafts):
             self.wrong(line, "virtual_address", "no machine has the role haproxy to share it")
+
+    def parties(self, drafts: Sequence[_Draft], line: int) -> None:
+        """Whether there are the three machines that a promotion without a human takes."""
+        if not all(d.sure for d in drafts):
+            return
+        databases = [d.name for d in drafts if "mysql" in d.roles]
+        thirds = [d for d in drafts if "haproxy" in d.roles and d.name not in databases]
+        if len(databases) != 2 or not thirds:
+            found = listed(databases) or "none"
+            self.wrong(
+                line,
+                "autopromote",
+                "takes two databases and a balancer on a machine of its own, a majority of three "
+                f"(machines with mysql: {found})",
+            )
 
     def unsaid(self, drafts: Sequence[_Draft], line: int) -> None:
         """Whether a primary would have had to be named."""

@@ -44,6 +44,7 @@ TOP_KEYS = (
     "virtual_address",
     "https",
     "ssh_from",
+    "autopromote",
     "balance",
     "primary",
     "machines",

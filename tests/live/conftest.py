@@ -234,6 +234,13 @@ class RunningLab:
             http.verify = str(ROOT / ".lab" / self.name / "ca.pem")
             return http.get(self.url + path, timeout=10, **options)  # type: ignore[arg-type]
 
+    def post(self, path: str, body: object) -> requests.Response:
+        """One write through the balancer, as JSON."""
+        with requests.Session() as http:
+            http.trust_env = False
+            http.verify = str(ROOT / ".lab" / self.name / "ca.pem")
+            return http.post(self.url + path, json=body, timeout=10)
+
     def destroy(self) -> None:
         """Remove it, whether it was ever complete or not."""
         done = self.invoke("lab.destroy", "--yes", check=False, timeout=180)
@@ -276,12 +283,33 @@ def lab() -> Iterator[RunningLab]:
 def secured_lab() -> Iterator[RunningLab]:
     """The session's lab of the stage ``secured``, from nothing: up, all checks passed.
 
-    A test that breaks it mends it. Those that use it run last, one after the other: see below.
+    A test that breaks it mends it.
     """
     running = RunningLab(PREFIX + "secured")
     running.up("--topology", "secured")
     yield running
     running.destroy()
+
+
+@pytest.fixture(scope="session")
+def stages() -> Iterator[RunningLab]:
+    """The session's lab that changes its design; made when a test first needs it."""
+    running = RunningLab(f"{PREFIX}stages")
+    yield running
+    running.destroy()
+
+
+def brought_to(lab: RunningLab, topology: str) -> RunningLab:
+    """The lab in a design; nothing is done when it is there."""
+    if lab.name not in labs.labs() or lab.session().state.topology != topology:
+        lab.up("--topology", topology, "--yes")
+    return lab
+
+
+@pytest.fixture
+def scaled(stages: RunningLab) -> RunningLab:
+    """The design that has every part twice: eight machines, made once for all tests."""
+    return brought_to(stages, "scaled")
 
 
 @pytest.fixture
@@ -309,11 +337,16 @@ STAGES = ("monitoring", "scaled", "secured", "spof", "stages")
 """The files (``test_STAGE….py``) whose tests `scripts/test --quick` leaves out."""
 
 
+TOGETHER = {"secured_lab": "secured", "stages": "stages", "scaled": "stages"}
+"""By fixture, what pytest's workers call the tests that share its lab, so that it is made once."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run a live test that failed once more, and say so (`RERUN` in the report).
 
     Machines that share a computer stall for seconds now and then; what is really broken fails
-    twice. Tests of the other designs, which boot labs of their own for minutes, are marked.
+    twice. Tests of the other designs, which boot labs of their own for minutes, are marked. One
+    worker runs all tests of a lab, or of a file; the longest of these groups are begun first.
     """
     here = Path(__file__).parent
     for item in items:
@@ -321,10 +354,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1))
             if item.path.stem.split("_")[1] in STAGES:
                 item.add_marker(pytest.mark.stages)
-    items.sort(key=_lab_order)
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=_order)
 
 
-def _lab_order(item: pytest.Item) -> tuple[bool, bool]:
-    """Tests on the secured lab last, and among them faults last: few labs are up at a time."""
-    secured = "secured_lab" in getattr(item, "fixturenames", ())
-    return secured, secured and "faults" in item.path.parts
+def _group(item: pytest.Item) -> str:
+    names = [TOGETHER[name] for name in getattr(item, "fixturenames", ()) if name in TOGETHER]
+    return names[0] if names else item.path.stem
+
+
+def _order(item: pytest.Item) -> tuple[int, bool]:
+    """The designs' labs, the usual lab, unit tests; faults after what they could disturb."""
+    live = Path(__file__).parent in item.path.parents
+    stage = _group(item) in TOGETHER.values()
+    return (0 if stage else 1) if live else 2, stage and "faults" in item.path.parts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
 
 import pytest
 
@@ -20,17 +19,21 @@ def lost(lab: RunningLab, *words: str) -> dict[str, list[str]]:
     return {f"{row['machine']}/{row['component']}": row["lost"] for row in rows}
 
 
-def test_simple_fails_at_every_one(other_lab: Callable[[str], RunningLab]) -> None:
-    lab = other_lab("spof")
-    lab.up("--topology", "simple")
-    site, everything = ["reads", "writes"], ["reads", "writes", "names"]
-    assert lost(lab, "--seconds", "1.5") == {
-        "web-01/nginx": site,
-        "web-01/app": site,
-        "web-01/mysql": site,
-        "web-01/dns": ["names"],
-        "web-01/machine": everything,
+def test_scaled_fails_nowhere(scaled: RunningLab) -> None:
+    primary = scaled.session().state.primary
+    found = lost(scaled, "--seconds", "1")
+    parts = {"lb": ("haproxy", "dns"), "web": ("nginx",), "app": ("app",), "db": ("mysql",)}
+    expected = {
+        f"{kind}-{number:02}/{part}"
+        for kind, its in parts.items()
+        for number in (1, 2)
+        for part in (*its, "machine")
     }
+    assert set(found) == expected
+    assert {name: each for name, each in found.items() if each} == {}
+    # What was promoted meanwhile has handed the writes back.
+    assert scaled.session().state.primary == primary
+    assert "0 changed" in scaled.up().stdout
 
 
 def test_distributed_fails_at_the_balancer_and_for_writes(lab: RunningLab) -> None:

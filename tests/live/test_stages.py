@@ -1,17 +1,20 @@
-"""From one design to the next and back, on the same machines, with the data."""
+"""From one design to the next and back, on the same machines, with the data.
+
+One lab walks all the way: scaled → distributed → simple → distributed → scaled.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import requests
 
-from tests.live.conftest import RunningLab
+from tests.live.conftest import RunningLab, brought_to, wait_until
+from tests.live.test_spof import lost
 
 pytestmark = pytest.mark.live
+
+SCALED = ["lb-01", "lb-02", "web-01", "web-02", "app-01", "app-02", "db-01", "db-02"]
 
 
 def states(lab: RunningLab) -> dict[str, str]:
@@ -20,10 +23,8 @@ def states(lab: RunningLab) -> dict[str, str]:
 
 
 def note(lab: RunningLab, text: str) -> None:
-    with requests.Session() as http:
-        http.trust_env = False
-        body = {"author": "a", "text": text}
-        done = http.post(f"{lab.url}/api/notes", json=body, timeout=10)
+    body = {"author": "a", "text": text}
+    done = lab.post("/api/notes", body)
     assert done.status_code == 201, done.text
 
 
@@ -31,26 +32,61 @@ def notes(lab: RunningLab) -> list[str]:
     return sorted(each["text"] for each in lab.get("/api/notes").json())
 
 
-def test_simple_distributed_and_back(other_lab: Callable[[str], RunningLab]) -> None:
-    lab = other_lab("stages")
-    said = lab.up("--topology", "simple").stdout
-    assert "through web-01" in said
-    assert states(lab) == {"web-01": "running"}
-    note(lab, "one")
-
-    lab.up("--topology", "distributed")
-    assert list(states(lab)) == ["lb-01", "web-01", "web-02"]
-    assert notes(lab) == ["one"]
-    assert lab.sql("web-02", "SELECT text FROM foobar.notes") == "one"
-    assert lab.get("/").headers["X-Balanced-By"] == "lb-01"
-    # What web-01 was in the earlier stage and is no more.
-    assert not lab.run("web-01", "systemctl", "is-active", "--quiet", "dnsmasq").ok
-    note(lab, "two")
+def kept(lab: RunningLab, text: str) -> None:
+    """A note of an earlier stage is there, and one can be written."""
+    assert text in notes(lab)
     assert "0 changed" in lab.up().stdout
 
+
+def automatic(lab: RunningLab) -> bool:
+    return bool(json.loads(lab.invoke("db.autopromote", "status", "--json").stdout)["on"])
+
+
+def active(lab: RunningLab, machine: str, service: str) -> bool:
+    return lab.run(machine, "systemctl", "is-active", "--quiet", service).ok
+
+
+def test_scaled_to_distributed(scaled: RunningLab) -> None:
+    lab = scaled
+    assert list(states(lab)) == SCALED
+    assert automatic(lab), "the topology says so"
+    # An operator decides otherwise, and that stays.
+    lab.invoke("db.autopromote", "off")
+    lab.up()
+    assert not automatic(lab)
+    lab.invoke("db.autopromote", "on")
+    note(lab, "in scaled")
+
+    # Nobody is there to be asked: what would go is named, and nothing changes.
+    done = lab.invoke("lab.up", "--topology", "distributed", check=False)
+    assert done.returncode == 2
+    said = done.stderr
+    assert "db-01   mysql, exporters, firewall, hardening; all of its data moves to web-01" in said
+    assert "db-02   mysql, exporters, firewall, hardening; a copy of the data, all of " in said
+    assert "lb-02   haproxy, keepalived, dns, exporters, firewall, hardening; no data" in said
+    assert list(states(lab)) == SCALED
+    assert automatic(lab)
+
+    said = lab.up("--topology", "distributed", "--yes").stdout
+    assert "the data moves from db-01 to web-01" in said
+    assert list(states(lab)) == ["lb-01", "web-01", "web-02"]
+    kept(lab, "in scaled")
+    # What the machines were and are no more.
+    assert not automatic(lab)
+    for service in ("keepalived", "lab-silent-address", "lab-autopromote", "prometheus"):
+        assert not active(lab, "lb-01", service), service
+    address = lab.session().lab.network.network_address + 100
+    assert str(address) not in lab.out("lb-01", "ip", "address")
+    note(lab, "in distributed")
+    rows = lab.sql("web-02", "SELECT text FROM foobar.notes").splitlines()
+    assert {"in scaled", "in distributed"} <= set(rows)
+
+
+def test_distributed_to_simple(stages: RunningLab) -> None:
+    lab = brought_to(stages, "distributed")
     # The data must not stay behind on a machine that the new stage does not have.
     lab.invoke("db.promote", "web-02")
-    note(lab, "three")
+    note(lab, "on web-02")
     done = lab.invoke("lab.up", "--topology", "simple", "--yes", check=False)
     assert done.returncode == 1
     assert "is written on web-02" in done.stderr
@@ -58,63 +94,64 @@ def test_simple_distributed_and_back(other_lab: Callable[[str], RunningLab]) -> 
     assert len(states(lab)) == 3
     lab.invoke("db.promote", "web-01")
 
-    # Nobody is there to be asked: what would go is named, and nothing changes.
     done = lab.invoke("lab.up", "--topology", "simple", check=False)
     assert done.returncode == 2
     assert "web-02  nginx, app, mysql; a copy of the data, all of which is on web-01" in done.stderr
     assert "lb-01   haproxy, dns; no data" in done.stderr
     assert "--yes" in done.stderr
-    assert len(states(lab)) == 3
-
+    # Three parties that promote by themselves become one server, which has nobody to ask.
+    lab.invoke("db.autopromote", "on")
     # A replica with a row of its own is said to have one.
     lab.sql("web-02", "SET GLOBAL super_read_only=0; CREATE TABLE lab.x (a INT)")
     done = lab.invoke("lab.up", "--topology", "simple", check=False)
     assert "web-02  nginx, app, mysql; transactions that web-01 does not have: " in done.stderr
+    assert len(states(lab)) == 3
 
-    lab.up("--topology", "simple", "--yes")
+    assert "through web-01" in lab.up("--topology", "simple", "--yes").stdout
     assert states(lab) == {"web-01": "running"}
-    assert notes(lab) == ["one", "three", "two"]
     assert lab.session().provider.strays(lab.session().lab) == []
-    assert "0 changed" in lab.up().stdout
+    kept(lab, "on web-02")
+    assert not active(lab, "web-01", "lab-autopromote")
+    note(lab, "in simple")
 
-    # The new web-02 has MySQL's number of the old one, and yet all that the old one wrote.
+
+def test_simple_fails_at_every_one(stages: RunningLab) -> None:
+    lab = brought_to(stages, "simple")
+    site, everything = ["reads", "writes"], ["reads", "writes", "names"]
+    assert lost(lab, "--seconds", "1.5") == {
+        "web-01/nginx": site,
+        "web-01/app": site,
+        "web-01/mysql": site,
+        "web-01/dns": ["names"],
+        "web-01/machine": everything,
+    }
+
+
+def test_simple_to_distributed(stages: RunningLab) -> None:
+    lab = brought_to(stages, "simple")
+    note(lab, "before distributed")
     lab.up("--topology", "distributed")
-    rows = lab.sql("web-02", "SELECT text FROM foobar.notes ORDER BY text")
-    assert rows.split() == ["one", "three", "two"]
+    assert list(states(lab)) == ["lb-01", "web-01", "web-02"]
+    kept(lab, "before distributed")
+    # The new web-02 has MySQL's number of the old one, and yet all that the old one wrote.
+    assert lab.sql("web-02", "SELECT text FROM foobar.notes").splitlines() == [
+        *lab.sql("web-01", "SELECT text FROM foobar.notes").splitlines()
+    ]
+    assert lab.get("/").headers["X-Balanced-By"] == "lb-01"
+    # What web-01 was in the earlier stage and is no more.
+    assert not active(lab, "web-01", "dnsmasq")
 
 
-APART = """
-domain: foobar.com
-network: 192.168.56.0/24
-primary: db-01
-machines:
-  web-01: {address: 192.168.56.11, roles: [nginx, app, dns]}
-  db-01: {address: 192.168.56.41, roles: [mysql]}
-"""
-
-
-def test_the_data_moves_to_machines_that_had_no_database(
-    other_lab: Callable[[str], RunningLab], tmp_path: Path
-) -> None:
-    """The databases of the two designs have no machine in common, as distributed and scaled."""
-    apart = tmp_path / "apart.yml"
-    apart.write_text(APART)
-    lab = other_lab("move")
-    lab.up("--topology", "simple")
-    note(lab, "one")
-    said = lab.up("--topology", str(apart)).stdout
+def test_distributed_to_scaled(stages: RunningLab) -> None:
+    lab = brought_to(stages, "distributed")
+    note(lab, "before scaled")
+    said = lab.up("--topology", "scaled").stdout
     assert "the data moves from web-01 to db-01" in said
-    assert notes(lab) == ["one"]
-    assert lab.get("/").headers["X-Read-From"] == "db-01"
-    assert not lab.run("web-01", "systemctl", "is-active", "--quiet", "mysql").ok
-    note(lab, "two")
-    assert "0 changed" in lab.up().stdout
-
-    done = lab.invoke("lab.up", "--topology", "simple", check=False)
-    assert done.returncode == 2
-    assert "db-01  mysql; all of its data moves to web-01 first" in done.stderr
-    lab.up("--topology", "simple", "--yes")
-    assert states(lab) == {"web-01": "running"}
-    assert notes(lab) == ["one", "two"]
-    note(lab, "three")
-    assert "0 changed" in lab.up().stdout
+    assert list(states(lab)) == SCALED
+    kept(lab, "before scaled")
+    assert lab.session().state.primary == "db-01"
+    assert lab.get("/").headers["X-Read-From"] in ("db-01", "db-02")
+    for machine in ("web-01", "web-02"):
+        assert not active(lab, machine, "mysql")
+        assert not active(lab, machine, "foobar")
+    wait_until(lambda: automatic(lab), "the topology says so")

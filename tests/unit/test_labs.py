@@ -285,6 +285,26 @@ def test_what_was_decided_at_run_time_is_kept(root: Path) -> None:
     assert got == replace(decided, admin={"web-02": "drain"})  # there is no web-09
 
 
+def test_a_new_design_says_how_automatic_promotion_begins(root: Path) -> None:
+    folder = root / "configs" / "topologies"
+    text = (folder / "distributed.yml").read_text()
+    (folder / "alone.yml").write_text(text.replace("primary:", "autopromote: true\nprimary:"))
+    directory = up(root).directory
+
+    def recorded(topology: str | None = None) -> bool:
+        up(root, topology=topology)
+        found = state.load(directory)
+        assert found is not None
+        return found.autopromote
+
+    assert not recorded()
+    assert recorded("alone")
+    state.change(directory, autopromote=False)
+    assert not recorded("alone"), "an operator's word stays"
+    state.change(directory, autopromote=True)
+    assert not recorded("distributed")
+
+
 def test_a_second_up_writes_nothing(root: Path) -> None:
     lab = up(root)
     before = (lab.directory / state.FILE).stat()

@@ -439,7 +439,7 @@ def seen(watched: Context, **bodies: str) -> Seen:
     ]
     up = json.dumps({"status": "success", "data": {"result": ups}})
     all_bodies = {"monitoring/up": up, "monitoring/alerts": of_prometheus()} | bodies
-    names = [name for name, *_ in monitored.questions(watched.lab.machine("lb-01"))]
+    names = [name for name, *_ in monitored.questions(watched.lab, watched.lab.machine("lb-01"))]
     answers = [{"status": 200, "body": all_bodies.get(n, ""), "error": ""} for n in names]
     places = {name: place for place, name in enumerate(names)}
     return Seen({}, {"lb-01": {"names": places, "http": answers}})

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from provision import roles, topology
+from provision import checks, roles, topology
+from provision.checks import secured
 from provision.engine import Unit
 from provision.lab import Lab, moved
-from provision.roles import app, nginx
+from provision.roles import app, autopromote, exporters, keepalived, monitoring, nginx, tls
 from provision.roles.base import Context
 from provision.state import State
 
@@ -109,3 +110,102 @@ def test_nothing_of_it_on_machines_that_do_everything(tmp_path: Path, name: str)
         config = content(units(at, "lb-01")["haproxy"], "/etc/haproxy/haproxy.cfg")
         assert "peers" not in config
         assert {"nginx-gone", "app-gone", "mysql-gone"} <= set(units(at, "lb-01"))
+
+
+def test_every_balancer_has_the_address_silently_and_hands_it_over(scaled: Context) -> None:
+    of = units(scaled, "lb-02")
+    silent = content(of["silent-address"], f"/etc/systemd/system/{keepalived.SILENT}")
+    assert "address replace 10.1.2.100/32 dev lo\n" in silent
+    script = content(of["keepalived"], keepalived.HANDOVER)
+    assert "address=10.1.2.100\n" in script
+    assert "others=(10.1.2.10)\n" in script
+    assert f"{keepalived.HANDOVER} begin" in content(of["keepalived"], keepalived.DROP_IN)
+    config = content(of["haproxy"], "/etc/haproxy/haproxy.cfg")
+    assert "set-header Connection close if { str(yes) -m str -f virt@leaving }\n" in config
+    gone = {resource.name for resource in units(scaled, "web-01")["keepalived-gone"].resources}
+    assert f"no service {keepalived.SILENT}" in gone
+
+
+def test_balancers_that_serve_take_up_a_change_one_after_the_other(scaled: Context) -> None:
+    rolling = replace(scaled, rolling=True)
+    assert "lb-01/haproxy" not in units(rolling, "lb-01")["haproxy"].needs
+    assert "lb-01/haproxy" in units(rolling, "lb-02")["haproxy"].needs
+    assert units(scaled, "lb-02")["haproxy"].needs == ()
+    assert set(units(rolling, "web-01")["nginx"].needs) == {"app-01/app", "app-02/app"}
+
+
+def test_the_way_to_the_application_is_encrypted_and_verified(scaled: Context) -> None:
+    site = content(units(scaled, "web-01")["nginx"], nginx.SITE)
+    assert "proxy_pass https://app;" in site
+    assert "proxy_ssl_verify on;" in site
+    assert "proxy_ssl_name app.foobar.com;" in site
+    of = units(scaled, "app-01")
+    service = content(of["app"], "/etc/systemd/system/foobar.service")
+    assert f"LoadCredential=site.pem:{tls.BUNDLE}\n" in service
+    assert "--certfile %d/site.pem" in service
+    wait = of["app"].wait
+    assert wait is not None
+    assert wait["http"] == {
+        "path": "/version",
+        "address": "10.1.2.31",
+        "port": 8000,
+        "ca": tls.CA,
+    }
+    renew = content(of["tls-renewal"], tls.PROGRAM)
+    assert "systemctl restart foobar.service" in renew
+
+
+def test_without_https_gunicorn_answers_in_clear(scaled: Context) -> None:
+    plain = replace(
+        scaled, lab=replace(scaled.lab, topology=replace(scaled.lab.topology, https=False))
+    )
+    assert "proxy_pass http://app;" in content(units(plain, "web-01")["nginx"], nginx.SITE)
+    service = content(units(plain, "app-01")["app"], "/etc/systemd/system/foobar.service")
+    assert "certfile" not in service
+
+
+def test_who_verifies_whose_certificate(scaled: Context) -> None:
+    found = {name: [m.name for m in asked] for name, asked in secured.behind(scaled).items()}
+    assert found == {"lb-01": ["web-01", "web-02"], "web-01": ["app-01", "app-02"]}
+    asked = secured.questions(scaled, scaled.lab.machine("web-01"))["tls"]
+    assert asked[0]["name"] == "app.foobar.com"
+    assert asked[0]["port"] == 8000
+
+
+def test_whichever_balancer_has_visitors_shows_the_monitoring_page(scaled: Context) -> None:
+    lab = scaled.lab
+    assert monitoring.page_address(lab, lab.machine("lb-01")) == "10.1.2.10"
+    for name in ("lb-01", "lb-02"):
+        config = content(units(scaled, name)["haproxy"], "/etc/haproxy/haproxy.cfg")
+        assert "    server lb-01 10.1.2.10:9000\n" in config
+    (page,) = [a for a in monitoring.ports(scaled, lab.machine("lb-01")) if a.port == 9000]
+    assert page.sources == ("10.1.2.20",)
+    for machine in lab.machines:
+        for allow in exporters.ports(scaled, machine):
+            assert allow.sources == ("10.1.2.10",)
+    assert len([t for job in monitoring.jobs(lab) for t in job.targets]) == 14
+
+
+def test_an_alert_says_what_the_check_of_the_shared_address_says(scaled: Context) -> None:
+    rules = monitoring.rules(scaled, scaled.lab.machine("lb-01"))
+    assert "alert: VirtualAddress" in rules
+    assert 'node_network_address_info{address="10.1.2.100", device="eth0"}' in rules
+    names = {check.name for check in checks.checks(scaled)}
+    assert "virtual-address" in names
+    command = exporters.command(scaled, scaled.lab.machine("lb-02"), "node", 9100)
+    assert "--collector.netdev.address-info" in command
+    assert '"balancer/{{ $labels.balancer }}/{{ $labels.server }}"' in rules
+
+
+def test_automatic_promotion_is_a_word_of_the_topology(scaled: Context) -> None:
+    assert scaled.lab.topology.autopromote
+    on = replace(scaled, state=replace(scaled.state, autopromote=True))
+    assert [m.name for m in autopromote.parties(on.lab)] == ["lb-01", "db-01", "db-02"]
+    assert "autopromote" in units(on, "lb-01")
+    assert "autopromote-gone" in units(on, "lb-02")
+
+
+def test_nothing_of_it_stays_where_there_are_not_three(tmp_path: Path) -> None:
+    simple = context("simple", tmp_path)
+    on = replace(simple, state=replace(simple.state, autopromote=True))
+    assert "autopromote-gone" in units(on, "web-01")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -10,13 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import requests
+
 from provision.commands.base import Session
 from provision.errors import LabError
 from provision.lab import Machine
 from provision.ops.fleet import Fleet
 from provision.providers.lxc import places
 from provision.providers.lxc.privileged import run
-from provision.roles import app
+from provision.roles import app, keepalived
 from tests.live.conftest import RunningLab, wait_until
 from tests.live.faults.stream import Stream, Users, count
 
@@ -57,6 +60,32 @@ class Scene:
         """The other one."""
         return next(m.name for m in self.machines("mysql") if m.name != self.primary)
 
+    @property
+    def holder(self) -> str:
+        """The balancer that visitors reach: the one that has the shared address, where there is."""
+        balancers = self.machines("keepalived")
+        where = (
+            "dev",
+            keepalived.interface(self.session.context),
+            "to",
+            str(self.users.lab.address),
+        )
+        argv = ("ip", "-4", "-oneline", "address", "show", *where)
+        found = [m.name for m in balancers if self.on(m.name, *argv).strip()]
+        return found[0] if found else self.session.lab.front.name
+
+    def of(self, role: str, on: str) -> str:
+        """The machine that has a role beside a database, or in its place.
+
+        Args:
+            role: such as ``nginx``.
+            on: ``primary`` or ``replica``. Where the role has machines of its own, the first of
+                them stands for the primary's and the second for the replica's.
+        """
+        database = self.primary if on == "primary" else self.replica
+        names = [m.name for m in self.machines(role)]
+        return database if database in names else names[on == "replica"]
+
     def machines(self, role: str) -> tuple[Machine, ...]:
         """The machines with a role."""
         return self.session.lab.having(role)
@@ -94,6 +123,8 @@ class Fault:
         mend: takes it away; lab.up follows.
         before: what has to be made ready while no user is there.
         both: True when no web server is left, so that reads fail too.
+        gap: seconds after the strike in which a read may fail: a balancer that dies takes what it
+            was answering along, and the other one needs a moment.
         seconds: how long the users go on, at most.
         needs: a task that has to be there, such as ``db.promote``.
     """
@@ -103,6 +134,7 @@ class Fault:
     mend: Callable[[Scene], object] = lambda _scene: None
     before: Callable[[Scene], object] = lambda _scene: None
     both: bool = False
+    gap: float = 0.0
     seconds: float = SECONDS
     needs: str = ""
 
@@ -168,30 +200,56 @@ def _signal(scene: Scene, machine: str, service: str, word: str) -> None:
     scene.on(machine, "systemctl", "kill", f"--signal={word}", service)
 
 
+ROLES = {app.SERVICE: "app", "nginx.service": "nginx", "mysql.service": "mysql"}
+"""Whose service it is."""
+
+
 def _killed(service: str, on: str) -> Fault:
     def strike(scene: Scene) -> None:
-        _signal(scene, getattr(scene, on), service, "KILL")
+        _signal(scene, scene.of(ROLES[service], on), service, "KILL")
 
-    return Fault(f"kill -9 {service} on the {on}", strike)
+    return Fault(f"kill -9 {service} on the {on}", strike, _settled)
 
 
 def _stop(scene: Scene) -> None:
-    _signal(scene, scene.replica, app.SERVICE, "STOP")
+    _signal(scene, scene.of("app", "replica"), app.SERVICE, "STOP")
 
 
 def _continue(scene: Scene) -> None:
-    _signal(scene, scene.replica, app.SERVICE, "CONT")
+    _signal(scene, scene.of("app", "replica"), app.SERVICE, "CONT")
 
 
 # --- machines and their network ------------------------------------------------------------------
 
 
-def _power(on: str) -> Fault:
+def _settled(scene: Scene) -> None:
+    """Where the lab promotes by itself: somebody leads, and whoever was replaced follows."""
+    if not scene.session.state.autopromote:
+        return
+
+    def stands() -> bool:
+        said = scene.lab.invoke("db.autopromote", "status", "--json", check=False)
+        found = json.loads(said.stdout) if said.returncode == 0 else {"promotable": ""}
+        if not found["promotable"] and scene.lab.session().state.primary != scene.primary:
+            scene.lab.invoke("db.rejoin", scene.primary, check=False)
+        return bool(found["promotable"])
+
+    wait_until(stands, "a replica is promotable", 60)
+
+
+def _power(on: str, role: str = "mysql", seconds: float = 8.0) -> Fault:
+    """The power of a machine is cut: that of a database, or of another role's in its place."""
+
+    def back(scene: Scene) -> None:
+        scene.start(scene.of(role, on))
+        _settled(scene)
+
+    whose = f"the {on}" if role == "mysql" else f"the {on}'s {role} server"
     return Fault(
-        f"power of the {on} cut",
-        lambda scene: scene.kill(getattr(scene, on)),
-        lambda scene: scene.start(getattr(scene, on)),
-        seconds=8,
+        f"power of {whose} cut",
+        lambda scene: scene.kill(scene.of(role, on)),
+        back,
+        seconds=seconds,
     )
 
 
@@ -221,8 +279,15 @@ def _reboot_all(scene: Scene) -> None:
         scene.kill(machine.name)
     for machine in scene.session.lab.machines:
         scene.start(machine.name)
-    front = scene.session.lab.front
-    wait_until(lambda: scene.lab.get("/healthz").status_code == 200, f"{front.name} serves", 60)
+
+    def serves() -> bool:
+        try:
+            return scene.lab.get("/healthz").status_code == 200
+        except requests.RequestException:
+            return False
+
+    wait_until(serves, "the site serves", 60)
+    _settled(scene)
 
 
 # --- the disk ------------------------------------------------------------------------------------
@@ -270,7 +335,7 @@ def _large_disk(scene: Scene) -> None:
 
 
 def _reload_loop(scene: Scene) -> None:
-    front = scene.session.lab.front.name
+    front = scene.holder
     while scene.users.now() < SECONDS - 1:
         scene.on(front, "systemctl", "reload", "haproxy.service")
 
@@ -343,3 +408,56 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault("reboot of the whole lab", _reboot_all, both=True, seconds=30),
 )
+"""In the usual design, and in every other one."""
+
+
+# --- only where every part is there twice --------------------------------------------------------
+
+
+def _stop_holder(scene: Scene) -> None:
+    scene.on(scene.holder, "systemctl", "stop", "keepalived.service")
+
+
+def _start_holders(scene: Scene) -> None:
+    for machine in scene.machines("keepalived"):
+        scene.on(machine.name, "systemctl", "start", "keepalived.service", "haproxy.service")
+
+
+def _cut_holder(scene: Scene) -> None:
+    scene.kill(scene.holder)
+
+
+def _start_balancers(scene: Scene) -> None:
+    states = scene.session.provider.state(scene.session.lab)
+    for machine in scene.machines("keepalived"):
+        if states[machine.name] != "running":
+            scene.start(machine.name)
+    _settled(scene)
+
+
+TAKEOVER = 2.0
+"""Seconds until everyone has noticed that a balancer died, and asks the other one."""
+
+DIFFERENT = {fault.name: fault for fault in FAULTS}
+"""The usual faults by name."""
+
+SCALED: tuple[Fault, ...] = (
+    DIFFERENT["kill -9 foobar.service on the replica"],
+    DIFFERENT["kill -9 nginx.service on the replica"],
+    DIFFERENT["kill -9 mysql.service on the primary"],
+    DIFFERENT["gunicorn stopped (SIGSTOP)"],
+    _power("replica", "app"),
+    _power("replica", "nginx"),
+    # Nobody promotes: the lab does, and writes that waited are acknowledged.
+    _power("primary", seconds=14.0),
+    Fault("keepalived stopped where the address is", _stop_holder, _start_holders),
+    Fault(
+        "kill -9 haproxy.service where the address is",
+        lambda scene: _signal(scene, scene.holder, "haproxy.service", "KILL"),
+        gap=TAKEOVER,
+    ),
+    Fault("power cut where the address is", _cut_holder, _start_balancers, gap=TAKEOVER, seconds=8),
+    DIFFERENT["rolling deploy"],
+    DIFFERENT["reboot of the whole lab"],
+)
+"""What is another thing in the design that has every part twice, or is there only."""
