@@ -337,10 +337,12 @@ STAGES = ("monitoring", "scaled", "secured", "spof", "stages")
 """The files (``test_STAGE….py``) whose tests `scripts/test --quick` leaves out."""
 
 
-TOGETHER = {"secured_lab": "secured", "stages": "stages", "scaled": "stages"}
-"""By fixture, what pytest's workers call the tests that share its lab, so that it is made once."""
+DESIGNS = {"secured_lab", "stages", "scaled"}
+"""Fixtures of the labs of other designs: one of pytest's workers runs all tests that use them, so
+that each lab is made once, and no two labs of many machines work at the same time."""
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run a live test that failed once more, and say so (`RERUN` in the report).
 
@@ -359,12 +361,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _group(item: pytest.Item) -> str:
-    names = [TOGETHER[name] for name in getattr(item, "fixturenames", ()) if name in TOGETHER]
-    return names[0] if names else item.path.stem
+    return "designs" if DESIGNS.intersection(getattr(item, "fixturenames", ())) else item.path.stem
 
 
 def _order(item: pytest.Item) -> tuple[int, bool]:
     """The designs' labs, the usual lab, unit tests; faults after what they could disturb."""
     live = Path(__file__).parent in item.path.parents
-    stage = _group(item) in TOGETHER.values()
+    stage = _group(item) == "designs"
     return (0 if stage else 1) if live else 2, stage and "faults" in item.path.parts
