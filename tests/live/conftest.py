@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -25,6 +26,7 @@ from provision.commands.base import Session, session
 from provision.host import Result
 from provision.lab import ROOT, Lab
 from provision.ops.fleet import Fleet
+from tests.live.order import LIVE, STAGES, Scheduler, order
 
 INVOKE = str(Path(sys.executable).with_name("invoke"))
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
@@ -333,39 +335,21 @@ def other_lab() -> Iterator[Callable[[str], RunningLab]]:
         each.destroy()
 
 
-STAGES = ("monitoring", "scaled", "secured", "spof", "stages")
-"""The files (``test_STAGE….py``) whose tests `scripts/test --quick` leaves out."""
-
-
-DESIGNS = {"secured_lab", "stages", "scaled"}
-"""Fixtures of the labs of other designs: one of pytest's workers runs all tests that use them, so
-that each lab is made once, and no two labs of many machines work at the same time."""
-
-
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run a live test that failed once more, and say so (`RERUN` in the report).
 
     Machines that share a computer stall for seconds now and then; what is really broken fails
-    twice. Tests of the other designs, which boot labs of their own for minutes, are marked. One
-    worker runs all tests of a lab, or of a file; the longest of these groups are begun first.
+    twice. Tests of the other designs, which boot labs of their own for minutes, are marked.
     """
-    here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
+        if LIVE in item.path.parents:
             item.add_marker(pytest.mark.flaky(reruns=1))
             if item.path.stem.split("_")[1] in STAGES:
                 item.add_marker(pytest.mark.stages)
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=_order)
+    items.sort(key=order)
 
 
-def _group(item: pytest.Item) -> str:
-    return "designs" if DESIGNS.intersection(getattr(item, "fixturenames", ())) else item.path.stem
-
-
-def _order(item: pytest.Item) -> tuple[int, bool]:
-    """The designs' labs, the usual lab, unit tests; faults after what they could disturb."""
-    live = Path(__file__).parent in item.path.parents
-    stage = _group(item) == "designs"
-    return (0 if stage else 1) if live else 2, stage and "faults" in item.path.parts
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
+    """How workers share the tests."""
+    return Scheduler(config, log)
