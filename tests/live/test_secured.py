@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 import requests
 
 from provision import roles
+from provision.lab import ROOT
 from provision.pki import Authority
 from provision.roles import tls
 from tests.live.conftest import RunningLab
@@ -118,6 +121,26 @@ def test_a_missing_key_stops_everything(secured_lab: RunningLab) -> None:
     finally:
         aside.rename(key)
     assert "the key of this lab's certificate authority is missing" in said
+
+
+LATE = """
+import sys, time
+real = time.time
+time.time = lambda: real() + 7200
+from invoke.main import program
+program.run(sys.argv)
+"""
+"""Invoke on a computer whose clock is two hours ahead."""
+
+
+def test_a_wrong_clock_stops_everything(secured_lab: RunningLab) -> None:
+    argv = [sys.executable, "-c", LATE, "lab.up", "--lab", secured_lab.name]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.count("error:") == 1
+    assert "this computer's clock is wrong, it seems: those of all machines are 2" in done.stderr
+    assert "timedatectl" in done.stderr
+    assert planned(secured_lab) == ""
 
 
 def test_a_certificate_older_than_its_authority_is_made_anew_and_told(

@@ -13,6 +13,8 @@ from cryptography import x509
 
 from provision import checks, pki, roles
 from provision.checks import secured
+from provision.errors import LabError
+from provision.ops import clocks
 from provision.ops.https import Shown
 from provision.pki import Authority
 from provision.resources import File
@@ -213,6 +215,26 @@ def test_a_wrong_clock_stops_the_run() -> None:
 def verdict(name: str, seen: Seen) -> checks.Verdict:
     (found,) = [c for c in secured.checks(context("secured")) if c.name == name]
     return found.judge(seen)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [
+        ((-7200.0, -7201.0), "this computer's clock is wrong, it seems: those of all machines are"),
+        ((-7200.0, 0.5), "that of lb-01 is 2 hours behind; certificates"),
+        ((-7200.0, 400 * 86400.0), "that of lb-01 is 2 hours behind, that of web-01 is 400 days"),
+    ],
+)
+def test_a_wrong_clock_is_told_once(ahead: tuple[float, float], said: str) -> None:
+    with pytest.raises(LabError) as caught:
+        clocks.judge(dict(zip(("lb-01", "web-01"), ahead, strict=True)))
+    assert said in str(caught.value)
+    assert "timedatectl" in str(caught.value)
+
+
+def test_clocks_that_agree() -> None:
+    clocks.judge({"lb-01": 0.1, "web-01": -59.0})
+    clocks.judge({})
 
 
 def test_a_certificate_that_nobody_renewed_fails_its_check() -> None:
