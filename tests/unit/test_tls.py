@@ -18,8 +18,9 @@ from provision.ops import clocks
 from provision.ops.https import Shown
 from provision.pki import Authority
 from provision.resources import File
+from provision.resources.files import Absent
 from provision.resources.security import Clock, clock_words
-from provision.roles import tls
+from provision.roles import hardening, tls
 from provision.seen import Page, Seen
 from tests.unit.samples import context
 
@@ -274,3 +275,29 @@ def test_a_firewall_that_was_flushed_or_changed_fails_its_check(
     assert verdict("firewall/web-01", seen).got == got
     assert verdict("firewall/web-01", seen).ok is (got == "loaded, as it was confirmed")
     assert not verdict("firewall/web-02", seen).ok
+
+
+@pytest.mark.parametrize("machine", ["lb-01", "web-01", "web-02"])
+def test_hardening_is_taken_back(machine: str) -> None:
+    here = context("secured").lab.machine(machine)
+    brought = [r for u in hardening.units(context("secured"), here) for r in u.resources]
+    undone = [r for u in hardening.absent(context("secured"), here) for r in u.resources]
+    places = {r.place() for r in undone if isinstance(r, Absent)}
+    for resource in brought:
+        assert isinstance(resource, File)
+        assert resource.path in places
+    for unit in hardening.units(context("secured"), here):
+        assert f"{hardening.STAMPS}/{unit.name}" in places
+
+
+def test_databases_are_confined_one_after_the_other_the_primary_last() -> None:
+    serving = context("secured", primary="web-01", rolling=True)
+    found = {
+        (m.name, unit.name): unit.needs
+        for m in serving.lab.machines
+        for unit in hardening.units(serving, m)
+    }
+    assert found["web-01", "sandbox-mysql"] == ("web-02/sandbox-mysql",)
+    assert found["web-02", "sandbox-mysql"] == ()
+    new = context("secured")
+    assert not any(u.needs for m in new.lab.machines for u in hardening.units(new, m))
