@@ -22,7 +22,7 @@ from provision.commands.base import (
 )
 from provision.errors import LabError, ProviderError, UsageError
 from provision.lab import Lab
-from provision.ops import autopromote, clean, db_promote, traffic
+from provision.ops import autopromote, clean, clocks, db_promote, traffic
 from provision.ops import restart as restarting
 from provision.ops.converge import converge, plans
 from provision.ops.fleet import Fleet
@@ -152,6 +152,7 @@ def _configure(now: Session, fleet: Fleet) -> None:
     context = Context(now.lab, recorded, rolling=(now.lab.directory / "served").exists())
     with Progress() as report:
         fleet.report = report
+        clocks.agree(context, fleet)
         outcomes = converge(context, fleet)
     failed = [o for o in outcomes.values() if o.error is not None]
     show.outcomes(console(), outcomes.values())

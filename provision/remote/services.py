@@ -38,15 +38,20 @@ PROBES["service"] = service_probe
 
 
 def service(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    """Enable or disable a unit: ``name``, ``enabled``; a masked unit is unmasked."""
+    """Enable or disable a unit: ``name``, ``enabled``; a masked unit is unmasked.
+
+    Whatever changes links lets systemd read all of its units anew: only what is needed is called.
+    """
     name = args["name"]
-    run(["systemctl", "daemon-reload"])
-    if args["enabled"]:
+    before = run(["systemctl", "is-enabled", name]).out.strip()
+    if args["enabled"] and before.startswith("masked"):
         run(["systemctl", "unmask", name])
         run(["systemctl", "unmask", "--runtime", name])
-    done = run(["systemctl", "enable" if args["enabled"] else "disable", name])
-    if done.status != 0:
-        raise Failed(f"systemctl could not enable {name}", done.out + done.err)
+    if before != "enabled" or not args["enabled"]:
+        word = "enable" if args["enabled"] else "disable"
+        done = run(["systemctl", word, name])
+        if done.status != 0:
+            raise Failed(f"systemctl could not {word} {name}", done.out + done.err)
     if args.get("running") is False:
         run(["systemctl", "stop", name], timeout=120)
     elif args.get("start"):

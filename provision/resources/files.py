@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import tarfile
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -138,13 +139,33 @@ class Link(Resource):
         return [{"do": "link", "path": self.path, "target": self.target}]
 
 
+class Absent(Resource):
+    """What must not be there, and is known by one path: the one that is removed last."""
+
+    kind: ClassVar[str] = "path"
+
+    @abstractmethod
+    def place(self) -> str:
+        """That path; where it never was, asking for it is all that this costs."""
+
+    def question(self) -> dict[str, Any]:
+        """The path."""
+        return {"path": self.place(), "secret": False}
+
+    def expected(self) -> State:
+        """Nothing there."""
+        return {"type": "absent"}
+
+    def actual(self, answer: Answer) -> State:
+        """What is there."""
+        return {"type": answer["type"]}
+
+
 @dataclass(frozen=True)
-class Gone(Resource):
+class Gone(Absent):
     """A file or link that must not be there."""
 
     path: str
-
-    kind: ClassVar[str] = "path"
 
     @property
     def loads(self) -> bool:
@@ -156,17 +177,9 @@ class Gone(Resource):
         """``no file`` and its path."""
         return f"no file {self.path}"
 
-    def question(self) -> dict[str, Any]:
+    def place(self) -> str:
         """Its path."""
-        return {"path": self.path, "secret": False}
-
-    def expected(self) -> State:
-        """Nothing there."""
-        return {"type": "absent"}
-
-    def actual(self, answer: Answer) -> State:
-        """What is there."""
-        return {"type": answer["type"]}
+        return self.path
 
     def actions(self, answer: Answer) -> list[dict[str, Any]]:
         """Remove it."""

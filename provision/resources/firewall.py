@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from provision.engine import Answer, Resource, State
+from provision.resources.files import Absent
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Ruleset(Resource):
 
 
 @dataclass(frozen=True)
-class NoRuleset(Resource):
+class NoRuleset(Absent):
     """No table of ours, and no file for it. The file goes last, so it alone has to be asked for.
 
     Args:
@@ -81,24 +82,14 @@ class NoRuleset(Resource):
 
     path: str
 
-    kind: ClassVar[str] = "path"
-
     @property
     def name(self) -> str:
         """``no firewall rules``."""
         return "no firewall rules"
 
-    def question(self) -> dict[str, Any]:
+    def place(self) -> str:
         """The file."""
-        return {"path": self.path, "secret": False}
-
-    def expected(self) -> State:
-        """Nothing there."""
-        return {"type": "absent"}
-
-    def actual(self, answer: Answer) -> State:
-        """What is there."""
-        return {"type": answer["type"]}
+        return self.path
 
     def actions(self, answer: Answer) -> list[dict[str, Any]]:
         """Remove table and file."""

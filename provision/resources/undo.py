@@ -1,18 +1,16 @@
-"""What a role leaves behind where it is no longer wanted: services, folders, files of ours.
-
-Each asks for one path, the one that is removed last: where a role never was, that is all it costs.
-"""
+"""What a role leaves behind where it is no longer wanted: services, folders, files of ours."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from provision.engine import Answer, Resource, State
+from provision.engine import Answer
+from provision.resources.files import Absent
 
 
 @dataclass(frozen=True)
-class NoService(Resource):
+class NoService(Absent):
     """A systemd unit of ours that must not be there.
 
     Args:
@@ -21,37 +19,22 @@ class NoService(Resource):
 
     unit: str
 
-    kind: ClassVar[str] = "path"
-
-    @property
-    def path(self) -> str:
-        """Its file."""
-        return f"/etc/systemd/system/{self.unit}"
-
     @property
     def name(self) -> str:
         """``no service`` and the unit."""
         return f"no service {self.unit}"
 
-    def question(self) -> dict[str, Any]:
-        """The unit's file, which goes last."""
-        return {"path": self.path, "secret": False}
-
-    def expected(self) -> State:
-        """Nothing there."""
-        return {"type": "absent"}
-
-    def actual(self, answer: Answer) -> State:
-        """What is there."""
-        return {"type": answer["type"]}
+    def place(self) -> str:
+        """Its file."""
+        return f"/etc/systemd/system/{self.unit}"
 
     def actions(self, answer: Answer) -> list[dict[str, Any]]:
         """Stop it, disable it, remove its file."""
-        return [{"do": "no_service", "name": self.unit, "path": self.path}]
+        return [{"do": "no_service", "name": self.unit, "path": self.place()}]
 
 
 @dataclass(frozen=True)
-class NoDirectory(Resource):
+class NoDirectory(Absent):
     """A folder of ours that must not be there, with all that is in it.
 
     Args:
@@ -60,24 +43,14 @@ class NoDirectory(Resource):
 
     path: str
 
-    kind: ClassVar[str] = "path"
-
     @property
     def name(self) -> str:
         """``no directory`` and its path."""
         return f"no directory {self.path}"
 
-    def question(self) -> dict[str, Any]:
+    def place(self) -> str:
         """Its path."""
-        return {"path": self.path, "secret": False}
-
-    def expected(self) -> State:
-        """Nothing there."""
-        return {"type": "absent"}
-
-    def actual(self, answer: Answer) -> State:
-        """What is there."""
-        return {"type": answer["type"]}
+        return self.path
 
     def actions(self, answer: Answer) -> list[dict[str, Any]]:
         """Remove it."""
@@ -85,7 +58,7 @@ class NoDirectory(Resource):
 
 
 @dataclass(frozen=True)
-class NoFile(Resource):
+class NoFile(Absent):
     """A file of ours that must not be there.
 
     Args:
@@ -96,24 +69,14 @@ class NoFile(Resource):
     path: str
     then: tuple[str, ...] = ()
 
-    kind: ClassVar[str] = "path"
-
     @property
     def name(self) -> str:
         """``no file`` and its path."""
         return f"no file {self.path}"
 
-    def question(self) -> dict[str, Any]:
+    def place(self) -> str:
         """Its path."""
-        return {"path": self.path, "secret": False}
-
-    def expected(self) -> State:
-        """Nothing there."""
-        return {"type": "absent"}
-
-    def actual(self, answer: Answer) -> State:
-        """What is there."""
-        return {"type": answer["type"]}
+        return self.path
 
     def actions(self, answer: Answer) -> list[dict[str, Any]]:
         """Remove it, then run the program."""

@@ -119,7 +119,7 @@ def test_everything_that_is_brought_is_taken_back(
     here = watched.lab.machine(machine)
     brought = [r for u in role.units(watched, here) for r in u.resources]
     undone = [r for u in role.absent(watched, here) for r in u.resources]
-    gone = {r.path for r in undone if isinstance(r, Gone | NoService)}
+    gone = {r.place() for r in undone if isinstance(r, Gone | NoService)}
     folders = tuple(f"{r.path}/" for r in undone if isinstance(r, NoDirectory))
     stopped = {r.unit for r in undone if isinstance(r, Service) and not r.running}
     stopped |= {r.unit for r in undone if isinstance(r, NoService)}

@@ -13,11 +13,14 @@ from cryptography import x509
 
 from provision import checks, pki, roles
 from provision.checks import secured
+from provision.errors import LabError
+from provision.ops import clocks
 from provision.ops.https import Shown
 from provision.pki import Authority
 from provision.resources import File
+from provision.resources.files import Absent
 from provision.resources.security import Clock, clock_words
-from provision.roles import tls
+from provision.roles import hardening, tls
 from provision.seen import Page, Seen
 from tests.unit.samples import context
 
@@ -215,6 +218,26 @@ def verdict(name: str, seen: Seen) -> checks.Verdict:
     return found.judge(seen)
 
 
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [
+        ((-7200.0, -7201.0), "this computer's clock is wrong, it seems: those of all machines are"),
+        ((-7200.0, 0.5), "that of lb-01 is 2 hours behind; certificates"),
+        ((-7200.0, 400 * 86400.0), "that of lb-01 is 2 hours behind, that of web-01 is 400 days"),
+    ],
+)
+def test_a_wrong_clock_is_told_once(ahead: tuple[float, float], said: str) -> None:
+    with pytest.raises(LabError) as caught:
+        clocks.judge(dict(zip(("lb-01", "web-01"), ahead, strict=True)))
+    assert said in str(caught.value)
+    assert "timedatectl" in str(caught.value)
+
+
+def test_clocks_that_agree() -> None:
+    clocks.judge({"lb-01": 0.1, "web-01": -59.0})
+    clocks.judge({})
+
+
 def test_a_certificate_that_nobody_renewed_fails_its_check() -> None:
     ends = NOW.timestamp() + 28 * 86400
     seen = Seen({}, tls=Shown("TLSv1.3", "TLS_AES_128_GCM_SHA256", ends))
@@ -252,3 +275,29 @@ def test_a_firewall_that_was_flushed_or_changed_fails_its_check(
     assert verdict("firewall/web-01", seen).got == got
     assert verdict("firewall/web-01", seen).ok is (got == "loaded, as it was confirmed")
     assert not verdict("firewall/web-02", seen).ok
+
+
+@pytest.mark.parametrize("machine", ["lb-01", "web-01", "web-02"])
+def test_hardening_is_taken_back(machine: str) -> None:
+    here = context("secured").lab.machine(machine)
+    brought = [r for u in hardening.units(context("secured"), here) for r in u.resources]
+    undone = [r for u in hardening.absent(context("secured"), here) for r in u.resources]
+    places = {r.place() for r in undone if isinstance(r, Absent)}
+    for resource in brought:
+        assert isinstance(resource, File)
+        assert resource.path in places
+    for unit in hardening.units(context("secured"), here):
+        assert f"{hardening.STAMPS}/{unit.name}" in places
+
+
+def test_databases_are_confined_one_after_the_other_the_primary_last() -> None:
+    serving = context("secured", primary="web-01", rolling=True)
+    found = {
+        (m.name, unit.name): unit.needs
+        for m in serving.lab.machines
+        for unit in hardening.units(serving, m)
+    }
+    assert found["web-01", "sandbox-mysql"] == ("web-02/sandbox-mysql",)
+    assert found["web-02", "sandbox-mysql"] == ()
+    new = context("secured")
+    assert not any(u.needs for m in new.lab.machines for u in hardening.units(new, m))

@@ -1,0 +1,163 @@
+"""The stage ``secured`` as a whole: there and back, and what stops it with one clear message."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import requests
+
+from provision import roles
+from provision.lab import ROOT
+from provision.pki import Authority
+from provision.roles import tls
+from tests.live.conftest import RunningLab
+from tests.live.secured import machines, planned
+
+pytestmark = pytest.mark.live
+
+FOLDERS = ("/etc", "/usr/local", "/var/lib/foobar-lab", "/var/lib/prometheus", "/run/foobar-lab")
+NAMES = (
+    *("firewall*.json", "firewall.nft", "lab-firewall*", "lab-tls*", "*lab-hardening.conf"),
+    *("lab-sandbox.conf", "sandbox-*", "lab-alerts.*", "lab-monitor.*", "lab-facts.*"),
+    *("lab_facts*", "mysqld-exporter.cnf", "lab-rules.yml", "lab-alertmanager.yml"),
+)
+"""Files that the stage brings. Prometheus' old numbers stay in its own folder."""
+
+LEFT = [word for name in NAMES for word in ("-o", "-name", name)][1:]
+MONITORING = {9000, 9090, 9093, 9099, 9100, 9104, 9113}
+
+
+def listening(lab: RunningLab, machine: str) -> set[int]:
+    """The TCP ports that something listens on."""
+    lines = lab.out(machine, "ss", "-Hltn").splitlines()
+    return {int(line.split()[3].rpartition(":")[2]) for line in lines}
+
+
+def test_a_second_run_changes_nothing(secured_lab: RunningLab) -> None:
+    assert planned(secured_lab) == ""
+    assert "0 changed" in secured_lab.up().stdout
+
+
+def test_back_to_distributed_and_forth_again(secured_lab: RunningLab) -> None:
+    note = {"author": "Ada", "text": "stays"}
+    with requests.Session() as http:
+        http.trust_env = False
+        http.verify = str(secured_lab.session().lab.directory / "ca.pem")
+        made = http.post(f"{secured_lab.url}/api/notes", json=note, timeout=10).json()
+
+    try:
+        secured_lab.up("--topology", "distributed")
+        nothing_is_left(secured_lab)
+        with secured_lab.fleet() as fleet:
+            hosts = [fleet.host(name) for name in machines(secured_lab)]
+            for host in hosts:
+                host.run("true")
+            secured_lab.up("--topology", "secured")
+            for host in hosts:
+                assert host.run("true").ok, "a connection from before did not survive"
+    finally:
+        secured_lab.up("--topology", "secured")
+    assert planned(secured_lab) == ""
+    assert secured_lab.get(f"/api/notes/{made['id']}").json()["text"] == "stays"
+
+
+def nothing_is_left(secured_lab: RunningLab) -> None:
+    """Neither rules nor files nor open ports of the stage, on any machine."""
+    assert secured_lab.url.startswith("http://")
+    assert planned(secured_lab) == ""
+    assert secured_lab.get("/_monitor/").status_code == 404
+    with secured_lab.fleet() as fleet:
+        for name, machine in machines(secured_lab).items():
+            host = fleet.host(name)
+            assert host.run("nft", "list", "ruleset").out == ""
+            assert host.run("find", *FOLDERS, "-type", "f", "(", *LEFT, ")").out.split() == [], name
+            assert not host.run("test", "-e", tls.FOLDER).ok
+            assert not listening(secured_lab, name) & MONITORING
+            assert not any(s.startswith("prometheus") for s in roles.services(machine))
+            if "nginx" in machine.roles:
+                socket.create_connection((str(machine.address), 80), 2).close()
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection((str(machine.address), 443), 2)
+    done = secured_lab.invoke("monitor.show", check=False)
+    assert done.returncode == 1
+    assert f"invoke lab.up --lab {secured_lab.name} --topology secured" in done.stderr
+
+
+# --- what stops it -------------------------------------------------------------------------------
+
+
+def stopped(lab: RunningLab) -> str:
+    """The message with which lab.up ends, without having changed anything."""
+    done = lab.invoke("lab.up", check=False)
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.count("error:") == 1
+    return done.stderr
+
+
+def test_a_key_that_others_may_read_stops_everything(secured_lab: RunningLab) -> None:
+    key = secured_lab.session().context.authority.key_path
+    key.chmod(0o644)
+    try:
+        said = stopped(secured_lab)
+    finally:
+        key.chmod(0o600)
+    assert str(key) in said
+    assert "readable" in said or "open to others" in said or "0644" in said
+    assert f"chmod 600 {key}" in said
+
+
+def test_a_missing_key_stops_everything(secured_lab: RunningLab) -> None:
+    key = secured_lab.session().context.authority.key_path
+    aside = key.rename(key.with_suffix(".aside"))
+    try:
+        said = stopped(secured_lab)
+    finally:
+        aside.rename(key)
+    assert "the key of this lab's certificate authority is missing" in said
+
+
+LATE = """
+import sys, time
+real = time.time
+time.time = lambda: real() + 7200
+from invoke.main import program
+program.run(sys.argv)
+"""
+"""Invoke on a computer whose clock is two hours ahead."""
+
+
+def test_a_wrong_clock_stops_everything(secured_lab: RunningLab) -> None:
+    argv = [sys.executable, "-c", LATE, "lab.up", "--lab", secured_lab.name]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.count("error:") == 1
+    assert "this computer's clock is wrong, it seems: those of all machines are 2" in done.stderr
+    assert "timedatectl" in done.stderr
+    assert planned(secured_lab) == ""
+
+
+def test_a_certificate_older_than_its_authority_is_made_anew_and_told(
+    secured_lab: RunningLab, tmp_path: Path
+) -> None:
+    """The authority's certificate was lost and made again from its key: others are older now."""
+    now = secured_lab.session()
+    copy = tmp_path / now.lab.name
+    shutil.copytree(now.lab.directory / "secrets", copy / "secrets")
+    earlier = Authority(copy, lambda: datetime.now(UTC) - timedelta(hours=1))
+    old, _ = earlier.issue(now.lab.site, [now.lab.address], [now.lab.site])
+    shutil.copy(copy / "secrets" / f"{now.lab.site}.key", now.lab.directory / "secrets")
+    (now.lab.directory / "certs" / f"{now.lab.site}.pem").write_text(old)
+    said = secured_lab.up()
+    told = re.findall(r"(?m)^.*older than its authority.*$", said.stdout + said.stderr)
+    assert len(told) == 1, said.stdout + said.stderr
+    assert f"the certificate of {now.lab.site} (from" in told[0]
+    assert "it was made anew" in told[0]
+    assert planned(secured_lab) == ""
+    assert secured_lab.get("/version").status_code == 200
