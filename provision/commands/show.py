@@ -10,6 +10,7 @@ from provision import roles
 from provision.checks import Result, balancer_view, database
 from provision.engine import Change, Plan
 from provision.ops.converge import Outcome
+from provision.roles import autopromote
 from provision.roles.base import Context
 from provision.seen import Seen
 
@@ -157,7 +158,7 @@ def status_values(context: Context, states: Mapping[str, str], seen: Seen | None
         }
         answers = seen.answers.get(machine.name, {}) if seen else {}
         if answers:
-            names = roles.services(machine)
+            names = (*roles.services(machine), *autopromote.services(context, machine))
             entry["services"] = {
                 name.removesuffix(".service"): answer["ActiveState"]
                 for name, answer in zip(names, answers["service"], strict=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from provision import roles
 from provision.lab import Lab, Machine
+from provision.roles import autopromote
 from provision.roles.base import Context
 from provision.seen import Seen
 
@@ -145,7 +146,7 @@ def _asked(lab: Lab, role: str) -> str:
 
 def _box(context: Context, seen: Seen, machine: Machine) -> Box:
     answers = seen.answers.get(machine.name, {}).get("service", [])
-    names = roles.services(machine)
+    names = (*roles.services(machine), *autopromote.services(context, machine))
     states = (
         [a["ActiveState"] for a in answers] if len(answers) == len(names) else [""] * len(names)
     )

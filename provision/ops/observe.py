@@ -139,7 +139,10 @@ def _questions(
     """The probes for one machine, and under which names its HTTP answers are found."""
     lab = context.lab
     probes: dict[str, list[dict[str, Any]]] = {
-        "service": [{"name": name} for name in roles.services(machine)],
+        "service": [
+            {"name": name}
+            for name in (*roles.services(machine), *autopromote.services(context, machine))
+        ],
         "command": [{"argv": ["df", "--output=pcent", "/"]}, {"argv": ["cat", "/proc/uptime"]}],
     }
     http_questions: list[dict[str, Any]] = []
@@ -167,10 +170,8 @@ def _questions(
         if marker and "nginx" in machine.roles:
             path = f"/api/markers/{marker}?from=local"
             ask("marker", "127.0.0.1", path, until=200, patience=5.0)
-    if context.state.autopromote and machine in autopromote.parties(lab):
-        probes["service"].append({"name": autopromote.SERVICE})
-        if machine == autopromote.supervisor(lab):
-            probes["command"].append({"argv": ["cat", WORD]})
+    if autopromote.wanted(context) and machine == autopromote.supervisor(lab):
+        probes["command"].append({"argv": ["cat", WORD]})
     probes |= secured.questions(context, machine)
     if "monitoring" in machine.roles:
         for name, address, port, path in monitored.questions(lab, machine):

@@ -26,6 +26,9 @@ CLONE_SECONDS = 900.0
 LOST = (2006, 2013, 3707, 0)
 """Errors of a session whose server restarts itself (the manual, "Cloning Remote Data")."""
 
+DONOR_BUSY = "3634"
+"""In an error of CLONE: the donor serves one at a time (ER_CLONE_TOO_MANY_CONCURRENT_CLONES)."""
+
 CANNOT_CATCH_UP = (1236, 13114, 13117)
 """Replication's words for a source that no longer holds what the replica needs."""
 
@@ -342,16 +345,22 @@ def clone(args: dict[str, Any], say: Say) -> None:
         client.query(f"SET GLOBAL clone_valid_donor_list = {quote(address + ':3306')}")
         # Cloning drops what is there, which super_read_only refuses (error 1290); read_only stays.
         client.query("SET GLOBAL super_read_only = OFF")
-        try:
-            client.query(
-                f"CLONE INSTANCE FROM {quote(repl['user'])}@{quote(address)}:3306"
-                f" IDENTIFIED BY {quote(repl['password'])} REQUIRE SSL"
-            )
-        except MysqlError as error:
-            if error.code not in LOST:
-                client.query("SET GLOBAL super_read_only = ON")
-                text = str(error).replace(repl["password"], "********")
-                raise Failed("the clone failed; the server keeps its data", text) from None
+        while True:
+            try:
+                client.query(
+                    f"CLONE INSTANCE FROM {quote(repl['user'])}@{quote(address)}:3306"
+                    f" IDENTIFIED BY {quote(repl['password'])} REQUIRE SSL"
+                )
+            except MysqlError as error:
+                if f": {DONOR_BUSY} :" in str(error) and time.monotonic() < began + CLONE_SECONDS:
+                    say(f"waiting for {record['primary']}, which is being cloned by another server")
+                    time.sleep(1)
+                    continue
+                if error.code not in LOST:
+                    client.query("SET GLOBAL super_read_only = ON")
+                    text = str(error).replace(repl["password"], "********")
+                    raise Failed("the clone failed; the server keeps its data", text) from None
+            break
     _restarted(pid)
     with mysql_role.connect(START_SECONDS, 30.0) as client:
         own = mysql_role.look(record["machine"], client)

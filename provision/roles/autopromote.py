@@ -55,6 +55,11 @@ def parties(lab: Lab) -> tuple[Machine, ...]:
     return (third, *lab.having("mysql")) if third else ()
 
 
+def services(context: Context, machine: Machine) -> tuple[str, ...]:
+    """Its systemd unit on the machines of the three, while it is on."""
+    return (SERVICE,) if wanted(context) and machine in parties(context.lab) else ()
+
+
 @cache
 def _modules() -> tuple[tuple[str, bool, bytes], ...]:
     folder = ROOT / "provision" / "remote"

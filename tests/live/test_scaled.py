@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -97,9 +98,20 @@ def test_from_nothing_it_is_complete(scaled: RunningLab) -> None:
     names = {check["name"] for check in found}
     assert {"tls/web-01", "tls/app-02", "virtual-address", "autopromote", "targets/lb-01"} <= names
     assert {f"firewall/{m.name}" for m in scaled.session().lab.machines} <= names
+    shown = json.loads(scaled.invoke("lab.status", "--json").stdout)["machines"]
+    services = {each["name"]: each["services"] for each in shown}
+    assert services["db-01"]["lab-autopromote"] == services["lb-02"]["keepalived"] == "active"
+    scaled.invoke("lab.status")
+    boxes = [b for layer in _diagram(scaled)["layers"] for b in layer["boxes"]]
+    assert {b["colour"] for b in boxes} == {"green"}
     hops = json.loads(scaled.invoke("dns.trace", "--json").stdout)
     where = {hop["what"]: hop["where"].split()[-1] for hop in hops}
     assert where["application"] in ("app-01", "app-02")
+
+
+def _diagram(lab: RunningLab) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(lab.invoke("lab.diagram", "--json").stdout)
+    return found
 
 
 def test_the_way_to_the_application_is_encrypted_and_verified(scaled: RunningLab) -> None:
