@@ -249,7 +249,7 @@ def test_the_box_starts_on_hardware_like_virtualboxs(box: tarfile.TarFile, tmp_p
          "-serial", f"file:{console}"],
     )  # fmt: skip
     asked = (
-        "readlink /sys/class/net/eth0/device/driver; lsblk -dno NAME,TRAN; "
+        "readlink /sys/class/net/eth0/device/driver; lsblk -dno NAME,TRAN /dev/sda; "
         "sudo -n systemctl is-active networking ssh"
     )
     login = ["ssh", "-F", "none", "-i", f"{tmp_path}/key", "-p", str(port), "-o", "BatchMode=yes",
