@@ -20,11 +20,14 @@ root=$new/root
 for setting in "$@"; do printf '%s\n' "$setting"; done >"$new/apt.conf"
 
 # Read by the kernel's installation: with a list of drivers the initramfs is small and boots fast.
+# Network cards are in it, since nothing waits for them later (see ifupdown-pre below): that of
+# libvirt, and that of VirtualBox.
 cat >"$new/modules" <<END
 virtio_pci
 virtio_blk
 virtio_scsi
 virtio_net
+e1000
 ahci
 ata_piix
 sd_mod

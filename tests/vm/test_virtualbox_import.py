@@ -2,7 +2,7 @@
 
 VBoxManage comes from Debian sid (contrib) and runs in a root file system and namespaces of its
 own. Without its kernel driver it cannot start a machine nor make a host-only network; so what is
-shown here ends where the machine would start.
+shown of it ends where the machine would start, and QEMU starts one with hardware like VirtualBox's.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import tarfile
 import time
@@ -23,6 +24,7 @@ import pytest
 
 from provision.boxes import build
 from provision.lab import ROOT
+from provision.patience import patience
 from provision.providers import images
 from provision.providers.lxc import places
 from provision.providers.lxc.image import NAMESPACES
@@ -226,6 +228,50 @@ def test_the_imported_disk_is_the_one_that_was_built(virtualbox: VirtualBox) -> 
         text=True, capture_output=True, check=False,
     )  # fmt: skip
     assert done.stdout.strip() == "Images are identical.", done.stdout + done.stderr
+
+
+def test_the_box_starts_on_hardware_like_virtualboxs(box: tarfile.TarFile, tmp_path: Path) -> None:
+    """VirtualBox cannot start it here; QEMU has BIOS, AHCI and E1000 too."""
+    for name in ("key", "disk.vmdk"):
+        content = box.extractfile(name)
+        assert content is not None
+        with (tmp_path / name).open("wb") as file:
+            shutil.copyfileobj(content, file)
+    (tmp_path / "key").chmod(0o600)
+    console = tmp_path / "console"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    qemu = subprocess.Popen(
+        ["qemu-system-x86_64", "-M", "pc", "-cpu", "qemu64", "-m", "1024", "-display", "none",
+         "-device", "ich9-ahci,id=sata", "-device", "ide-hd,drive=disk,bus=sata.0",
+         "-drive", f"file={tmp_path}/disk.vmdk,format=vmdk,snapshot=on,if=none,id=disk",
+         "-netdev", f"user,id=nat,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "e1000,netdev=nat",
+         "-serial", f"file:{console}"],
+    )  # fmt: skip
+    asked = (
+        "readlink /sys/class/net/eth0/device/driver; lsblk -dno NAME,TRAN /dev/sda; "
+        "sudo -n systemctl is-active networking ssh"
+    )
+    login = ["ssh", "-F", "none", "-i", f"{tmp_path}/key", "-p", str(port), "-o", "BatchMode=yes",
+             "-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={tmp_path}/known",
+             "-o", "ConnectTimeout=60", f"{build.USER}@127.0.0.1", asked]  # fmt: skip
+    try:
+        deadline = time.monotonic() + 300 * patience()
+        while True:
+            done = subprocess.run(login, text=True, capture_output=True, check=False, timeout=120)
+            if done.returncode == 0:
+                break
+            assert qemu.poll() is None, "QEMU has ended"
+            assert time.monotonic() < deadline, done.stderr + console.read_text(errors="replace")
+            time.sleep(1)
+    finally:
+        qemu.kill()
+        qemu.wait()
+        (tmp_path / "disk.vmdk").unlink()
+    driver, disk, *active = done.stdout.splitlines()
+    assert driver.endswith("/drivers/e1000")
+    assert disk.split() == ["sda", "sata"]
+    assert active == ["active", "active"]
 
 
 def test_machines_are_linked_clones_of_a_snapshot(virtualbox: VirtualBox) -> None:
