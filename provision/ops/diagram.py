@@ -137,7 +137,7 @@ def _asked(lab: Lab, role: str) -> str:
     above = {
         "haproxy": "HTTPS, port 443" if secure else "HTTP, port 80",
         "nginx": "HTTPS, verified" if secure and lab.having("haproxy") else "HTTP, port 80",
-        "app": "HTTP to gunicorn",
+        "app": "HTTPS to gunicorn" if secure else "HTTP to gunicorn",
         "mysql": "MySQL over TLS, port 3306",
         "": "",
     }

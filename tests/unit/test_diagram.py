@@ -24,6 +24,7 @@ from provision.drawing.png import png
 from provision.drawing.svg import svg
 from provision.lab import ROOT
 from provision.ops.diagram import Box, Diagram, Layer, Program, design, diagram
+from provision.resources.files import File
 from provision.roles.base import Context
 from provision.seen import Seen
 from tests.unit import samples
@@ -112,6 +113,22 @@ def test_a_design_is_of_no_running_lab() -> None:
     assert picture.title == "the design scaled, on 192.168.56.0/24"
     assert picture.replication == (("db-01", "db-02"),)
     assert boxes(picture)["db-01"].note == "takes writes"
+
+
+def test_what_is_said_of_arrows_is_how_the_roles_configure_them() -> None:
+    asked = {layer.role: layer.asked for layer in design(samples.context("scaled")).layers}
+    assert asked == {
+        "haproxy": "HTTPS, port 443",
+        "nginx": "HTTPS, verified",
+        "app": "HTTPS to gunicorn",
+        "mysql": "MySQL over TLS, port 3306",
+    }
+    context = samples.context("scaled")
+    site = context.lab.machine("web-01")
+    files = [r for u in roles.desired(context, site) for r in u.resources if isinstance(r, File)]
+    assert any("proxy_pass https://app" in str(file.content) for file in files)
+    plain = design(samples.context("distributed")).layers
+    assert {layer.asked for layer in plain} == {"HTTP, port 80"}
 
 
 # --- where everything is -------------------------------------------------------------------------
