@@ -24,6 +24,7 @@ MODULES = (
     "autopromote_guard",
     "autopromote_supervisor",
     "autopromote_wire",
+    "binlog",
     "core",
     "files",
     "mysql_client",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from provision import roles
 from provision.checks import automatic
 from provision.remote import autopromote_wire
-from provision.resources import File
+from provision.resources import File, Tree
 from provision.roles import autopromote
 from provision.seen import Seen
 from tests.unit.samples import context
@@ -29,6 +32,23 @@ def test_the_third_party_has_no_database() -> None:
         assert third.name == "lb-01"
     assert autopromote.supervisor(context("simple").lab) is None
     assert autopromote.parties(context("simple").lab) == ()
+
+
+@pytest.mark.parametrize("name", THREE)
+def test_the_program_is_whole(name: str, tmp_path: Path) -> None:
+    """It is started on the machine from these files alone."""
+    now = on()
+    (unit,) = autopromote.units(now, now.lab.machine(name))
+    tree = next(r for r in unit.resources if isinstance(r, Tree))
+    for path, _, content in tree.files:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    asked = "import provision.remote.autopromote_guard, provision.remote.autopromote_supervisor"
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {asked}"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", THREE)
