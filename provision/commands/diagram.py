@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ def diagram(
     wide = int(number(width or WIDTH, "--width", 320, 4096))
     picture = _picture(lab_name(lab), topology)
     if json:
-        show_json(asdict(picture))
+        show_json(picture.values())
     if vector or pixels:
         from provision.drawing.layout import drawing
 

@@ -6,7 +6,8 @@ makes pictures of them for slides, and provision/commands/explain.py draws in a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from provision import roles
 from provision.lab import Lab, Machine
@@ -103,6 +104,14 @@ class Diagram:
     site: str
     layers: tuple[Layer, ...]
     replication: tuple[tuple[str, str], ...]
+
+    def values(self) -> dict[str, Any]:
+        """For programs: as it stands here, and the colour of each box."""
+        found = asdict(self)
+        for shown, layer in zip(found["layers"], self.layers, strict=True):
+            for each, box in zip(shown["boxes"], layer.boxes, strict=True):
+                each["colour"] = box.colour
+        return found
 
 
 def diagram(context: Context, seen: Seen) -> Diagram:

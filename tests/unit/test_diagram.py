@@ -300,6 +300,7 @@ def test_a_lab_that_was_never_up_is_drawn_as_its_design(tmp_path: Path) -> None:
     assert "there is no lab t-never-up yet, so this is its design" in done.stderr
     picture = json.loads(done.stdout)
     assert picture["title"].startswith("the design distributed, on ")
+    assert {box["colour"] for layer in picture["layers"] for box in layer["boxes"]} == {"grey"}
     done = run(tmp_path, "--topology", "scaled")
     assert (done.returncode, done.stderr) == (0, "")
     assert "app-02" in done.stdout
