@@ -266,7 +266,7 @@ def secured_lab() -> Iterator[RunningLab]:
 
     A test that breaks it mends it. Those that use it run last, one after the other: see below.
     """
-    running = RunningLab(PREFIX + "secured")
+    running = RunningLab(PREFIX + "secured" + os.environ.get("PYTEST_XDIST_WORKER", ""))
     running.up("--topology", "secured")
     yield running
     running.destroy()
