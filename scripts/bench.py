@@ -157,8 +157,8 @@ def memory(name: str) -> dict[str, float]:
 def stages() -> None:
     """What each design takes: boot, and memory by machine once it is idle."""
     for topology in STAGES:
-        with lab("bench-stage") as up:
-            took = seconds([*up, "--topology", topology])
+        with lab("bench-stage", topology) as up:
+            took = seconds(up)
             time.sleep(SETTLE)
             used = memory("bench-stage")
         show(f"{topology}: from cached images", f"{took:.0f} s")
