@@ -328,9 +328,9 @@ def try_out(
     lab, context = context.lab, adopt(_recorded(context), fleet)
     longest = max(seconds, TAKEOVER) if automatic.wanted(context) else seconds
     with _visited(lab) as (reader, writer, finder):
-        report(component.machine, f"taking {component.part} down")
         began = time.monotonic()
         try:
+            report(component.machine, f"taking {component.part} down")
             take_down(fleet, provider, component)
             down = time.monotonic()
             time.sleep(seconds)
