@@ -103,7 +103,7 @@ def test_from_nothing_it_is_complete(scaled: RunningLab) -> None:
     assert services["db-01"]["lab-autopromote"] == services["lb-02"]["keepalived"] == "active"
     scaled.invoke("lab.status")
     boxes = [b for layer in _diagram(scaled)["layers"] for b in layer["boxes"]]
-    assert {b["colour"] for b in boxes} == {"green"}
+    assert {p["state"] for b in boxes for p in b["programs"]} == {"active"}
     hops = json.loads(scaled.invoke("dns.trace", "--json").stdout)
     where = {hop["what"]: hop["where"].split()[-1] for hop in hops}
     assert where["application"] in ("app-01", "app-02")
