@@ -266,6 +266,8 @@ class Host:
                 raise self._lost(error) from None
             while True:
                 message = self._read(timeout)
+                if message.get("id") != self._number:
+                    continue  # to a request that Ctrl-C has cut short
                 if "say" in message:
                     self.say(message["say"])
                 elif "error" in message:

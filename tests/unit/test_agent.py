@@ -474,6 +474,20 @@ def test_the_modules_travel_and_answer(machine_here: Host) -> None:
     assert machine_here.run("false").status == 1
 
 
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_another(
+    machine_here: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_timeout: float) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    assert machine_here.run("true").ok
+    with monkeypatch.context() as patched:
+        patched.setattr(machine_here, "_read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            machine_here.run("echo", "the first")
+    assert machine_here.run("echo", "the second").out == "the second\n"
+
+
 def test_what_a_program_prints_does_not_disturb_the_protocol(machine_here: Host) -> None:
     assert machine_here.run("sh", "-c", "echo '{\"id\": 2}'; echo noise >&2").out == '{"id": 2}\n'
     assert machine_here.run("echo", "still here").out == "still here\n"
