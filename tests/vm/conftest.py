@@ -7,6 +7,7 @@ before is touched.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -14,10 +15,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 SOCKET = Path("/run/libvirt/libvirt-sock")
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 DAEMONS = ("virtlogd", "libvirtd")
 VIRSH = ("virsh", "-c", "qemu:///system")
 
@@ -34,6 +37,7 @@ def libvirt() -> Iterator[None]:
     for program in ("vagrant", "virsh", "qemu-system-x86_64"):
         assert shutil.which(program), f"no {program} here: scripts/test --vm installs it"
     started = []
+    rules, forwarding = _rules(), FORWARDING.read_text()
     if not SOCKET.exists():
         for name in DAEMONS:
             pidfile = Path(f"/run/{name}.pid")
@@ -53,6 +57,51 @@ def libvirt() -> Iterator[None]:
         if started:
             for path in (SOCKET, SOCKET.with_name("libvirt-sock-ro")):
                 path.unlink(missing_ok=True)
+            # A daemon that ends leaves its chains, in tables that others may have made.
+            _forget(_rules() - rules)
+            FORWARDING.write_text(forwarding)
+            assert _rules() == rules
+
+
+def _rules() -> set[tuple[str, str, str]]:
+    """The firewall's tables and chains: family, table, and chain or nothing."""
+    found = set()
+    for each in _ruleset():
+        if "table" in each:
+            found.add((each["table"]["family"], each["table"]["name"], ""))
+        elif "chain" in each:
+            chain = each["chain"]
+            found.add((chain["family"], chain["table"], chain["name"]))
+    return found
+
+
+def _ruleset() -> list[dict[str, Any]]:
+    asked = ["nft", "--json", "--handle", "list", "ruleset"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    listed: list[dict[str, Any]] = json.loads(done.stdout)["nftables"]
+    return listed
+
+
+def _forget(new: set[tuple[str, str, str]]) -> None:
+    """Remove tables that were not there, and chains from those that were."""
+    tables = {each[:2] for each in new if not each[2]}
+    chains = {each for each in new if each[2] and each[:2] not in tables}
+    for each in _ruleset():
+        rule = each.get("rule", {})
+        place = (rule.get("family"), rule.get("table"))
+        jumps = (e.get(word, {}) for e in rule.get("expr", ()) for word in ("jump", "goto"))
+        if any((*place, to.get("target")) in chains for to in jumps if to):
+            _nft("delete", "rule", *place, rule["chain"], "handle", str(rule["handle"]))
+    for chain in chains:
+        _nft("flush", "chain", *chain)
+    for chain in chains:
+        _nft("delete", "chain", *chain)
+    for table in tables:
+        _nft("delete", "table", *table)
+
+
+def _nft(*words: str) -> None:
+    subprocess.run(["nft", *words], check=True)
 
 
 def _inventory() -> dict[str, set[str]]:
