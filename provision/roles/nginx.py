@@ -18,6 +18,10 @@ DROP_IN = "/etc/systemd/system/nginx.service.d/lab.conf"
 
 SERVICE = "nginx.service"
 
+PASSED_OVER = 1
+"""Whole seconds for which Nginx asks no application server that has failed twice (fail_timeout in
+nginx.org, ngx_http_upstream_module); when every server is passed over, visitors get a 502."""
+
 
 def packages(context: Context, machine: Machine) -> PackageSet:
     """Nginx alone."""
@@ -33,6 +37,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         balancers=balancers,
         socket=SOCKET,
         upstreams=upstreams(context, machine),
+        passed_over=PASSED_OVER,
         tls=tls,
     )
     return (
