@@ -68,6 +68,11 @@ class Resolver(Resource):
         shown = " ".join(ours) or "none of the lab's"
         return {"servers": shown if first == ours else f"{shown}, not first"}
 
+    @property
+    def head(self) -> str:
+        """The lines that the file begins with."""
+        return "\n".join([BANNER, *(f"nameserver {s}" for s in self.servers), ""])
+
     def text(self, before: str) -> str:
         """The file as it should be.
 
@@ -79,8 +84,7 @@ class Resolver(Resource):
             for line in before.splitlines()
             if line != BANNER and not any(self._ours(s) for s in nameservers(line))
         ]
-        ours = [BANNER, *(f"nameserver {s}" for s in self.servers)] if self.servers else []
-        return "\n".join([*ours, *rest]) + "\n"
+        return (self.head if self.servers else "") + "\n".join(rest) + "\n"
 
     def actions(self, answer: Answer) -> list[dict[str, Any]]:
         """Write it in one step."""

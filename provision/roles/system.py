@@ -6,9 +6,11 @@ from provision.aptsource import sid_list, sid_preferences
 from provision.engine import Resource, Unit
 from provision.lab import Machine
 from provision.providers.base import PackageSet
-from provision.resources import File, Packages, Service, SidSource
+from provision.resources import File, Gone, Packages, Service, SidSource
 from provision.resources.resolver import Resolver
 from provision.roles.base import Context
+
+HEAD = "/etc/resolv.conf.head"
 
 
 def packages(context: Context, machine: Machine) -> PackageSet:
@@ -42,9 +44,14 @@ def resolver(context: Context, machine: Machine) -> Unit:
     servers = lab.having("dns")
     # A name server asks itself, and passes on to what it had: two of them must not ask each other.
     own = [m for m in servers if m == machine] or servers
+    wanted = Resolver(tuple(str(m.address) for m in own), lab.network, lab.gateway)
     return Unit(
         "resolver",
-        (Resolver(tuple(str(m.address) for m in own), lab.network, lab.gateway),),
+        (
+            # dhcpcd writes resolv.conf anew at each boot and lease, and begins it with this file.
+            File(HEAD, wanted.head, passive=True) if own else Gone(HEAD),
+            wanted,
+        ),
         needs=tuple(f"{m.name}/dns" for m in own if m != machine),
     )
 
