@@ -20,7 +20,7 @@ from provision.ops import db_promote
 from provision.ops.fleet import Fleet
 from provision.ops.observe import observe
 from provision.ops.traffic import Drained, Say
-from provision.roles import app, autopromote, haproxy, mysql, nginx
+from provision.roles import autopromote, haproxy, mysql
 from provision.roles.base import Context
 
 REBOOT = 300.0
@@ -96,8 +96,6 @@ def _service(context: Context, fleet: Fleet, machine: Machine, name: str, say: S
                 output=done.err,
             )
         _wait(context, fleet, machine, say)
-    if unit == app.SERVICE:
-        _trusted_again(machine, say)
     say(machine.name, f"{name} is back")
 
 
@@ -144,17 +142,6 @@ def _handed_over(
     _settle(now, fleet, ("autopromote",), say)
     say(machine.name, "takes the writes again")
     db_promote.promote(now, fleet, machine.name)
-
-
-def _trusted_again(machine: Machine, say: Say) -> None:
-    """Wait until web servers ask an application server again that they have seen failing.
-
-    Nginx tells nobody whom it passes over, but it does so for a stated time. If the next server
-    went down within that time, there would be none to ask.
-    """
-    if app.address(machine):
-        say(machine.name, "waiting until web servers ask it again")
-        time.sleep(2 * nginx.PASSED_OVER)
 
 
 def boot(host: Host) -> str:

@@ -7,6 +7,7 @@ reload, reboot and lab.up keep it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from provision import state
@@ -17,7 +18,7 @@ from provision.lab import Machine
 from provision.ops import balancer
 from provision.ops.fleet import Fleet
 from provision.resources.haproxy import orders
-from provision.roles import haproxy
+from provision.roles import app, haproxy, nginx
 from provision.roles.base import Context
 from provision.topology import ALGORITHMS, MODES
 
@@ -231,6 +232,10 @@ class Drained:
     Where no other server is up, or there is no balancer, it stays in: better a short gap than
     none at all. A server whose body failed stays out until it is mended.
 
+    An application server of its own is taken out by the web servers themselves, when they see it
+    failing. Nginx tells nobody whom it passes over, but it does so for a stated time, which is
+    waited for: if the next server went down within it, there would be none to ask.
+
     Raises:
         Busy: on entering, when its sessions do not end in time.
         LabError: on leaving, when the balancer does not find it healthy.
@@ -238,7 +243,7 @@ class Drained:
     Args:
         context: the lab.
         fleet: its machines.
-        machine: the server; one that is no web server is left alone.
+        machine: the server; one that serves nobody is left alone.
         say: told what happens.
         deadline: seconds to wait for open sessions.
     """
@@ -251,6 +256,7 @@ class Drained:
         self._serves = machine in context.lab.having("nginx") and bool(
             context.lab.having("haproxy")
         )
+        self._behind = machine in context.lab.having("app") and app.address(machine) != ""
 
     def __enter__(self) -> None:
         if not self._serves:
@@ -273,8 +279,12 @@ class Drained:
             raise Busy(f"{error.what}; nothing was done to it, it is back in rotation") from None
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if self._serves and kind is None:
-            self.put_back()
+        if kind is not None:
+            return
+        self.put_back()
+        if self._behind:
+            self._say(self._name, "waiting until web servers ask it again")
+            time.sleep(2 * nginx.PASSED_OVER)
 
     def put_back(self) -> None:
         """Give the server the state that is recorded of it, and wait until it serves.
@@ -282,6 +292,8 @@ class Drained:
         Raises:
             LabError: when the balancer does not find it healthy.
         """
+        if not self._serves:
+            return
         self._tell(self._recorded)
         if self._recorded not in ("drain", "maint"):
             self._say(self._name, "waiting for the balancer's health check")
