@@ -5,33 +5,17 @@ Not a role that a topology names: it is on or off as recorded. See ``remote/auto
 
 from __future__ import annotations
 
-from functools import cache
-
 from provision.engine import Unit
-from provision.lab import ROOT, Lab, Machine
+from provision.lab import Lab, Machine
 from provision.remote.autopromote_wire import PORT
 from provision.resources import Directory, File, Service, Tree
 from provision.resources.undo import NoDirectory, NoFile, NoService
-from provision.roles.base import Allow, Context
+from provision.roles.base import Allow, Context, programs
 
 SERVICE = "lab-autopromote.service"
 CONFIG = "/etc/foobar-lab/autopromote.json"
 CODE = "/usr/local/lib/foobar-lab/autopromote"
 KEPT = "/var/lib/foobar-lab"
-MODULES = (
-    "__init__",
-    "autopromote",
-    "autopromote_guard",
-    "autopromote_supervisor",
-    "autopromote_wire",
-    "binlog",
-    "core",
-    "files",
-    "mysql_client",
-    "mysql_ops",
-    "mysql_replica",
-    "mysql_role",
-)
 
 
 def supervisor(lab: Lab) -> Machine | None:
@@ -59,16 +43,6 @@ def parties(lab: Lab) -> tuple[Machine, ...]:
 def services(context: Context, machine: Machine) -> tuple[str, ...]:
     """Its systemd unit on the machines of the three, while it is on."""
     return (SERVICE,) if wanted(context) and machine in parties(context.lab) else ()
-
-
-@cache
-def _modules() -> tuple[tuple[str, bool, bytes], ...]:
-    folder = ROOT / "provision" / "remote"
-    files = [("provision/__init__.py", False, b"")]
-    for module in MODULES:
-        content = (folder / f"{module}.py").read_bytes()
-        files.append((f"provision/remote/{module}.py", False, content))
-    return tuple(files)
 
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
@@ -106,7 +80,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
                 Directory("/etc/foobar-lab"),
                 Directory(KEPT),
                 Directory(CODE.rpartition("/")[0]),
-                Tree(CODE, _modules()),
+                Tree(CODE, programs("autopromote_guard", "autopromote_supervisor")),
                 File(CONFIG, config, mode="0600", secret=True),
                 File(f"/etc/systemd/system/{SERVICE}", service),
                 Service(SERVICE),

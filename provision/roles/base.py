@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -21,6 +22,28 @@ if TYPE_CHECKING:
     import jinja2
 
 CONFIGS = ROOT / "configs"
+REMOTE = re.compile(r"^ *from provision\.remote(?:\.(\w+))? import (\([^)]*\)|.*)", re.MULTILINE)
+"""What a module of ``provision/remote`` imports from there."""
+
+
+@cache
+def programs(*modules: str) -> tuple[tuple[str, bool, bytes], ...]:
+    """The files of programs that run on a machine without the controller.
+
+    Args:
+        modules: of ``provision/remote``; what they import from there comes along.
+    """
+    files = {"provision/__init__.py": b""}
+    wanted = ["__init__", *modules]
+    while wanted:
+        name = wanted.pop()
+        path = f"provision/remote/{name}.py"
+        if path not in files:
+            files[path] = (ROOT / path).read_bytes()
+            for module, names in REMOTE.findall(files[path].decode()):
+                listed = [each.split() for each in names.strip("()").split(",")]
+                wanted += [module] if module else [words[0] for words in listed if words]
+    return tuple((path, False, content) for path, content in sorted(files.items()))
 
 
 @cache

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from provision.engine import Resource, Unit
-from provision.lab import ROOT, Machine
+from provision.lab import Machine
 from provision.providers.base import PackageSet
 from provision.remote.mysql_backup import FOLDER
 from provision.resources import Directory, File, Service, Tree
 from provision.resources.mysql import Account, DataDirectory, Grant, Record, Replication, Schema
-from provision.roles.base import Allow, Context
+from provision.roles.base import Allow, Context, programs
 from provision.state import State
 
 SERVICE = "mysql.service"
@@ -22,9 +20,8 @@ TLS = "/etc/mysql/lab"
 RECORD = "/etc/foobar-lab/mysql-role.json"
 CHECK = "/etc/foobar-lab/mysql-check.json"
 CODE = "/usr/local/lib/foobar-lab/mysql"
-"""The modules below, so that roles come back without the controller."""
+"""The programs, so that roles come back without the controller."""
 
-MODULES = ("__init__", "mysql_backup", "mysql_client", "mysql_role")
 APP, REPL, CHECKER = "foobar_app", "repl", "lab_check"
 SCHEMA = "foobar"
 
@@ -107,16 +104,6 @@ def replication(context: Context, machine: Machine) -> Replication:
     )
 
 
-@cache
-def _modules() -> tuple[tuple[str, bool, bytes], ...]:
-    folder = ROOT / "provision" / "remote"
-    files = [("provision/__init__.py", False, b"")]
-    for module in MODULES:
-        content = (folder / f"{module}.py").read_bytes()
-        files.append((f"provision/remote/{module}.py", False, content))
-    return tuple(files)
-
-
 def _guard(context: Context, machine: Machine) -> Unit:
     """What makes the role come back after a start of mysqld, before mysqld is first started."""
     check = context.render(
@@ -130,7 +117,7 @@ def _guard(context: Context, machine: Machine) -> Unit:
         (
             Directory("/etc/foobar-lab"),
             Directory(CODE.rpartition("/")[0]),
-            Tree(CODE, _modules()),
+            Tree(CODE, programs("mysql_backup", "mysql_role")),
             File(CHECK, check, mode="0600", secret=True),
             File(RECORD, record(context, machine).text),
             File(
