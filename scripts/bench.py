@@ -128,9 +128,9 @@ def plan_alone(name: str) -> float:
 
 def round_trips(name: str) -> tuple[int, int]:
     """The most requests a machine answers: while nothing changes, and with the checks."""
+    from provision.checks.observe import observe
     from provision.commands.base import session
-    from provision.ops.converge import converge
-    from provision.ops.observe import observe
+    from provision.engine.converge import converge
 
     now = session(name)
     with now.fleet() as fleet:
@@ -143,7 +143,7 @@ def round_trips(name: str) -> tuple[int, int]:
 def memory(name: str) -> dict[str, float]:
     """MB of each machine's processes, shared pages counted in parts (PSS, proc(5))."""
     from provision.commands.base import session
-    from provision.host import Host
+    from provision.engine.host import Host
 
     script = "cat /proc/[0-9]*/smaps_rollup 2>/dev/null | awk '/^Pss:/ {s += $2} END {print s}'"
 
@@ -169,8 +169,9 @@ def stages() -> None:
 
 def packages_alone(name: str) -> float:
     """Every machine's packages by plain ssh, all machines at once."""
-    from provision import aptsource, roles
+    from provision import registry as roles
     from provision.commands.base import session
+    from provision.core import apt_source as aptsource
 
     now = session(name)
     config = str(now.lab.directory / "ssh_config")
@@ -210,8 +211,9 @@ def bare(name: str, up: list[str]) -> None:
 
 def bring_up(name: str, network: str) -> None:
     """In a process of its own: machines without any configuration."""
-    from provision import labs, providers
+    from provision import providers
     from provision.providers.base import PackageSet
+    from provision.topology import labs
 
     here, recorded = labs.open_lab(name, network=network or None)
     source, _ = providers.choose("", recorded)

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from provision.checks import automatic, monitored, secured, usual
 from provision.checks.base import Check, Result, Verdict
+from provision.checks.observation import Seen
 from provision.checks.usual import DISK, LAG, balancer_view, database, server_stats
-from provision.errors import for_lab
-from provision.roles.base import Context
-from provision.seen import Seen
+from provision.core.errors import for_lab
+from provision.engine.context import Context
 
 __all__ = [
     "DISK",

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from provision import roles
+from provision import registry as roles
 from provision.checks.base import Check, Verdict
-from provision.lab import Machine
-from provision.roles import autopromote as role
-from provision.roles.base import Context
-from provision.seen import Seen
+from provision.checks.observation import Seen
+from provision.core.lab import Machine
+from provision.database.failover import role
+from provision.engine.context import Context
 
 
 def checks(context: Context) -> Iterator[Check]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from provision.seen import Seen
+from provision.checks.observation import Seen
 
 
 @dataclass(frozen=True)

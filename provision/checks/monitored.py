@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from provision.checks.base import Check, Verdict
-from provision.lab import Lab, Machine
-from provision.ops.metrics import parse, parse_alerts, question
-from provision.roles import monitoring as role
-from provision.roles.base import Context
-from provision.seen import Seen
+from provision.checks.observation import Seen
+from provision.core.lab import Lab, Machine
+from provision.engine.context import Context
+from provision.monitoring import role
+from provision.monitoring.prometheus import parse, parse_alerts, question
 
 PARTS = {
     "Prometheus": ("127.0.0.1", role.PROMETHEUS_PORT, "/-/ready", "prometheus"),

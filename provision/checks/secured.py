@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from provision.checks.base import Check, Verdict
-from provision.lab import Machine
-from provision.resources.security import clock_words
-from provision.roles import app, firewall, tls
-from provision.roles.base import Context
-from provision.seen import Seen
+from provision.checks.observation import Seen
+from provision.core.lab import Machine
+from provision.engine.context import Context
+from provision.services.app import role as app
+from provision.services.firewall import role as firewall
+from provision.services.tls import role as tls
+from provision.services.tls.resources import clock_words
 
 DAYS = tls.DAYS - 1
 """Days that a certificate must still have: what renews them should have done so before."""

@@ -6,12 +6,12 @@ import csv
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from provision import roles
+from provision import registry as roles
 from provision.checks.base import Check, Verdict
-from provision.lab import Machine
-from provision.roles import tls
-from provision.roles.base import Context
-from provision.seen import Page, Seen, alternates
+from provision.checks.observation import Page, Seen, alternates
+from provision.core.lab import Machine
+from provision.engine.context import Context
+from provision.services.tls import role as tls
 
 LAG = 5
 """Seconds that a replica may be behind."""
@@ -108,7 +108,7 @@ def database(seen: Seen, name: str) -> Mapping[str, Any]:
 
 
 def _database(context: Context, machine: Machine) -> Iterator[Check]:
-    from provision.resources.mysql_status import Status
+    from provision.database.status import Status
 
     name, primary = machine.name, context.state.primary
     logs = _on(context, "lab.logs", name) + " --service mysql"

@@ -7,10 +7,10 @@ from typing import Any
 
 from provision.commands import show
 from provision.commands.base import Session, console, session, show_json, task
-from provision.ops import deploy as ops
-from provision.ops import releases as kept
-from provision.ops.autopromote import adopt
-from provision.progress import Progress
+from provision.commands.progress import Progress
+from provision.database.failover.control import adopt
+from provision.services.app import deploy as ops
+from provision.services.app import releases as kept
 
 
 @task(

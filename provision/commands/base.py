@@ -17,16 +17,18 @@ from typing import Any, NoReturn
 
 from invoke.tasks import task as invoke_task
 
-from provision import controller, providers, state
+from provision import providers
 from provision.commands.parsing import LabTask, install
-from provision.errors import LabError, UsageError, for_lab
-from provision.lab import ROOT, Lab
-from provision.labs import open_lab
-from provision.ops.fleet import Fleet, quiet, running
+from provision.core import platform as controller
+from provision.core import state
+from provision.core.errors import LabError, UsageError, for_lab
+from provision.core.lab import ROOT, Lab
+from provision.core.secrets import Secrets
+from provision.core.state import State
+from provision.engine.context import Context
+from provision.engine.fleet import Fleet, quiet, running
 from provision.providers.base import Provider, Report
-from provision.roles.base import Context
-from provision.secrets import Secrets
-from provision.state import State
+from provision.topology.labs import open_lab
 
 install()
 controller.plain_output()

@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from provision.commands.base import task
-from provision.errors import ProviderError, UsageError
-from provision.progress import Progress
+from provision.commands.progress import Progress
+from provision.core.errors import ProviderError, UsageError
 from provision.providers import choice
 
 
@@ -26,7 +26,7 @@ def build(c: Any, provider: str = "libvirt", add: bool = True) -> None:
             "build it there, copy the file here, and: vagrant box add --name foobar-lab/debian-13 "
             "FILE",
         )
-    from provision.boxes import build as boxes
+    from provision.providers.boxes import build as boxes
     from provision.providers.vagrant import client
 
     if provider not in boxes.PROVIDERS:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from provision import labs
 from provision.commands.base import session, task
-from provision.errors import UsageError
-from provision.ops import clean as ops
-from provision.progress import Progress
+from provision.commands.progress import Progress
+from provision.core.errors import UsageError
+from provision.operations import clean as ops
+from provision.topology import labs
 
 
 @task(help={"yes": "do it; without it the plan is shown"})

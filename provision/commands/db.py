@@ -9,20 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from provision.commands import show
-from provision.commands.base import (
-    Session,
-    console,
-    number,
-    remainder,
-    session,
-    show_json,
-    task,
-)
-from provision.errors import LabError, UsageError
-from provision.ops import autopromote as automatic
-from provision.ops import database, db_backup, db_promote, db_rejoin
-from provision.ops.database import Database
-from provision.ops.db_promote import Promotion
+from provision.commands.base import Session, console, number, remainder, session, show_json, task
+from provision.core.errors import LabError, UsageError
+from provision.database import backup as db_backup
+from provision.database import promote as db_promote
+from provision.database import rejoin as db_rejoin
+from provision.database import servers as database
+from provision.database.failover import control as automatic
+from provision.database.promote import Promotion
+from provision.database.servers import Database
 
 HEADER = (
     "DATABASE",

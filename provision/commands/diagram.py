@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from provision import labs
 from provision.commands.base import console, lab_name, number, session, show_json, task
 from provision.commands.explain import seen_now
-from provision.errors import LabError, UsageError
-from provision.ops import diagram as pictures
-from provision.roles.base import Context
-from provision.state import State
+from provision.core.errors import LabError, UsageError
+from provision.core.state import State
+from provision.engine.context import Context
+from provision.teaching import diagram as pictures
+from provision.topology import labs
 
 WIDTH = "1920"
 """Pixels of a PNG, as slides and projectors have them."""
@@ -46,15 +46,15 @@ def diagram(
     if json:
         show_json(picture.values())
     if vector or pixels:
-        from provision.drawing.layout import drawing
+        from provision.teaching.drawing.layout import drawing
 
         shapes = drawing(picture)
         if vector:
-            from provision.drawing.svg import svg as written
+            from provision.teaching.drawing.svg import svg as written
 
             _write(vector, written(shapes).encode())
         if pixels:
-            from provision.drawing.png import png as painted  # Pillow: for this alone
+            from provision.teaching.drawing.png import png as painted  # Pillow: for this alone
 
             _write(pixels, painted(shapes, wide))
     if not vector and not pixels and not json:

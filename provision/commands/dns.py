@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from provision import state
 from provision.commands.base import console, session, show_json, task
-from provision.errors import LabError, UsageError
-from provision.ops import names
-from provision.ops.trace import Hop, trace
+from provision.core import state
+from provision.core.errors import LabError, UsageError
+from provision.services.dns import names
+from provision.teaching.trace import Hop, trace
 
 
 @task(

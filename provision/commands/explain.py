@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from provision.checks.observation import Seen
+from provision.checks.observe import observe
 from provision.commands import show
 from provision.commands.base import Session, console, number, session, show_json, task
-from provision.errors import LabError
-from provision.ops import explain as texts
-from provision.ops import spof as failures
-from provision.ops.observe import observe
-from provision.progress import Progress
-from provision.seen import Seen
+from provision.commands.progress import Progress
+from provision.core.errors import LabError
+from provision.teaching import explain as texts
+from provision.teaching import spof as failures
 
 
 def seen_now(now: Session) -> Seen:

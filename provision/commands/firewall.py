@@ -7,11 +7,11 @@ from typing import Any
 
 from provision.commands import show as views
 from provision.commands.base import console, session, show_json, task
-from provision.errors import LabError
-from provision.host import Host
-from provision.ops.fleet import Fleet
-from provision.roles import firewall
-from provision.roles.base import Context
+from provision.core.errors import LabError
+from provision.engine.context import Context
+from provision.engine.fleet import Fleet
+from provision.engine.host import Host
+from provision.services.firewall import role as firewall
 
 
 def counts(text: str) -> dict[str, int]:

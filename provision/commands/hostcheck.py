@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from provision.lab import Lab
+from provision.core.lab import Lab
 from provision.providers import choice, provider
 from provision.providers.base import Problem
 

@@ -8,7 +8,10 @@ import time
 from dataclasses import astuple
 from typing import Any
 
-from provision import checks, labs, providers, roles, state
+from provision import checks
+from provision import providers
+from provision import registry as roles
+from provision.checks.observe import observe
 from provision.commands import hostcheck, show, stages
 from provision.commands.base import (
     Session,
@@ -20,19 +23,24 @@ from provision.commands.base import (
     show_json,
     task,
 )
-from provision.errors import LabError, ProviderError, UsageError
-from provision.lab import Lab
-from provision.ops import autopromote, clean, clocks, db_promote, traffic
-from provision.ops import restart as restarting
-from provision.ops.converge import converge, plans
-from provision.ops.fleet import Fleet
-from provision.ops.observe import observe
-from provision.patience import patience
-from provision.progress import Progress
+from provision.commands.progress import Progress
+from provision.core import state
+from provision.core.errors import LabError, ProviderError, UsageError
+from provision.core.lab import Lab
+from provision.core.patience import patience
+from provision.core.state import State
+from provision.database import promote as db_promote
+from provision.database.failover import control as autopromote
+from provision.database.failover import role
+from provision.engine.context import Context
+from provision.engine.converge import converge, plans
+from provision.engine.fleet import Fleet
+from provision.operations import clean
+from provision.operations import restart as restarting
 from provision.providers.base import Provider, Report
-from provision.roles import autopromote as role
-from provision.roles.base import Context
-from provision.state import State
+from provision.services.haproxy import traffic
+from provision.services.tls import clocks
+from provision.topology import labs
 
 SETTLE = 20.0 * patience()
 """Seconds in which the checks must pass after lab.up: two health checks, a replica catching up."""

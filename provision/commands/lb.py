@@ -11,10 +11,11 @@ from typing import Any
 
 from provision.commands import show
 from provision.commands.base import console, number, session, show_json, task
-from provision.errors import UsageError
-from provision.ops import balancer, traffic
-from provision.ops.balancer import ServerView
-from provision.roles.base import Context
+from provision.core.errors import UsageError
+from provision.engine.context import Context
+from provision.services.haproxy import runtime as balancer
+from provision.services.haproxy import traffic
+from provision.services.haproxy.runtime import ServerView
 
 HEADER = ("SERVER", "STATUS", "CHECK", "WEIGHT", "OPEN", "RATE", "TOTAL", "ERRORS", "RETRIES")
 

@@ -13,12 +13,12 @@ from typing import Any
 from provision.commands.base import console, number, session, show_json, task
 from provision.commands.charts import axis, bars, ceiling, highest, seconds, spark
 from provision.commands.charts import number as digits
-from provision.errors import UsageError
-from provision.lab import Lab
-from provision.ops import metrics
-from provision.ops.metrics import Alert, View
-from provision.roles.base import Context
-from provision.roles.monitoring import LAG
+from provision.core.errors import UsageError
+from provision.core.lab import Lab
+from provision.engine.context import Context
+from provision.monitoring import prometheus as metrics
+from provision.monitoring.prometheus import Alert, View
+from provision.monitoring.role import LAG
 
 BACK = 300
 """Seconds that lines go back."""

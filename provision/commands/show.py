@@ -6,13 +6,13 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from provision import roles
+from provision import registry as roles
 from provision.checks import Result, balancer_view, database
-from provision.engine import Change, Plan
-from provision.ops.converge import Outcome
-from provision.roles import autopromote
-from provision.roles.base import Context
-from provision.seen import Seen
+from provision.checks.observation import Seen
+from provision.database.failover import role as autopromote
+from provision.engine.context import Context
+from provision.engine.converge import Outcome
+from provision.engine.plan import Change, Plan
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Any:
@@ -194,7 +194,7 @@ def status_values(context: Context, states: Mapping[str, str], seen: Seen | None
 
 
 def _database_values(context: Context, seen: Seen | None, name: str) -> dict[str, Any]:
-    from provision.resources.mysql_status import Status
+    from provision.database.status import Status
 
     now = Status.read(database(seen, name) if seen else {"up": False})
     values: dict[str, Any] = {

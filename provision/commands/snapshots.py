@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from provision.commands.base import session, show_json, task
-from provision.errors import LabError
-from provision.progress import Progress
+from provision.commands.progress import Progress
+from provision.core.errors import LabError
 
 
 @task(positional=["name"])

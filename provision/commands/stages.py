@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from provision import state
-from provision.errors import UsageError
-from provision.lab import Lab
-from provision.ops import stages
-from provision.ops.stages import Step
-from provision.progress import Progress
+from provision.commands.progress import Progress
+from provision.core import state
+from provision.core.errors import UsageError
+from provision.core.lab import Lab
+from provision.core.state import State
+from provision.operations import stages
+from provision.operations.stages import Step
 from provision.providers.base import Provider
-from provision.state import State
 
 
 def agreed(new: Lab, recorded: State | None, provider: Provider, yes: bool) -> Step | None:

@@ -9,10 +9,10 @@ from typing import Any
 
 from provision.commands import show as views
 from provision.commands.base import Session, console, session, show_json, task
-from provision.errors import LabError, UsageError
-from provision.ops.https import handshake
-from provision.pki import Facts
-from provision.roles import tls
+from provision.core.errors import LabError, UsageError
+from provision.core.pki import Facts
+from provision.services.tls import role as tls
+from provision.services.tls.https import handshake
 
 
 def _machines(now: Session) -> dict[str, str]:

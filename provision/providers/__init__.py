@@ -7,10 +7,10 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from provision.errors import UsageError
+from provision.core.errors import UsageError
+from provision.core.state import State
 from provision.providers import choice
 from provision.providers.base import Provider
-from provision.state import State
 
 if TYPE_CHECKING:
     from provision.providers.ssh import SshProvider

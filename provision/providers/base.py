@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from provision.lab import Lab
+from provision.core.lab import Lab
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import yaml
 
-from provision import aptsource
-from provision.errors import ProviderError
-from provision.lab import ROOT
+from provision.core import apt_source as aptsource
+from provision.core.errors import ProviderError
+from provision.core.lab import ROOT
 
 RECIPE = ROOT / "configs" / "image.yml"
 APT = Path("/etc/apt")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from provision.errors import LabError, ProviderError
+from provision.core.errors import LabError, ProviderError
 
 _T = TypeVar("_T")
 

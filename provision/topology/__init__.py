@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from provision.errors import TopologyError
-from provision.lab import ROOT, Topology
+from provision.core.errors import TopologyError
+from provision.core.lab import ROOT, Topology
 from provision.topology.nodes import read
 from provision.topology.rules import Rules
 from provision.topology.values import (

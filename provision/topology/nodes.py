@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from provision.errors import TopologyError
+from provision.core.errors import TopologyError
 
 
 @dataclass(frozen=True)

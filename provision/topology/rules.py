@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from provision.lab import Balance, Machine, Topology
+from provision.core.lab import Balance, Machine, Topology
 from provision.topology.nodes import Node
 from provision.topology.values import (
     ALGORITHMS,

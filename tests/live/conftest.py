@@ -21,11 +21,12 @@ from typing import Any
 import pytest
 import requests
 
-from provision import labs, topology
+from provision import topology
 from provision.commands.base import Session, session
-from provision.host import Result
-from provision.lab import ROOT, Lab
-from provision.ops.fleet import Fleet
+from provision.core.lab import ROOT, Lab
+from provision.engine.fleet import Fleet
+from provision.engine.host import Result
+from provision.topology import labs
 from tests.live.order import LIVE, STAGES, Scheduler, order
 
 INVOKE = str(Path(sys.executable).with_name("invoke"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from provision.lab import ROOT, Machine
+from provision.core.lab import ROOT, Machine
 from tests.live.conftest import RunningLab
 
 

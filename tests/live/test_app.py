@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from provision.ops import balancer, releases
-from provision.roles import app
+from provision.services.app import releases
+from provision.services.app import role as app
+from provision.services.haproxy import runtime as balancer
 from tests.live.conftest import RunningLab
 from tests.live.faults.faults import release
 from tests.live.faults.stream import Users, count

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from provision.errors import HostError
+from provision.core.errors import HostError
 from provision.providers.lxc import places
 from provision.providers.lxc.privileged import run
 from tests.live.conftest import RunningLab, wait_until
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.live
 SAMPLER = """
 import sys, time
 sys.path.insert(0, "/usr/local/lib/foobar-lab/autopromote")
-from provision.remote import mysql_client
+from provision.database.agent import client as mysql_client
 client, end = None, time.time() + 100
 with open("/var/tmp/t-samples", "w") as file:
     while time.time() < end:

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import requests
 
-from provision.errors import HostError
-from provision.lab import ROOT
+from provision.core.errors import HostError
+from provision.core.lab import ROOT
 from tests.live.conftest import RunningLab, wait_until
 
 pytestmark = pytest.mark.live
@@ -227,7 +227,7 @@ KILLED = """
 import os, sys
 sys.path.insert(0, {root!r})
 from provision.commands.base import session
-from provision.ops import db_promote
+from provision.database import promote as db_promote
 now = session({lab!r})
 with now.lock(), now.fleet() as fleet:
     db_promote.promote(

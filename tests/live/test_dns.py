@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.ops import names
+from provision.services.dns import names
 from tests.live.conftest import RunningLab, wait_until
 
 pytestmark = pytest.mark.live

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from provision import labs, roles, topology
-from provision.lab import ROOT, Lab
+from provision import registry as roles
+from provision import topology
+from provision.core.lab import ROOT, Lab
+from provision.core.state import State
+from provision.engine.context import Context
 from provision.providers import images
 from provision.providers.lxc import image, places
-from provision.roles.base import Context
-from provision.state import State
+from provision.topology import labs
 from tests.live.conftest import RunningLab, Watched, wait_until
 
 pytestmark = pytest.mark.live

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from provision.ops.explain import TOPICS, commands, text
-from provision.ops.observe import observe
+from provision.checks.observe import observe
+from provision.teaching.explain import TOPICS, commands, text
 from tasks import namespace
 from tests.live.conftest import RunningLab, wait_until
 

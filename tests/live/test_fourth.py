@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.lab import ROOT
+from provision.core.lab import ROOT
 from tests.live.conftest import RunningLab
 
 pytestmark = pytest.mark.live

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from provision.ops import balancer, traffic
-from provision.ops.balancer import ServerView
+from provision.services.haproxy import runtime as balancer
+from provision.services.haproxy import traffic
+from provision.services.haproxy.runtime import ServerView
 from tests.live.conftest import RunningLab, wait_until
 from tests.live.faults.faults import Fault, measure
 

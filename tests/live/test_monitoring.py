@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from provision.remote import mysql_backup
-from provision.roles import exporters, monitoring
+from provision.database.agent import backup as mysql_backup
+from provision.monitoring import exporters
+from provision.monitoring import role as monitoring
 from tests.live.conftest import RunningLab, wait_until
 from tests.live.test_page import chromium, pixels
 

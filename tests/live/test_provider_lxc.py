@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.errors import ProviderError
-from provision.lab import ROOT, Lab, Machine, Topology
+from provision.core.errors import ProviderError
+from provision.core.lab import ROOT, Lab, Machine, Topology
 from provision.providers import images
 from provision.providers.base import Endpoint, PackageSet
 from provision.providers.lxc import LxcProvider, image, leftovers, network, places, preflight
@@ -281,7 +281,9 @@ import sys
 from ipaddress import IPv4Network
 from pathlib import Path
 sys.path.insert(0, {checkout!r})
-from provision.lab import Lab, Machine, Topology
+from provision.core.lab import Lab
+from provision.core.lab import Machine
+from provision.core.lab import Topology
 from provision.providers.base import PackageSet
 from provision.providers.lxc import LxcProvider
 place = IPv4Network({network!r})

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from provision import labs, topology
-from provision.lab import ROOT, Lab, moved
+from provision import topology
+from provision.core.lab import ROOT, Lab, moved
 from provision.providers.base import Endpoint
 from provision.providers.lxc import LxcProvider, places, preflight
 from provision.providers.lxc.privileged import run
+from provision.topology import labs
 
 pytestmark = pytest.mark.live
 

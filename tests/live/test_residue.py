@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.lab import ROOT
+from provision.core.lab import ROOT
 from provision.providers.lxc.places import HOST
 from provision.providers.lxc.privileged import run
 from tests.live.conftest import RunningLab

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from provision.ops.observe import request
-from provision.roles import keepalived
+from provision.checks.observe import request
+from provision.services.keepalived import role as keepalived
 from tests.live.conftest import RunningLab, wait_until
 from tests.live.faults.faults import release
 from tests.live.faults.stream import Stream, Users, count

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from provision import roles
-from provision.lab import ROOT
-from provision.pki import Authority
-from provision.roles import tls
+from provision import registry as roles
+from provision.core.lab import ROOT
+from provision.core.pki import Authority
+from provision.services.tls import role as tls
 from tests.live.conftest import RunningLab
 from tests.live.secured import machines, planned
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from provision.engine import Unit, plan, questions
-from provision.errors import LabError
-from provision.host import Host
-from provision.lab import Machine
-from provision.ops import converge
-from provision.resources.firewall import Ruleset
-from provision.roles import firewall
-from provision.roles.base import Allow, Context
+from provision.core.errors import LabError
+from provision.core.lab import Machine
+from provision.engine import converge
+from provision.engine.context import Allow, Context
+from provision.engine.host import Host
+from provision.engine.plan import Unit, plan, questions
+from provision.services.firewall import role as firewall
+from provision.services.firewall.resources import Ruleset
 from tests.live import reach
 from tests.live.conftest import RunningLab, wait_until
 from tests.live.secured import admitting, machines, planned

@@ -7,12 +7,12 @@ import subprocess
 
 import pytest
 
-from provision import roles
-from provision.engine import Unit, plan, questions
-from provision.errors import LabError
-from provision.ops import converge
-from provision.resources.security import SshdFile
-from provision.roles import hardening
+from provision import registry as roles
+from provision.core.errors import LabError
+from provision.engine import converge
+from provision.engine.plan import Unit, plan, questions
+from provision.services.hardening import role as hardening
+from provision.services.tls.resources import SshdFile
 from tests.live.conftest import RunningLab
 from tests.live.secured import machines, planned
 

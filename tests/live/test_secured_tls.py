@@ -15,8 +15,8 @@ import pytest
 import requests
 
 from provision.commands.firewall import counts
-from provision.pki import Authority
-from provision.roles import tls
+from provision.core.pki import Authority
+from provision.services.tls import role as tls
 from tests.live.conftest import RunningLab, wait_until
 from tests.live.secured import machines, planned
 from tests.live.test_page import chromium

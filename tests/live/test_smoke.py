@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import requests
 
-from provision import checks, topology
-from provision.lab import ROOT, Lab
-from provision.roles.base import Context
-from provision.state import State
+from provision import checks
+from provision import topology
+from provision.core.lab import ROOT, Lab
+from provision.core.state import State
+from provision.engine.context import Context
 from tests.live.conftest import RunningLab, wait_until
 
 pytestmark = pytest.mark.live

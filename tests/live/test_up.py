@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from provision.lab import ROOT
-from provision.ops.converge import converge
+from provision.core.lab import ROOT
+from provision.engine.converge import converge
 from tests.live.conftest import RunningLab
 
 pytestmark = pytest.mark.live
@@ -302,7 +302,7 @@ def test_a_reboot_of_the_host_loses_no_data(mended: RunningLab) -> None:
 OTHER_CONFIGS = """
 import sys
 from pathlib import Path
-from provision.roles import base
+from provision.engine import context as base
 base.CONFIGS = Path(sys.argv.pop(1))
 from invoke.main import program
 sys.argv[0] = "invoke"

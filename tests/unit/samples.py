@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from provision import roles, topology
-from provision.lab import ROOT, Lab
-from provision.pki import Staged
-from provision.roles.base import Context
-from provision.seen import Page, Seen
-from provision.state import State
+from provision import registry as roles
+from provision import topology
+from provision.checks.observation import Page, Seen
+from provision.core.lab import ROOT, Lab
+from provision.core.pki import Staged
+from provision.core.state import State
+from provision.engine.context import Context
 
 RECORDED = ROOT / "tests" / "golden" / "recorded"
 """Answers of a real lab's machines: answers.json by kind and state, seen.json all at one moment."""

@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from provision.boxes import build, ovf
-from provision.errors import ProviderError, UsageError
+from provision.core.errors import ProviderError, UsageError
 from provision.providers import images
+from provision.providers.boxes import build, ovf
 from provision.providers.images import Recipe
 from provision.providers.lxc.privileged import Done
 

@@ -14,8 +14,8 @@ import pytest
 
 from provision import checks
 from provision.checks import Result, judge
-from provision.errors import for_lab
-from provision.seen import Page, Seen, alternates
+from provision.checks.observation import Page, Seen, alternates
+from provision.core.errors import for_lab
 from tests.unit.samples import RECORDED, context, seen
 
 LAB = str(RECORDED / "lab.yml")

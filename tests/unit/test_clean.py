@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from provision.ops import clean
-from provision.ops.clean import Cleaning
-from provision.remote import core, originals
+from provision.engine.agent import core, originals
+from provision.operations import clean
+from provision.operations.clean import Cleaning
 
 
 def test_what_was_there_keeps_what_it_needs_now() -> None:

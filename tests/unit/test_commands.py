@@ -17,11 +17,11 @@ from invoke.tasks import Task
 
 import tasks
 from provision.commands import base, show
-from provision.engine import Change, Difference, Plan, Unit, UnitPlan
-from provision.errors import LabError, UsageError
-from provision.lab import ROOT
-from provision.progress import Progress
-from provision.resources import File, Packages
+from provision.commands.progress import Progress
+from provision.core.errors import LabError, UsageError
+from provision.core.lab import ROOT
+from provision.engine.plan import Change, Difference, Plan, Unit, UnitPlan
+from provision.engine.resources import File, Packages
 from tests.unit.samples import RECORDED, context, seen
 
 INVOKE = str(Path(sys.executable).with_name("invoke"))
@@ -169,7 +169,7 @@ def test_a_reader_that_has_gone() -> None:
 def test_secrets_are_hidden_in_errors(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from provision.secrets import Secrets
+    from provision.core.secrets import Secrets
 
     monkeypatch.setattr(base, "ROOT", tmp_path)
     password = Secrets(tmp_path / ".lab" / "x").password("mysql-app")

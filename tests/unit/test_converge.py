@@ -12,15 +12,15 @@ from typing import Any, cast
 
 import pytest
 
-from provision.engine import Unit
-from provision.errors import HostError, LabError
-from provision.host import Host
-from provision.ops import converge as module
-from provision.ops.converge import Outcome, Stopped, converge
-from provision.ops.fleet import Fleet, in_parallel
+from provision.core.errors import HostError, LabError
+from provision.engine import converge as module
+from provision.engine.context import Context
+from provision.engine.converge import Outcome, Stopped, converge
+from provision.engine.fleet import Fleet, in_parallel
+from provision.engine.host import Host
+from provision.engine.plan import Unit
+from provision.engine.resources import File, Packages
 from provision.providers.base import Endpoint
-from provision.resources import File, Packages
-from provision.roles.base import Context
 from tests.unit.samples import context
 
 Calls = list[tuple[str, str]]

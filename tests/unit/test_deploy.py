@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from provision.errors import LabError, UsageError
-from provision.ops import releases, restart
-from provision.ops.deploy import KEPT, superfluous
-from provision.roles import app
-from provision.roles.base import Context
+from provision.core.errors import LabError, UsageError
+from provision.engine.context import Context
+from provision.operations import restart
+from provision.services.app import releases
+from provision.services.app import role as app
+from provision.services.app.deploy import KEPT, superfluous
 from tests.unit.samples import context
 
 FILES = {

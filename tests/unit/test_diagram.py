@@ -17,16 +17,17 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image, ImageColor
 
-from provision import roles, topology
-from provision.drawing import Arrow, Drawing, Rectangle, Words
-from provision.drawing.layout import COLOURS, drawing
-from provision.drawing.png import png
-from provision.drawing.svg import svg
-from provision.lab import ROOT
-from provision.ops.diagram import Box, Diagram, Layer, Program, design, diagram
-from provision.resources.files import File
-from provision.roles.base import Context
-from provision.seen import Seen
+from provision import registry as roles
+from provision import topology
+from provision.checks.observation import Seen
+from provision.core.lab import ROOT
+from provision.engine.context import Context
+from provision.engine.resources.files import File
+from provision.teaching.diagram import Box, Diagram, Layer, Program, design, diagram
+from provision.teaching.drawing import Arrow, Drawing, Rectangle, Words
+from provision.teaching.drawing.layout import COLOURS, drawing
+from provision.teaching.drawing.png import png
+from provision.teaching.drawing.svg import svg
 from tests.unit import samples
 
 INVOKE = str(Path(sys.executable).with_name("invoke"))

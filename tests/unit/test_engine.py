@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from provision.engine import Difference, Plan, Resource, Unit, UnitPlan, plan, questions
-from provision.remote.files import tree_digest
-from provision.resources import (
+from provision.engine.agent.files import tree_digest
+from provision.engine.plan import Difference, Plan, Resource, Unit, UnitPlan, plan, questions
+from provision.engine.resources import (
     Command,
     Directory,
     File,
@@ -23,7 +23,7 @@ from provision.resources import (
     Tree,
     User,
 )
-from provision.resources.files import tree_files
+from provision.engine.resources.files import tree_files
 from tests.unit.samples import answer
 
 SECRET = "nobody-may-see-this"

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from provision.lab import ROOT
-from provision.remote.firewall import carried
-from provision.resources.firewall import Ruleset
-from provision.roles import firewall
+from provision.core.lab import ROOT
+from provision.services.firewall import role as firewall
+from provision.services.firewall.agent.trial import carried
+from provision.services.firewall.resources import Ruleset
 from tests.unit.samples import context
 
 GOLDEN = ROOT / "tests" / "golden" / "firewall"

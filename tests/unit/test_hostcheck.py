@@ -9,7 +9,7 @@ import pytest
 
 from provision.commands import hostcheck
 from provision.commands.hostcheck import Row, rows
-from provision.lab import Lab, Topology
+from provision.core.lab import Lab, Topology
 from provision.providers import choice
 from provision.providers.base import Problem
 

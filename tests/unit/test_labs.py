@@ -17,12 +17,13 @@ from typing import Any
 import paramiko
 import pytest
 
-from provision import labs, state
-from provision.errors import LabError, TopologyError, UsageError
-from provision.lab import ROOT, Balance, Lab
+from provision.core import state
+from provision.core.errors import LabError, TopologyError, UsageError
+from provision.core.lab import ROOT, Balance, Lab
+from provision.core.secrets import Secrets
+from provision.core.state import State
 from provision.providers.base import Endpoint
-from provision.secrets import Secrets
-from provision.state import State
+from provision.topology import labs
 
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDgsSx7fdvUJ7s0tc8FiUZlOxEw7Cyy4uZCSOuFPNHQC"
 ONE = """

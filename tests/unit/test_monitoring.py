@@ -17,20 +17,22 @@ import pytest
 import yaml
 from rich.console import Console
 
-from provision import checks, roles
+from provision import checks
+from provision import registry as roles
 from provision.checks import monitored
+from provision.checks.observation import Seen
 from provision.commands import charts, monitor
-from provision.engine import Unit
-from provision.errors import LabError
-from provision.lab import ROOT
-from provision.monitoring import alerts, facts, page, queries
-from provision.ops import metrics
-from provision.ops.metrics import Series, View
-from provision.resources import File, Gone, Service
-from provision.resources.undo import NoDirectory, NoService
-from provision.roles import exporters, monitoring
-from provision.roles.base import Context
-from provision.seen import Seen
+from provision.core.errors import LabError
+from provision.core.lab import ROOT
+from provision.engine.context import Context
+from provision.engine.plan import Unit
+from provision.engine.resources import File, Gone, Service
+from provision.engine.resources.removal import NoDirectory, NoService
+from provision.monitoring import exporters
+from provision.monitoring import prometheus as metrics
+from provision.monitoring import role as monitoring
+from provision.monitoring.agent import alerts, facts, page, queries
+from provision.monitoring.prometheus import Series, View
 from tests.unit.samples import PASSWORD, context
 
 TOPOLOGY = """
@@ -652,7 +654,7 @@ def test_a_silent_prometheus_is_said(
 
 
 def test_the_page_needs_nothing_from_elsewhere() -> None:
-    for path in (ROOT / "provision" / "monitoring" / "static").iterdir():
+    for path in (ROOT / "provision" / "monitoring" / "agent" / "static").iterdir():
         text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"(https?:)?//[a-z]", text.replace("// ", "")), path.name
         assert "innerHTML" not in text

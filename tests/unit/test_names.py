@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from provision import labs
-from provision.engine import Answer
-from provision.errors import LabError
-from provision.lab import ROOT
-from provision.ops import names
-from provision.resources.resolver import BANNER, Resolver, nameservers
+from provision.core.errors import LabError
+from provision.core.lab import ROOT
+from provision.engine.plan import Answer
+from provision.services.dns import names
+from provision.services.system.resolver import BANNER, Resolver, nameservers
+from provision.topology import labs
 
 HEADER = struct.Struct(">6H")
 WWW = b"\x03www\x06foobar\x03com\x00"
@@ -138,7 +138,7 @@ def test_without_the_right_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def refuse(*args: object, **kwargs: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("provision.ops.names.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("provision.services.dns.names.tempfile.mkstemp", refuse)
     with pytest.raises(LabError) as caught:
         names.change_hosts(path, ["10.0.0.1 a"], "two", "sudo invoke dns.hosts --write")
     assert "Permission denied; nothing was changed" in str(caught.value)

@@ -16,9 +16,9 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from provision.errors import LabError
-from provision.pki import Authority
-from provision.secrets import HIDDEN, Secrets
+from provision.core.errors import LabError
+from provision.core.pki import Authority
+from provision.core.secrets import HIDDEN, Secrets
 
 WEB = ("web-01", [IPv4Address("192.168.56.11")], ["web-01", "web-01.foobar.com"])
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from provision import roles
+from provision import registry as roles
 from provision.commands import show
-from provision.engine import Plan, Unit, plan, questions
-from provision.errors import LabError
-from provision.lab import ROOT
-from provision.resources import File
-from provision.roles.base import Context
+from provision.core.errors import LabError
+from provision.core.lab import ROOT
+from provision.engine.context import Context
+from provision.engine.plan import Plan, Unit, plan, questions
+from provision.engine.resources import File
 from tests.unit.samples import PASSWORD, context
 
 GOLDEN = ROOT / "tests" / "golden" / "roles" / "distributed"

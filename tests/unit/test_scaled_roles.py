@@ -8,13 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from provision import checks, roles, topology
+from provision import checks
+from provision import topology
+from provision import registry as roles
 from provision.checks import secured
-from provision.engine import Unit
-from provision.lab import Lab, moved
-from provision.roles import app, autopromote, exporters, keepalived, monitoring, nginx, tls
-from provision.roles.base import Context
-from provision.state import State
+from provision.core.lab import Lab, moved
+from provision.core.state import State
+from provision.database.failover import role as autopromote
+from provision.engine.context import Context
+from provision.engine.plan import Unit
+from provision.monitoring import exporters
+from provision.monitoring import role as monitoring
+from provision.services.app import role as app
+from provision.services.keepalived import role as keepalived
+from provision.services.nginx import role as nginx
+from provision.services.tls import role as tls
 
 
 @pytest.fixture

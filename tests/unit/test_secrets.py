@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from provision import secrets, state
-from provision.errors import LabError
-from provision.lab import ROOT
-from provision.secrets import HIDDEN, Secrets
+from provision.core import secrets, state
+from provision.core.errors import LabError
+from provision.core.lab import ROOT
+from provision.core.secrets import HIDDEN, Secrets
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_passwords_of_several_processes_are_all_kept(lab: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from provision.secrets import Secrets
+from provision.core.secrets import Secrets
 keeper = Secrets(Path(sys.argv[1]))
 print([keeper.password("shared"), *(keeper.password(f"own-{sys.argv[2]}-{n}") for n in range(8))])
 """
@@ -206,7 +206,7 @@ def test_the_key_is_made_once_by_several_processes(lab: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from provision.secrets import Secrets
+from provision.core.secrets import Secrets
 print(Secrets(Path(sys.argv[1])).ssh_key().read_text())
 """
     assert len(set(crowd(code, lab))) == 1

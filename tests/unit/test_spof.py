@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from provision import labs
-from provision.errors import UsageError
-from provision.lab import ROOT, Lab
-from provision.ops.spof import Component, Row, Watch, components, summary
+from provision.core.errors import UsageError
+from provision.core.lab import ROOT, Lab
+from provision.teaching.spof import Component, Row, Watch, components, summary
+from provision.topology import labs
 
 
 def requests(text: str, every: float = 0.1) -> list[tuple[float, float, bool]]:

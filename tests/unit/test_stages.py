@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from provision import labs, topology
-from provision.errors import LabError
-from provision.lab import Lab
-from provision.ops.stages import Leaving, Step, transition
-from provision.state import State
+from provision import topology
+from provision.core.errors import LabError
+from provision.core.lab import Lab
+from provision.core.state import State
+from provision.operations.stages import Leaving, Step, transition
+from provision.topology import labs
 
 
 def lab(name: str) -> Lab:

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from provision import state
-from provision.errors import LabError
-from provision.lab import ROOT
-from provision.state import State
+from provision.core import state
+from provision.core.errors import LabError
+from provision.core.lab import ROOT
+from provision.core.state import State
 
 GOOD = State(
     topology="distributed",
@@ -195,7 +195,7 @@ def test_a_failed_write_leaves_no_litter(tmp_path: Path, monkeypatch: pytest.Mon
 COUNT = """
 import sys
 from pathlib import Path
-from provision import state
+from provision.core import state
 directory, server = Path(sys.argv[1]), sys.argv[2]
 print("started", flush=True)
 for _ in range(int(sys.argv[3])):
@@ -242,7 +242,7 @@ def test_a_kill_while_writing_leaves_a_whole_record(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from provision import state
+from provision.core import state
 directory = Path(sys.argv[1])
 sys.argv = ["/somewhere/invoke", "lab.up", "--lab", directory.name, "a b"]
 with state.lock(directory):
@@ -280,7 +280,7 @@ def test_the_kernel_frees_it_when_the_holder_is_killed(tmp_path: Path) -> None:
 LATE = """
 import sys, time
 from pathlib import Path
-from provision import state
+from provision.core import state
 state.write = lambda *_: None   # dies, so to speak, before it has said who it is
 with state.lock(Path(sys.argv[1])):
     print("held", flush=True)

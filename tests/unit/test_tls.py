@@ -11,17 +11,20 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from provision import checks, pki, roles
+from provision import checks
+from provision import registry as roles
 from provision.checks import secured
-from provision.errors import LabError
-from provision.ops import clocks
-from provision.ops.https import Shown
-from provision.pki import Authority
-from provision.resources import File
-from provision.resources.files import Absent
-from provision.resources.security import Clock, clock_words
-from provision.roles import hardening, tls
-from provision.seen import Page, Seen
+from provision.checks.observation import Page, Seen
+from provision.core import pki
+from provision.core.errors import LabError
+from provision.core.pki import Authority
+from provision.engine.resources import File
+from provision.engine.resources.files import Absent
+from provision.services.hardening import role as hardening
+from provision.services.tls import clocks
+from provision.services.tls import role as tls
+from provision.services.tls.https import Shown
+from provision.services.tls.resources import Clock, clock_words
 from tests.unit.samples import context
 
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from provision import topology
-from provision.errors import TopologyError
-from provision.lab import ROOT, Balance, Machine, Topology, moved
+from provision.core.errors import TopologyError
+from provision.core.lab import ROOT, Balance, Machine, Topology, moved
 
 CASES = sorted((ROOT / "tests" / "golden" / "topology").glob("*.yml"))
 DISTRIBUTED = ROOT / "configs" / "topologies" / "distributed.yml"

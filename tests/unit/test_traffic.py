@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from provision import checks
-from provision.errors import UsageError
-from provision.ops import balancer, traffic
-from provision.resources.haproxy import orders, server_states
-from provision.roles import haproxy
+from provision.core.errors import UsageError
+from provision.services.haproxy import role as haproxy
+from provision.services.haproxy import runtime as balancer
+from provision.services.haproxy import traffic
+from provision.services.haproxy.runtime_state import orders, server_states
 from tests.unit.samples import context
 
 COLUMNS = (

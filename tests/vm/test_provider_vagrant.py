@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from provision import labs
 from provision.commands.base import session
-from provision.lab import ROOT
+from provision.core.lab import ROOT
 from provision.providers.vagrant import record
+from provision.topology import labs
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(3600)]
 

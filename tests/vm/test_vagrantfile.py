@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from provision import topology
-from provision.lab import ROOT
+from provision.core.lab import ROOT
 
 pytestmark = pytest.mark.vm
 

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import pytest
 
-from provision.boxes import build
-from provision.lab import ROOT
-from provision.patience import patience
+from provision.core.lab import ROOT
+from provision.core.patience import patience
 from provision.providers import images
+from provision.providers.boxes import build
 from provision.providers.lxc import places
 from provision.providers.lxc.image import NAMESPACES
 

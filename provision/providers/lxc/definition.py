@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from provision.lab import Lab, Machine
+from provision.core.lab import Lab, Machine
 from provision.providers.lxc import places
 
 USER_ID = 1000

@@ -14,8 +14,8 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from provision import aptsource
-from provision.errors import ProviderError
+from provision.core import apt_source as aptsource
+from provision.core.errors import ProviderError
 from provision.providers import images
 from provision.providers.base import PackageSet, Report
 from provision.providers.images import Recipe

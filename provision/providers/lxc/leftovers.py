@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from provision.errors import LabError
-from provision.lab import Lab, Topology
+from provision.core.errors import LabError
+from provision.core.lab import Lab, Topology
 from provision.providers.lxc import places
 from provision.providers.lxc.provider import LxcProvider
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from provision.errors import ProviderError
-from provision.lab import Lab, Machine
+from provision.core.errors import ProviderError
+from provision.core.lab import Lab, Machine
 from provision.providers.base import Report
 from provision.providers.lxc import places
 from provision.providers.lxc.definition import archive, config_text, new_host_key

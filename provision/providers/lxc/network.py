@@ -11,8 +11,8 @@ from contextlib import closing
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from provision.errors import ProviderError
-from provision.lab import Lab
+from provision.core.errors import ProviderError
+from provision.core.lab import Lab
 from provision.providers.lxc import firewall, machine, places, sysctls
 from provision.providers.lxc.privileged import run, write
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from provision.lab import Lab, Machine
+from provision.core.lab import Lab, Machine
 
 HOST = Path("/var/lib/foobar-lab")
 """Everything that belongs to a lab on this host; a folder a lab."""

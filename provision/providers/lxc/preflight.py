@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from provision.errors import LabError
-from provision.lab import Lab
+from provision.core.errors import LabError
+from provision.core.lab import Lab
 from provision.providers import images
 from provision.providers.base import Problem
 from provision.providers.lxc import firewall, image, places

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.errors import ProviderError
+from provision.core.errors import ProviderError
 
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 """Not in an ordinary user's PATH on Debian, but the programs are there."""

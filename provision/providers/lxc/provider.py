@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from provision.errors import ProviderError
-from provision.lab import Lab
+from provision.core.errors import ProviderError
+from provision.core.lab import Lab
+from provision.core.secrets import Secrets
 from provision.providers import images
 from provision.providers.base import Endpoint, PackageSet, Problem, Report
 from provision.providers.lxc import (
@@ -22,7 +23,6 @@ from provision.providers.lxc import (
 )
 from provision.providers.lxc.privileged import run
 from provision.providers.parallel import each
-from provision.secrets import Secrets
 
 
 class LxcProvider:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from provision.errors import ProviderError
-from provision.lab import Lab
+from provision.core.errors import ProviderError
+from provision.core.lab import Lab
 from provision.providers.lxc import places
 from provision.providers.lxc.inventory import Inventory
 from provision.providers.lxc.privileged import run

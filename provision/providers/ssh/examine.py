@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import paramiko
 
-from provision.errors import HostError
-from provision.host import CONNECT_TIMEOUT, Host, jump
-from provision.lab import Lab, Machine
+from provision.core.errors import HostError
+from provision.core.lab import Lab, Machine
+from provision.engine.host import CONNECT_TIMEOUT, Host, jump
 from provision.providers.base import Endpoint, Problem
 from provision.providers.routes import source_for
 from provision.providers.ssh.sources import key_line, split_jump

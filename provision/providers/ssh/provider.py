@@ -13,8 +13,8 @@ from pathlib import Path
 import paramiko
 
 from provision import topology
-from provision.errors import LabError, ProviderError
-from provision.lab import Lab
+from provision.core.errors import LabError, ProviderError
+from provision.core.lab import Lab
 from provision.providers.base import Endpoint, PackageSet, Problem, Report
 from provision.providers.routes import near, source_for
 from provision.providers.ssh import record, sources

@@ -9,9 +9,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from provision import state
-from provision.errors import LabError
-from provision.lab import Lab
+from provision.core import state
+from provision.core.errors import LabError
+from provision.core.lab import Lab
 from provision.providers.base import Endpoint
 from provision.providers.routes import near, source_for
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import paramiko
 
-from provision.lab import Lab, Machine
+from provision.core.lab import Lab, Machine
 from provision.providers.base import Endpoint, Problem
 
 KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")

@@ -10,8 +10,8 @@ import time
 
 import paramiko
 
-from provision.errors import HostError, ProviderError
-from provision.host import CONNECT_TIMEOUT, Host
+from provision.core.errors import HostError, ProviderError
+from provision.engine.host import CONNECT_TIMEOUT, Host
 from provision.providers.base import Endpoint
 from provision.providers.ssh.sources import key_line
 from provision.providers.vagrant.client import Way

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from provision.lab import Lab
+from provision.core.lab import Lab
 from provision.providers import choice
 from provision.providers.routes import source_for
 from provision.providers.vagrant import computer, record

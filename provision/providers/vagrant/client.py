@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 import paramiko
 import vagrant
 
-from provision import labs
-from provision.errors import ProviderError
-from provision.lab import Lab
+from provision.core.errors import ProviderError
+from provision.core.lab import Lab
 from provision.providers.base import Report
 from provision.providers.vagrant import output
+from provision.topology import labs
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provision.lab import Lab
+from provision.core.lab import Lab
 from provision.providers.base import Problem
 from provision.providers.vagrant import output
 from provision.providers.vagrant.facts import OWN_BOX, Facts

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from provision.errors import ProviderError
-from provision.lab import Lab
-from provision.patience import patience
+from provision.core.errors import ProviderError
+from provision.core.lab import Lab
+from provision.core.patience import patience
+from provision.core.secrets import Secrets
 from provision.providers import choice
 from provision.providers.base import Endpoint, PackageSet, Problem, Report
 from provision.providers.parallel import each
@@ -21,7 +22,6 @@ from provision.providers.routes import source_for
 from provision.providers.vagrant import access, asking, preflight, record
 from provision.providers.vagrant.client import Client, dotfolder
 from provision.providers.vagrant.record import Known
-from provision.secrets import Secrets
 
 ANSWER = 3.0
 """Seconds in which a running machine accepts a connection."""

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from provision import state
-from provision.errors import LabError
-from provision.lab import Lab
+from provision.core import state
+from provision.core.errors import LabError
+from provision.core.lab import Lab
 from provision.providers.vagrant.client import dotfolder
 
 FILE = "vagrant.json"

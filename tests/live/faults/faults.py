@@ -14,12 +14,13 @@ from pathlib import Path
 import requests
 
 from provision.commands.base import Session
-from provision.errors import LabError
-from provision.lab import Machine
-from provision.ops.fleet import Fleet
+from provision.core.errors import LabError
+from provision.core.lab import Machine
+from provision.engine.fleet import Fleet
 from provision.providers.lxc import places
 from provision.providers.lxc.privileged import run
-from provision.roles import app, keepalived
+from provision.services.app import role as app
+from provision.services.keepalived import role as keepalived
 from tests.live.conftest import RunningLab, wait_until
 from tests.live.faults.stream import Stream, Users, count
 

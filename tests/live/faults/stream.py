@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from uuid import uuid4
 
-from provision.lab import Lab
-from provision.ops.fleet import Fleet
-from provision.ops.https import connect
+from provision.core.lab import Lab
+from provision.engine.fleet import Fleet
+from provision.services.tls.https import connect
 
 READERS, READS_PER_SECOND = 4, 8.0
 WRITERS, WRITES_PER_SECOND = 2, 6.0

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from provision.errors import LabError
-from provision.ops.autopromote import understand
-from provision.remote import autopromote_supervisor, autopromote_wire
-from provision.remote.autopromote import (
+from provision.core.errors import LabError
+from provision.core.state import State
+from provision.database.failover.agent import wire as autopromote_wire
+from provision.database.failover.agent import witness as autopromote_supervisor
+from provision.database.failover.agent.rules import (
     LEASE,
     MARGIN,
     OUT,
@@ -28,7 +29,7 @@ from provision.remote.autopromote import (
     values,
     word,
 )
-from provision.state import State
+from provision.database.failover.control import understand
 
 LONG = LEASE + MARGIN + 0.1
 PRIMARY = Report("web-01", "one", 1, "web-01", True, "p")
@@ -662,7 +663,7 @@ def hasty(self: Guard, serial: int, *_: object) -> str:
 )
 def test_the_model_finds_faults(place: str, broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the lease, without strict commits, without the replica's own condition."""
-    monkeypatch.setattr(f"provision.remote.autopromote.{place}", broken)
+    monkeypatch.setattr(f"provision.database.failover.agent.rules.{place}", broken)
 
     def run() -> None:
         for seed in range(60):

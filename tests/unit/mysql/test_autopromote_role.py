@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from provision import roles
+from provision import registry as roles
 from provision.checks import automatic
-from provision.remote import autopromote_wire
-from provision.resources import File, Tree
-from provision.roles import autopromote
-from provision.seen import Seen
+from provision.checks.observation import Seen
+from provision.database.failover import role as autopromote
+from provision.database.failover.agent import wire as autopromote_wire
+from provision.engine.resources import File, Tree
 from tests.unit.samples import context
 
 THREE = ("lb-01", "web-01", "web-02")
@@ -43,7 +43,7 @@ def test_the_program_is_whole(name: str, tmp_path: Path) -> None:
     for path, _, content in tree.files:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
-    asked = "import provision.remote.autopromote_guard, provision.remote.autopromote_supervisor"
+    asked = "from provision.database.failover.agent import guard, witness"
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {asked}"
     done = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False

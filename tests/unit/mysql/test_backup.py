@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from provision.errors import UsageError
-from provision.ops.db_backup import understand_time
-from provision.remote import mysql_backup
-from provision.remote.mysql_backup import BackupError, Reader, verify
-from provision.remote.mysql_restore import exchange
+from provision.core.errors import UsageError
+from provision.database.agent import backup as mysql_backup
+from provision.database.agent.backup import BackupError, Reader, verify
+from provision.database.agent.restore import exchange
+from provision.database.backup import understand_time
 
 DUMP = (Path(__file__).parent / "recorded" / "dump.sql").read_bytes()
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.ops.gtids import Gtids, subtract
-from provision.remote.binlog import commits, count
+from provision.database.agent.binlog import commits, count
+from provision.database.gtid import Gtids, subtract
 
 RECORDED = Path(__file__).parent / "recorded"
 A, B = "fc985a82-e5b7-11f1-b888-02ec0e70f726", "fc999679-e5b7-11f1-91fd-028a7fa85161"

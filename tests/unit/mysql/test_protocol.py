@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.remote import mysql_client
-from provision.remote.mysql_client import Client, MysqlError
+from provision.database.agent import client as mysql_client
+from provision.database.agent.client import Client, MysqlError
 
 RECORDED = Path(__file__).parent / "recorded"
 GREETING = bytes.fromhex((RECORDED / "greeting.hex").read_text())

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from provision.resources.mysql import Account, DataDirectory, Grant, Record, Replication, Schema
-from provision.resources.mysql_status import Status
+from provision.database.resources import Account, DataDirectory, Grant, Record, Replication, Schema
+from provision.database.status import Status
 
 RECORDED = Path(__file__).parent / "recorded"
 PRIMARY = json.loads((RECORDED / "primary.json").read_text())

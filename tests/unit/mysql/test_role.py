@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from provision.remote.mysql_role import Seen, Verdict, decide
+from provision.database.agent.role import Seen, Verdict, decide
 
 RECORD: dict[str, Any] = {
     "machine": "web-01",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from provision.remote.mysql_accounts import statements
-from provision.remote.mysql_replica import change_source
+from provision.database.agent.accounts import statements
+from provision.database.agent.replication import change_source
 
 
 def test_an_account_is_made_or_mended_by_the_same_statements() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.lab import Lab, Machine, Topology
+from provision.core.lab import Lab, Machine, Topology
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from provision import aptsource
-from provision.aptsource import Entry
+from provision.core import apt_source as aptsource
+from provision.core.apt_source import Entry
 
 CLASSIC = """\
 # deb cdrom:[Debian 12]/ bookworm main

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from provision import providers
-from provision.errors import UsageError
+from provision.core.errors import UsageError
+from provision.core.state import State
 from provision.providers import choice
 from provision.providers.choice import Host, kvm_works, pick
-from provision.state import State
 
 
 @pytest.fixture(autouse=True)

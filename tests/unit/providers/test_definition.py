@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
-from provision.lab import Lab
+from provision.core.lab import Lab
 from provision.providers.lxc import definition, machine, network, places
 
 CONFIG = """\

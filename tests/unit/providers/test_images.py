@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from provision.errors import ProviderError
+from provision.core.errors import ProviderError
 from provision.providers import images
 from provision.providers.base import PackageSet
 from provision.providers.images import Recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provision.errors import ProviderError
+from provision.core.errors import ProviderError
 from provision.providers.lxc import snapshot
 from provision.providers.lxc.inventory import Inventory, understand
 

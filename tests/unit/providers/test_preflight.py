@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.lab import Lab
+from provision.core.lab import Lab
 from provision.providers.base import Problem
 from provision.providers.lxc.preflight import Facts, file_system, networks_in, problems
 

@@ -13,8 +13,8 @@ import pytest
 from paramiko.common import AUTH_FAILED
 
 from provision import providers
-from provision.errors import ProviderError, UsageError
-from provision.lab import Lab
+from provision.core.errors import ProviderError, UsageError
+from provision.core.lab import Lab
 from provision.providers.base import Endpoint
 from provision.providers.ssh import SshProvider
 from provision.providers.ssh.examine import examine, understand, unfit

@@ -10,8 +10,8 @@ import paramiko
 import pytest
 
 from provision import topology
-from provision.errors import LabError, TopologyError
-from provision.lab import Lab
+from provision.core.errors import LabError, TopologyError
+from provision.core.lab import Lab
 from provision.providers.base import Endpoint
 from provision.providers.routes import near, source_for
 from provision.providers.ssh import record, sources

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from provision.errors import ProviderError
-from provision.lab import Lab
+from provision.core.errors import ProviderError
+from provision.core.lab import Lab
 from provision.providers.vagrant import client, record
 from provision.providers.vagrant.client import Client, Way, environment
 from provision.providers.vagrant.provider import VagrantProvider, understand

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.lab import Lab, moved
+from provision.core.lab import Lab, moved
 from provision.providers.base import Problem
 from provision.providers.vagrant import asking, facts, preflight
 from provision.providers.vagrant.facts import Facts

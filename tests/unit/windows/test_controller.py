@@ -20,15 +20,15 @@ from typing import IO
 import paramiko
 import pytest
 
-from provision.lab import ROOT
-from provision.secrets import Secrets
+from provision.core.lab import ROOT
+from provision.core.secrets import Secrets
 
 PRETENDED = Path(__file__).with_name("pretended.py")
 
-ON_MACHINES = ("provision.app.", "provision.monitoring.", "provision.remote.")
+ON_MACHINES = ("provision.app.",)
 """Sent to machines, which are never Windows; what the controller takes of it is imported by it."""
 
-LINUX = ("provision.boxes.", "provision.providers.lxc")
+LINUX = ("provision.providers.boxes.", "provision.providers.lxc")
 """For machines that are made on this very computer, with what Linux has."""
 
 
@@ -108,8 +108,16 @@ def test_every_module_of_the_controller_can_be_imported(tmp_path: Path) -> None:
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in sorted((ROOT / "provision").rglob("*.py"))
     ]
-    wanted = [name for name in modules if not f"{name}.".startswith((*ON_MACHINES, *LINUX))]
-    assert {"provision.state", "provision.host", "provision.providers.ssh.provider"} <= set(wanted)
+    wanted = [
+        name
+        for name in modules
+        if not f"{name}.".startswith((*ON_MACHINES, *LINUX)) and ".agent" not in name
+    ]
+    assert {
+        "provision.core.state",
+        "provision.engine.host",
+        "provision.providers.ssh.provider",
+    } <= set(wanted)
     assert len(wanted) > 100
     code = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
     on_windows(code, tmp_path, *wanted)
@@ -142,7 +150,7 @@ def test_state_is_written_and_changed(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from provision import state
+from provision.core import state
 here = Path(sys.argv[1]) / "one"
 with state.lock(here), state.lock(here):
     state.save(here, state.State(provider="ssh", primary="web-01", network="192.168.56.0/24"))
@@ -162,8 +170,8 @@ def test_a_lab_that_is_in_use_is_named_without_harm_to_its_user(tmp_path: Path) 
     code = """
 import sys
 from pathlib import Path
-from provision import state
-from provision.errors import LabError
+from provision.core import state
+from provision.core.errors import LabError
 here = Path(sys.argv[1]) / "one"
 with state.lock(here):
     held = dict(state._held)
@@ -185,8 +193,8 @@ def test_secrets_are_made_kept_and_read_again(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from provision.pki import Authority
-from provision.secrets import Secrets
+from provision.core.pki import Authority
+from provision.core.secrets import Secrets
 one = Secrets(Path(sys.argv[1]) / "one")
 key, password = one.ssh_key().read_bytes(), one.password("mysql-app")
 assert b"\\r" not in key
@@ -209,8 +217,8 @@ def test_a_failed_write_says_what_windows_can_do(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from provision import state
-from provision.errors import LabError
+from provision.core import state
+from provision.core.errors import LabError
 try:
     state.write(Path(sys.argv[1]) / "file" / "below", "text")
 except LabError as error:
@@ -229,7 +237,7 @@ def test_ssh_machines_that_do_not_answer_are_named(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from provision import labs
+from provision.topology import labs
 from provision.providers.base import Endpoint
 from provision.providers.ssh import SshProvider, record, sources
 root = Path(sys.argv[1])
@@ -343,12 +351,12 @@ def test_a_machine_is_examined_and_its_agent_asked(tmp_path: Path, machine: int)
     code = """
 import sys
 from pathlib import Path
-from provision import labs
-from provision.host import Host
-from provision.lab import ROOT
+from provision.topology import labs
+from provision.engine.host import Host
+from provision.core.lab import ROOT
 from provision.providers.base import Endpoint
 from provision.providers.ssh.examine import examine
-from provision.secrets import Secrets
+from provision.core.secrets import Secrets
 lab, _ = labs.open_lab("t-never-up", topology="simple", root=ROOT, stay=True)
 key = Secrets(Path(sys.argv[1]) / "one").ssh_key()
 end = Endpoint("127.0.0.1", int(sys.argv[2]), "root", key, "")
@@ -374,7 +382,7 @@ import hashlib, json, sys
 from pathlib import Path
 sys.path.insert(0, str(Path.cwd()))
 from tests.unit import samples
-from provision import roles
+from provision import registry as roles
 context = samples.context(sys.argv[1])
 found = {}
 for machine in context.lab.machines:

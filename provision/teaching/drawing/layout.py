@@ -1,0 +1,196 @@
+"""Where everything of a diagram goes: layers as columns, from visitors on the left to the data.
+
+Landscape, as slides are. Columns are as wide as their longest line, and what is said of arrows
+stands above them, so that nothing is written across anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from provision.teaching.diagram import Box, Diagram, Layer, Program
+from provision.teaching.drawing import DATA, QUIET, Arrow, Drawing, Rectangle, Shape, Words, wide
+
+MARGIN, TOP, HEAD, LINE = 36, 132, 58, 24
+"""Around everything, above the boxes, the coloured part of a box, a line of text."""
+
+BELOW, ACROSS, BESIDE = 62, 130, 13
+"""Between boxes of a column, at least between columns, between arrows that meet a box."""
+
+COLOURS: Mapping[str, tuple[str, str, str]] = {
+    "green": ("#2e7d32", "#eaf5ea", "all well"),
+    "orange": ("#b25a00", "#fff1dc", "runs, but something on it does not"),
+    "red": ("#c62828", "#fdeaea", "does not run"),
+    "grey": ("#5f6b7a", "#f1f3f5", "a design: no machine is asked"),
+}
+"""Strong and pale colour, and what they mean; each box says its state in words too."""
+
+
+class Place(NamedTuple):
+    """Where a box is."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def right(self) -> float:
+        """Its right side."""
+        return self.x + self.width
+
+    @property
+    def middle(self) -> float:
+        """Half way down."""
+        return self.y + self.height / 2
+
+
+def drawing(picture: Diagram) -> Drawing:
+    """A diagram as shapes.
+
+    Args:
+        picture: from `provision.ops.diagram.diagram`.
+    """
+    tall = max(len(layer.boxes) * (_height(layer) + BELOW) - BELOW for layer in picture.layers)
+    name, _, address = picture.site.partition(" = ")
+    asking = [Place(MARGIN, TOP + tall / 2 - 33, wide(name, 17, bold=True) + 36, 66)]
+    shapes = list(_visitors(asking[0], name, address))
+    where: dict[str, Place] = {}
+    for layer in picture.layers:
+        how = layer.asked.split(", ") if layer.asked else []
+        across = max([ACROSS, *(wide(line, 14) + 28 for line in how)])
+        left = asking[0].right + across
+        for number, line in enumerate(reversed(how)):
+            shapes.append(Words(left - across / 2, TOP - 16 - 18 * number, line, 14, QUIET))
+        places = list(_column(layer, left, TOP + tall / 2))
+        middle = left + places[0].width / 2
+        shapes.append(Words(middle, TOP - 16, layer.title, 15, QUIET, bold=True))
+        for box, place in zip(layer.boxes, places, strict=True):
+            shapes += _box(box, place)
+            where[box.name] = place
+        if layer.asked:
+            shapes += _arrows(asking, places)
+        asking = places
+    for number, (source, target) in enumerate(picture.replication):
+        if source in where and target in where:
+            shapes += _replication(where[source], where[target], list(where.values()), number)
+    shapes += _legend(picture, TOP + tall + 52)
+    title = Words(0, 48, picture.title, 22, bold=True)
+    width = max(*(shape.right for shape in shapes), 2 * title.right + MARGIN) + MARGIN
+    heading = Words(width / 2, 48, picture.title, 22, bold=True)
+    return Drawing(round(width), round(TOP + tall + 52 + MARGIN), (heading, *shapes))
+
+
+def _visitors(place: Place, name: str, address: str) -> Iterator[Shape]:
+    middle = place.x + place.width / 2
+    yield Rectangle(*place, "#eef3fb", 33, "#3b6db3")
+    yield Words(middle, place.middle - 5, name, 17, bold=True)
+    yield Words(middle, place.middle + 17, address, 14, QUIET)
+    yield Words(middle, TOP - 16, "visitors", 15, QUIET, bold=True)
+
+
+# --- boxes ---------------------------------------------------------------------------------------
+
+
+def _said(program: Program) -> str:
+    return f"{program.name}: {program.state}" if program.bad else program.name
+
+
+def _where(box: Box) -> str:
+    return f"{box.address} · {box.state}"
+
+
+def _height(layer: Layer) -> float:
+    lines = max(len(box.programs) + bool(box.note) for box in layer.boxes)
+    return HEAD + 14 + LINE * lines
+
+
+def _width(box: Box) -> float:
+    return max(
+        wide(box.name, 18, bold=True),
+        wide(_where(box), 14),
+        wide(box.note, 15),
+        *(wide(_said(program), 15, program.bad) for program in box.programs),
+    )
+
+
+def _column(layer: Layer, left: float, middle: float) -> Iterator[Place]:
+    """The places of a layer's boxes, one below the other."""
+    height = _height(layer)
+    width = max(210.0, *(_width(box) + 28 for box in layer.boxes), wide(layer.title, 15, True))
+    top = middle - (len(layer.boxes) * (height + BELOW) - BELOW) / 2
+    for number in range(len(layer.boxes)):
+        yield Place(left, top + number * (height + BELOW), width, height)
+
+
+def _box(box: Box, place: Place) -> Iterator[Shape]:
+    strong, pale, _ = COLOURS[box.colour]
+    x, y, width, height = place
+    middle = x + width / 2
+    yield Rectangle(x, y, width, height, strong, 10)
+    yield Rectangle(x + 3, y + HEAD, width - 6, height - HEAD - 3, pale, 8)
+    yield Words(middle, y + 26, box.name, 18, "#ffffff", bold=True)
+    yield Words(middle, y + 47, _where(box), 14, "#ffffff")
+    y += HEAD
+    for program in box.programs:
+        y += LINE
+        if program.bad:
+            yield Words(middle, y, _said(program), 15, COLOURS["red"][0], bold=True)
+        else:
+            yield Words(middle, y, program.name)
+    if box.note:
+        yield Words(middle, y + LINE, box.note, 15, DATA)
+
+
+# --- arrows --------------------------------------------------------------------------------------
+
+
+def _arrows(sources: Sequence[Place], targets: Sequence[Place]) -> Iterator[Shape]:
+    """From each box of a column to each of the next; they neither start nor end in one point."""
+    for i, source in enumerate(sources):
+        for j, target in enumerate(targets):
+            start = source.middle + BESIDE * (j - (len(targets) - 1) / 2)
+            end = target.middle + BESIDE * (i - (len(sources) - 1) / 2)
+            yield Arrow(((source.right + 3, start), (target.x - 4, end)))
+
+
+def _replication(
+    source: Place, target: Place, every: Sequence[Place], number: int
+) -> Iterator[Shape]:
+    """Down or up to a neighbour; round the column to one that is further away; else across."""
+    middle = source.x + source.width / 2
+    if source.x != target.x:
+        ahead = source.x < target.x
+        x1, x2 = (source.right + 3, target.x - 4) if ahead else (source.x - 3, target.right + 4)
+        y1, y2 = (place.y + place.height - 16 for place in (source, target))
+        yield Arrow(((x1, y1), (x2, y2)), DATA, dashed=True)
+        yield Words((x1 + x2) / 2, max(y1, y2) + 22, "replicates", 14, DATA)
+        return
+    low, high = sorted((source, target), key=lambda place: -place.y)
+    between = [p for p in every if p.x == source.x and high.y < p.y < low.y]
+    if not between:
+        down = source is high
+        y1 = source.y + source.height + 3 if down else source.y - 3
+        y2 = target.y - 4 if down else target.y + target.height + 4
+        yield Arrow(((middle, y1), (middle, y2)), DATA, dashed=True)
+        yield Words(middle + 12, (y1 + y2) / 2 + 5, "replicates", 14, DATA, left=True)
+        return
+    lane = source.right + 18 + 14 * number
+    y1, y2 = source.y + source.height - 16, target.y + target.height - 16
+    points = ((source.right + 3, y1), (lane, y1), (lane, y2), (target.right + 4, y2))
+    yield Arrow(points, DATA, dashed=True)
+
+
+# --- legend --------------------------------------------------------------------------------------
+
+
+def _legend(picture: Diagram, y: float) -> Iterator[Shape]:
+    """What the colours mean: of a design only its own, else those that a running lab can have."""
+    used = {box.colour for layer in picture.layers for box in layer.boxes}
+    x = float(MARGIN)
+    for name, (strong, _, meaning) in COLOURS.items():
+        if (name == "grey") == ("grey" in used):
+            yield Rectangle(x, y - 13, 16, 16, strong, 4)
+            yield Words(x + 24, y, meaning, 14, QUIET, left=True)
+            x += 24 + wide(meaning, 14) + 24
