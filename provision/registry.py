@@ -8,10 +8,10 @@ from importlib import import_module
 from typing import Any, cast
 
 from provision.core.lab import Machine
+from provision.core.package_set import PackageSet
 from provision.database.failover import role as autopromote
 from provision.engine.context import Allow, Context, Role
 from provision.engine.plan import Unit
-from provision.providers.base import PackageSet
 from provision.services.system import role as system
 from provision.services.tls import role as tls
 

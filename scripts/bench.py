@@ -212,7 +212,7 @@ def bare(name: str, up: list[str]) -> None:
 def bring_up(name: str, network: str) -> None:
     """In a process of its own: machines without any configuration."""
     from provision import providers
-    from provision.providers.base import PackageSet
+    from provision.core.package_set import PackageSet
     from provision.topology import labs
 
     here, recorded = labs.open_lab(name, network=network or None)

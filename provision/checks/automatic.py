@@ -25,7 +25,7 @@ def checks(context: Context) -> Iterator[Check]:
 
     def stands(seen: Seen) -> Verdict:
         known = _word(seen, name)
-        others = [m.name for m in context.lab.having("mysql") if m.name != context.state.primary]
+        others = [m.name for m in context.lab.with_role("mysql") if m.name != context.state.primary]
         expected = f"{context.state.primary} leads, {' or '.join(others)} is promotable"
         if not known:
             return Verdict(False, expected, "not known")

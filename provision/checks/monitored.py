@@ -42,7 +42,7 @@ def checks(context: Context, others: Iterable[Check]) -> Iterator[Check]:
         others: the lab's other checks.
     """
     known = {check.name for check in others}
-    for machine in context.lab.having("monitoring"):
+    for machine in context.lab.with_role("monitoring"):
         yield _parts(machine)
         yield _targets(context, machine)
         yield _alerts(machine, known)

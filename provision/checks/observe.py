@@ -89,7 +89,7 @@ def observe(
     shown: Shown | None = None
     marker = secrets.token_hex(8)
     if requests_too:
-        servers = len(lab.having("nginx"))
+        servers = len(lab.with_role("nginx"))
         for _ in range(ROUNDS):
             rounds.append(tuple(request(lab, "/") for _ in range(2 * servers)))
             if alternates(rounds[-1], servers):
@@ -97,13 +97,13 @@ def observe(
         pages["static"] = request(lab, STATIC)
         pages["missing"] = request(lab, "/no-such-page")
         pages["marker"] = request(lab, f"/api/markers/{marker}", "PUT")
-        for server in lab.having("dns"):
+        for server in lab.with_role("dns"):
             reply = ask_name(str(server.address), lab.site)
             named[server.name] = " ".join(reply.values("A")) or reply.error or reply.code
         if lab.topology.https:
             pages["redirect"] = request(lab, "/", plain=True)
             shown = handshake(lab)
-        for database in lab.having("mysql"):
+        for database in lab.with_role("mysql"):
             # Elsewhere the web server on the same machine is asked, without the way through here.
             if "nginx" not in database.roles:
                 path = f"/api/markers/{marker}?from={database.name}"
@@ -158,7 +158,7 @@ def _questions(
         http_questions.append(question | more)
 
     if machine == lab.front:
-        for web in lab.having("nginx"):
+        for web in lab.with_role("nginx"):
             ask(f"healthz/{web.name}", str(web.address), "/healthz")
             ask(f"version/{web.name}", str(web.address), "/version")
     if "keepalived" in machine.roles:

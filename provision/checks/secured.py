@@ -23,7 +23,7 @@ DAY = 86400
 
 def checks(context: Context) -> Iterator[Check]:
     """The checks of what the topology has of all this."""
-    for machine in context.lab.having("firewall"):
+    for machine in context.lab.with_role("firewall"):
         yield _firewall(machine)
     if not context.lab.topology.https:
         return
@@ -31,7 +31,7 @@ def checks(context: Context) -> Iterator[Check]:
         for place, machine in enumerate(asked):
             yield _behind(asker, place, machine)
     yield from _front(context)
-    for machine in context.lab.having("hardening"):
+    for machine in context.lab.with_role("hardening"):
         yield _clock(machine)
 
 
@@ -54,7 +54,7 @@ def behind(context: Context) -> dict[str, tuple[Machine, ...]]:
     A firewall lets nobody else in.
     """
     lab = context.lab
-    webs, apps = lab.having("nginx"), tuple(m for m in lab.having("app") if app.address(m))
+    webs, apps = lab.with_role("nginx"), tuple(m for m in lab.with_role("app") if app.address(m))
     found = {lab.front.name: webs}
     if apps:
         found[webs[0].name] = apps

@@ -24,14 +24,14 @@ def checks(context: Context) -> Iterator[Check]:
     """Machines and services, databases, web servers, balancers, names, the site."""
     for machine in context.lab.machines:
         yield from _machine(context, machine)
-    for machine in context.lab.having("mysql"):
+    for machine in context.lab.with_role("mysql"):
         yield from _database(context, machine)
-    for machine in context.lab.having("nginx"):
+    for machine in context.lab.with_role("nginx"):
         yield from _web(context, machine)
-    for machine in context.lab.having("haproxy"):
+    for machine in context.lab.with_role("haproxy"):
         yield from _balancer(context, machine)
     yield from _shared(context)
-    for machine in context.lab.having("dns"):
+    for machine in context.lab.with_role("dns"):
         yield _name(context, machine)
     yield from _site(context)
 
@@ -135,7 +135,7 @@ def _database(context: Context, machine: Machine) -> Iterator[Check]:
 
         yield Check(f"marker/{name}", name, "mysql", "invoke db.status", marker)
     if name == primary:
-        replicas = [m for m in context.lab.having("mysql") if m.name != name]
+        replicas = [m for m in context.lab.with_role("mysql") if m.name != name]
         if replicas:
 
             def semisync(seen: Seen) -> Verdict:
@@ -237,7 +237,7 @@ def balancer_view(seen: Seen, balancer: str) -> dict[str, dict[str, str]]:
 
 def _balancer(context: Context, machine: Machine) -> Iterator[Check]:
     logs = _on(context, "lab.logs", machine.name) + " --service haproxy"
-    for web in context.lab.having("nginx"):
+    for web in context.lab.with_role("nginx"):
         yield Check(
             f"balancer/{machine.name}/{web.name}",
             web.name,
@@ -268,7 +268,7 @@ def _server_up(context: Context, balancer: str, server: str) -> Callable[[Seen],
 
 def _shared(context: Context) -> Iterator[Check]:
     lab = context.lab
-    holders = lab.having("keepalived")
+    holders = lab.with_role("keepalived")
     if not holders:
         return
     names = [m.name for m in holders]
@@ -320,7 +320,7 @@ def _site(context: Context) -> Iterator[Check]:
     def shared(seen: Seen) -> Verdict:
         return spread(context, seen)
 
-    if lab.having("haproxy"):
+    if lab.with_role("haproxy"):
         yield Check("round-robin", front.name, "haproxy", "invoke lab.status", shared)
 
     def files(seen: Seen) -> Verdict:
@@ -346,7 +346,7 @@ def _site(context: Context) -> Iterator[Check]:
             web.name: seen.http(front.name, f"version/{web.name}")["headers"].get(
                 "x-app-version", "none"
             )
-            for web in lab.having("nginx")
+            for web in lab.with_role("nginx")
         }
         got = ", ".join(f"{name} {version}" for name, version in found.items())
         # A server that does not answer is the business of its own check.
@@ -369,7 +369,7 @@ def _site(context: Context) -> Iterator[Check]:
 def spread(context: Context, seen: Seen) -> Verdict:
     """Whether answers come from the servers that should give them."""
     balance = context.balance
-    webs = [m.name for m in context.lab.having("nginx")]
+    webs = [m.name for m in context.lab.with_role("nginx")]
     out = {name for name, admin in context.state.admin.items() if admin != "ready"}
     serving = [name for name in webs if name not in out]
     if balance.mode == "active-passive":

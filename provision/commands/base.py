@@ -23,11 +23,12 @@ from provision.core import platform as controller
 from provision.core import state
 from provision.core.errors import LabError, UsageError, for_lab
 from provision.core.lab import ROOT, Lab
+from provision.core.report import Report
 from provision.core.secrets import Secrets
 from provision.core.state import State
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet, quiet, running
-from provision.providers.base import Provider, Report
+from provision.providers.base import Provider
 from provision.topology.labs import open_lab
 
 install()

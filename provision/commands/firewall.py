@@ -72,7 +72,7 @@ def rows(context: Context, fleet: Fleet, machines: list[str]) -> list[dict[str, 
 def show(c: Any, machine: str = "", lab: str = "", json: bool = False) -> None:
     """Show what the firewalls let in, for whom, and how many connections that were."""
     now = session(lab)
-    behind = [m.name for m in now.lab.having("firewall")]
+    behind = [m.name for m in now.lab.with_role("firewall")]
     if machine and now.lab.machine(machine).name not in behind:
         raise LabError(f"{machine} has no firewall in the topology {now.lab.topology.name}")
     if not behind:

@@ -8,8 +8,7 @@ import time
 from dataclasses import astuple
 from typing import Any
 
-from provision import checks
-from provision import providers
+from provision import checks, providers
 from provision import registry as roles
 from provision.checks.observe import observe
 from provision.commands import hostcheck, show, stages
@@ -28,6 +27,7 @@ from provision.core import state
 from provision.core.errors import LabError, ProviderError, UsageError
 from provision.core.lab import Lab
 from provision.core.patience import patience
+from provision.core.report import Report
 from provision.core.state import State
 from provision.database import promote as db_promote
 from provision.database.failover import control as autopromote
@@ -37,7 +37,7 @@ from provision.engine.converge import converge, plans
 from provision.engine.fleet import Fleet
 from provision.operations import clean
 from provision.operations import restart as restarting
-from provision.providers.base import Provider, Report
+from provision.providers.base import Provider
 from provision.services.haproxy import traffic
 from provision.services.tls import clocks
 from provision.topology import labs
@@ -175,7 +175,7 @@ def _configure(now: Session, fleet: Fleet) -> None:
     if bad:
         raise LabError(f"{len(bad)} of {len(results)} checks failed", "invoke lab.check")
     (now.lab.directory / "served").touch()
-    through = " or ".join(m.name for m in now.lab.having("haproxy")) or now.lab.front.name
+    through = " or ".join(m.name for m in now.lab.with_role("haproxy")) or now.lab.front.name
     print(f"\n{now.lab.url}/ is {now.lab.site}, through {through}")
 
 

@@ -146,7 +146,7 @@ def _live(draw: Callable[[], Any], limit: float, pause: float) -> None:
 
 
 def _servers(lab: Lab) -> list[str]:
-    return [m.name for m in lab.having("nginx")]
+    return [m.name for m in lab.with_role("nginx")]
 
 
 def _state(view: View, server: str) -> str:
@@ -187,7 +187,7 @@ def values(context: Context, view: View) -> dict[str, Any]:
                 "semi_sync": _yes(view.value("semi_sync", machine=m.name)),
                 "queries_per_second": _last(view.line("queries", machine=m.name)),
             }
-            for m in context.lab.having("mysql")
+            for m in context.lab.with_role("mysql")
         ],
         "alerts": [asdict(a) for a in view.alerts],
     }
@@ -237,7 +237,7 @@ def screen(context: Context, view: View) -> Any:
     site.append_text(_failures(view))
 
     parts: list[Any] = [head, site, _server_table(context, view)]
-    if lab.having("mysql"):
+    if lab.with_role("mysql"):
         parts += [Text(), _database_table(context, view)]
     if view.alerts:
         parts += [Text(), _alerts(list(view.alerts))]
@@ -285,7 +285,7 @@ def _server_table(context: Context, view: View) -> Any:
 
 def _database_table(context: Context, view: View) -> Any:
     table = _table("DATABASE", "ROLE", "QUERIES/S", "", "CLIENTS", "LAG", "", "REPLICATION")
-    for machine in context.lab.having("mysql"):
+    for machine in context.lab.with_role("mysql"):
         name = machine.name
         read_only = view.value("read_only", machine=name)
         role = {None: "[red]no answer[/]", 0.0: "[green]primary[/]"}.get(read_only, "replica")

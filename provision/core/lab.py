@@ -132,7 +132,7 @@ class Lab:
         what = f"no machine is called {name!r} in lab {self.name}"
         raise UsageError(what, f"choose from {names}")
 
-    def having(self, role: str) -> tuple[Machine, ...]:
+    def with_role(self, role: str) -> tuple[Machine, ...]:
         """The machines with that role, in the file's order."""
         return tuple(m for m in self.machines if role in m.roles)
 
@@ -149,10 +149,10 @@ class Lab:
     @property
     def front(self) -> Machine:
         """The machine that users talk to: the first balancer, else the first web server."""
-        return (self.having("haproxy") or self.having("nginx"))[0]
+        return (self.with_role("haproxy") or self.with_role("nginx"))[0]
 
 
-def moved(topology: Topology, network: IPv4Network) -> Topology:
+def rebase(topology: Topology, network: IPv4Network) -> Topology:
     """The same topology on another network of the same size: host parts stay, the rest changes.
 
     Args:

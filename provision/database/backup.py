@@ -264,7 +264,7 @@ def _replay(context: Context, fleet: Fleet, manifest: dict[str, Any], until: int
                 f"({each['note']}); the binary logs cannot be followed across that",
                 "take a backup that was made after it, or an earlier moment",
             )
-    names = [primary, *(m.name for m in context.lab.having("mysql") if m.name != primary)]
+    names = [primary, *(m.name for m in context.lab.with_role("mysql") if m.name != primary)]
     gaps = []
     for name in names:
         if name not in fleet.hosts:
@@ -327,7 +327,7 @@ def _file_chunks(path: Path) -> Iterator[bytes]:
 def _wait_for_replicas(
     context: Context, fleet: Fleet, gtids: str, seconds: float
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    names = [m.name for m in context.lab.having("mysql") if m.name != context.state.primary]
+    names = [m.name for m in context.lab.with_role("mysql") if m.name != context.state.primary]
 
     def one(host: Host) -> bool:
         try:

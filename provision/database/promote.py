@@ -173,7 +173,7 @@ def promote_after_death(
     epoch = context.state.epoch + 1
     after = replace(context, state=replace(context.state, primary=name, epoch=epoch))
     others = [
-        m.name for m in context.lab.having("mysql") if m.name in fleet.hosts and m.name != old
+        m.name for m in context.lab.with_role("mysql") if m.name in fleet.hosts and m.name != old
     ]
     if name not in others:
         raise LabError(f"{name} is not running", typed(context, f"lab.start {name}"))
@@ -211,7 +211,7 @@ def _record(context: Context, name: str) -> dict[str, Any]:
 
 def _check(context: Context, name: str) -> None:
     if "mysql" not in context.lab.machine(name).roles:
-        names = ", ".join(m.name for m in context.lab.having("mysql"))
+        names = ", ".join(m.name for m in context.lab.with_role("mysql"))
         raise UsageError(f"{name} has no database", f"choose from {names}")
 
 
@@ -345,7 +345,7 @@ def _repoint(
             return False
         return True
 
-    for machine in context.lab.having("mysql"):
+    for machine in context.lab.with_role("mysql"):
         if machine.name == context.state.primary or machine.name in without:
             continue
         if machine.name not in fleet.hosts:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from provision.core.lab import Machine
+from provision.core.package_set import PackageSet
 from provision.core.state import State
 from provision.database.agent.backup import FOLDER
 from provision.database.resources import Account, DataDirectory, Grant, Record, Replication, Schema
 from provision.engine.context import Allow, Context, programs
 from provision.engine.plan import Resource, Unit
 from provision.engine.resources import Directory, File, Service, Tree
-from provision.providers.base import PackageSet
 
 SERVICE = "mysql.service"
 CONFIG = "/etc/mysql/mysql.conf.d/zz-lab.cnf"
@@ -63,7 +63,7 @@ def record(context: Context, machine: Machine, state: State | None = None) -> Re
         state: instead of the context's, in the middle of a promotion.
     """
     known = state or context.state
-    peers = {m.name: str(m.address) for m in context.lab.having("mysql") if m != machine}
+    peers = {m.name: str(m.address) for m in context.lab.with_role("mysql") if m != machine}
     return Record(machine.name, known.primary, known.epoch, peers)
 
 
@@ -131,7 +131,7 @@ def _server(context: Context, machine: Machine) -> Unit:
     """Configuration, certificate and service."""
     certificate, key = context.authority.issue(machine.name, [machine.address], [machine.name])
     config = context.render("mysql/lab.cnf.j2", machine, server_id=server_id(machine), tls=TLS)
-    replicas = [m.name for m in context.lab.having("mysql") if m.name != context.state.primary]
+    replicas = [m.name for m in context.lab.with_role("mysql") if m.name != context.state.primary]
     waits = context.rolling and machine.name == context.state.primary
     return Unit(
         "mysql",
@@ -191,7 +191,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
 def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
     """MySQL for the other databases and for the machines with the application."""
     lab = context.lab
-    users = dict.fromkeys([*lab.having("mysql"), *lab.having("app")])
+    users = dict.fromkeys([*lab.with_role("mysql"), *lab.with_role("app")])
     sources = tuple(str(m.address) for m in users if m != machine)
     return (Allow(3306, sources, "MySQL for databases and applications"),) if sources else ()
 

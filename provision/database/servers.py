@@ -66,7 +66,7 @@ def status(context: Context, fleet: Fleet) -> tuple[Database, ...]:
             errors[host.name] = error.what
             return {"up": False, "error": error.what}, {"backups": [], "next": ""}
 
-    machines = context.lab.having("mysql")
+    machines = context.lab.with_role("mysql")
     running = [m.name for m in machines if m.name in fleet.hosts]
     answers = fleet.each(ask, running)
     primary = context.state.primary

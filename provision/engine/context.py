@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from provision.core.errors import LabError
 from provision.core.lab import ROOT, Balance, Lab, Machine
+from provision.core.package_set import PackageSet
 from provision.core.pki import Authority
 from provision.core.secrets import Secrets
 from provision.core.state import State
 from provision.engine.plan import Unit
-from provision.providers.base import PackageSet
 from provision.topology.labs import balance
 
 if TYPE_CHECKING:

@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError, LabError
 from provision.core.lab import Lab
+from provision.core.report import Report
 from provision.engine.host import Host
-from provision.providers.base import Endpoint, Provider, Report
+from provision.providers.base import Provider
 
 T = TypeVar("T")
 

@@ -18,9 +18,9 @@ from typing import Any
 import paramiko
 from fabric import Config, Connection
 
+from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError
 from provision.core.patience import patience
-from provision.providers.base import Endpoint
 
 # What Paramiko has to say of a lost connection is in the exception; its log is for its own authors.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from provision import registry as roles
 from provision.core.lab import ROOT, Machine
+from provision.core.package_set import PackageSet
 from provision.database.agent.backup import FOLDER
 from provision.database.role import CHECKER, TLS
 from provision.engine.context import Allow, Context
 from provision.engine.plan import Resource, Unit
 from provision.engine.resources import File, Gone, Service
 from provision.engine.resources.removal import NoService
-from provision.providers.base import PackageSet
 
 SERVICE = "prometheus-node-exporter.service"
 NODE, MYSQL, NGINX, HAPROXY = 9100, 9104, 9113, 8404
@@ -53,7 +53,7 @@ def packages(context: Context, machine: Machine) -> PackageSet:
 
 def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
     """Each exporter, for the machines that monitor."""
-    sources = tuple(str(m.address) for m in context.lab.having("monitoring"))
+    sources = tuple(str(m.address) for m in context.lab.with_role("monitoring"))
     if not sources:
         return ()
     wanted = [(job, port) for job, _, port in exporters(machine)]

@@ -182,7 +182,7 @@ def monitor(lab: Lab) -> Machine:
     Raises:
         LabError: when the lab's topology has none.
     """
-    machines = lab.having("monitoring")
+    machines = lab.with_role("monitoring")
     if not machines:
         raise LabError(
             f"nothing monitors lab {lab.name}: no machine of {lab.topology.name} has the role",

@@ -7,12 +7,12 @@ from functools import cache
 
 from provision.core.errors import for_lab
 from provision.core.lab import ROOT, Lab, Machine
+from provision.core.package_set import PackageSet
 from provision.engine.context import Allow, Context
 from provision.engine.plan import Unit
 from provision.engine.resources import File, Gone, Service
 from provision.engine.resources.removal import NoDirectory, NoService
 from provision.monitoring.exporters import HAPROXY, exporters
-from provision.providers.base import PackageSet
 from provision.services.keepalived import role as keepalived
 
 SERVICE = "prometheus.service"
@@ -72,7 +72,7 @@ class Job:
 def jobs(lab: Lab) -> tuple[Job, ...]:
     """Everything that is scraped in a lab, without jobs that have no target."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for machine in lab.having("exporters"):
+    for machine in lab.with_role("exporters"):
         wanted = [(job, port) for job, _, port in exporters(machine)]
         if "haproxy" in machine.roles:
             wanted.append(("haproxy", HAPROXY))
@@ -93,13 +93,13 @@ def packages(context: Context, machine: Machine) -> PackageSet:
 
 def page_address(lab: Lab, machine: Machine) -> str:
     """Where the page listens: the loopback address when every balancer is this machine."""
-    alone = all(m == machine for m in lab.having("haproxy")) and "haproxy" in machine.roles
+    alone = all(m == machine for m in lab.with_role("haproxy")) and "haproxy" in machine.roles
     return "127.0.0.1" if alone else str(machine.address)
 
 
 def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
     """The page, for balancers on other machines: whichever has visitors shows it."""
-    others = tuple(str(m.address) for m in context.lab.having("haproxy") if m != machine)
+    others = tuple(str(m.address) for m in context.lab.with_role("haproxy") if m != machine)
     if not others:
         return ()
     return (Allow(PAGE_PORT, others, "the monitoring page for the balancer"),)
@@ -111,9 +111,9 @@ def rules(context: Context, machine: Machine) -> str:
         "monitoring/rules.yml.j2",
         machine,
         monitor=machine.name,
-        holders=[m.name for m in context.lab.having("keepalived")],
+        holders=[m.name for m in context.lab.with_role("keepalived")],
         interface=keepalived.interface(context),
-        databases=len(context.lab.having("mysql")),
+        databases=len(context.lab.with_role("mysql")),
         lag=LAG,
         disk=DISK / 100,
         errors=ERRORS,
@@ -210,7 +210,7 @@ def _prometheus(context: Context, machine: Machine) -> Unit:
         # Otherwise it would report machines that are being configured as faults.
         needs=tuple(
             f"{m.name}/exporter-{job}"
-            for m in context.lab.having("exporters")
+            for m in context.lab.with_role("exporters")
             if m != machine
             for job, _, _ in exporters(m)
         ),

@@ -137,7 +137,7 @@ def _handed_over(
         say(machine.name, "is the primary: writes pause until it is back")
         yield
         return
-    other = next(m.name for m in context.lab.having("mysql") if m != machine)
+    other = next(m.name for m in context.lab.with_role("mysql") if m != machine)
     say(machine.name, f"is the primary: {other} takes the writes meanwhile")
     db_promote.promote(context, fleet, other)
     yield

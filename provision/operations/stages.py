@@ -102,8 +102,8 @@ def transition(old: Lab, new: Lab, recorded: State) -> Lab | None:
     Returns:
         None when a machine has a database in both, or there is none in one of them.
     """
-    before = {m.name for m in old.having("mysql")}
-    after = {m.name for m in new.having("mysql")}
+    before = {m.name for m in old.with_role("mysql")}
+    after = {m.name for m in new.with_role("mysql")}
     if recorded.primary not in before or not after or before & after:
         return None
     primary = old.machine(recorded.primary)

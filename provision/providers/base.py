@@ -4,37 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
+from provision.core.endpoint import Endpoint
 from provision.core.lab import Lab
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """How a machine is reached over SSH.
-
-    Args:
-        address: host name or address to connect to.
-        port: TCP port of sshd.
-        user: a user who may ``sudo -n``.
-        key: the private key's file.
-        host_key: the machine's public host key, ``ssh-ed25519 AAAA…``; nothing else is accepted.
-        jump: ``user@host:port`` of a jump host, or empty.
-        agent: whether keys of a running SSH agent may be offered too.
-        jump_key: the private key's file for the jump host, when it is another one.
-        jump_host_key: the jump host's public host key; nothing else is accepted there either.
-    """
-
-    address: str
-    port: int
-    user: str
-    key: Path
-    host_key: str
-    jump: str = ""
-    agent: bool = False
-    jump_key: Path | None = None
-    jump_host_key: str = ""
+from provision.core.package_set import PackageSet
+from provision.core.report import Report
 
 
 @dataclass(frozen=True)
@@ -50,26 +25,6 @@ class Problem:
     what: str
     advice: str
     fatal: bool = True
-
-
-class Report(Protocol):
-    """Where long work says what it is doing."""
-
-    def __call__(self, machine: str, doing: str) -> None:
-        """Say that ``machine`` (or ``host``, the controller) is now doing that."""
-
-
-@dataclass(frozen=True)
-class PackageSet:
-    """What a machine will need, told to a provider that can put it into an image beforehand.
-
-    Args:
-        packages: names from the machine's own Debian release.
-        sid: names that are taken from sid (pinned; everything else of sid stays out).
-    """
-
-    packages: tuple[str, ...] = ()
-    sid: tuple[str, ...] = ()
 
 
 class Provider(Protocol):

@@ -124,7 +124,7 @@ def diagram(context: Context, seen: Seen) -> Diagram:
             boxes = tuple(_box(context, seen, m) for m in members)
             layers.append(Layer(role, boxes, _asked(lab, role)))
     primary = context.state.primary
-    pairs = tuple((primary, m.name) for m in lab.having("mysql") if m.name != primary)
+    pairs = tuple((primary, m.name) for m in lab.with_role("mysql") if m.name != primary)
     title = f"lab {lab.name}: {lab.topology.name}, on {lab.network}"
     return Diagram(title, f"{lab.site} = {lab.address}", tuple(layers), pairs)
 
@@ -145,7 +145,7 @@ def _asked(lab: Lab, role: str) -> str:
     secure = lab.topology.https
     above = {
         "haproxy": "HTTPS, port 443" if secure else "HTTP, port 80",
-        "nginx": "HTTPS, verified" if secure and lab.having("haproxy") else "HTTP, port 80",
+        "nginx": "HTTPS, verified" if secure and lab.with_role("haproxy") else "HTTP, port 80",
         "app": "HTTPS to gunicorn" if secure else "HTTP to gunicorn",
         "mysql": "MySQL over TLS, port 3306",
         "": "",

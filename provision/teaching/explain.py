@@ -85,9 +85,9 @@ def command(lab: Lab, task: str, remote: str = "") -> str:
 def facts(context: Context, seen: Seen) -> dict[str, Any]:
     """Everything that a text may say of the lab."""
     lab, state = context.lab, context.state
-    databases = lab.having("mysql")
+    databases = lab.with_role("mysql")
     statuses = {m.name: Status.read(database(seen, m.name)) for m in databases}
-    balancers, webs, apps = lab.having("haproxy"), lab.having("nginx"), lab.having("app")
+    balancers, webs, apps = lab.with_role("haproxy"), lab.with_role("nginx"), lab.with_role("app")
     rows = balancer_view(seen, balancers[0].name) if balancers else {}
     replicas = tuple(m for m in databases if m.name != state.primary)
     lag = {name: _lag(state.primary, name, status) for name, status in statuses.items()}
@@ -109,7 +109,7 @@ def facts(context: Context, seen: Seen) -> dict[str, Any]:
         "databases": databases,
         "primary": state.primary,
         "replicas": replicas,
-        "monitors": lab.having("monitoring"),
+        "monitors": lab.with_role("monitoring"),
         "algorithm": context.balance.algorithm,
         "mode": context.balance.mode,
         "weights": {m.name: state.weights.get(m.name, WEIGHT) for m in webs},

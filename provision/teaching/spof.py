@@ -25,13 +25,14 @@ from provision.checks.observe import observe, request
 from provision.core import state as records
 from provision.core.errors import LabError, UsageError
 from provision.core.lab import Lab
+from provision.core.report import Report
 from provision.database import promote as db_promote
 from provision.database import rejoin as db_rejoin
 from provision.database.failover import role as automatic
 from provision.database.failover.control import adopt
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
-from provision.providers.base import Provider, Report
+from provision.providers.base import Provider
 from provision.services.dns import names
 
 PARTS = {
@@ -224,7 +225,7 @@ def _writes(lab: Lab) -> bool:
 
 def _finds(lab: Lab) -> bool:
     """A resolver asks the next name server when one is silent."""
-    servers = [str(m.address) for m in lab.having("dns")]
+    servers = [str(m.address) for m in lab.with_role("dns")]
     wanted = (str(lab.address),)
     answers = (names.ask(s, lab.site, timeout=0.5).values("A") for s in servers)
     return not servers or any(answer == wanted for answer in answers)

@@ -98,7 +98,7 @@ def _hops(context: Context, fleet: Fleet, path: str) -> Iterator[Hop]:
 
 def name_hop(lab: Lab) -> Hop:
     """What the lab's name server says of the site; what the hosts file would say without one."""
-    servers = lab.having("dns")
+    servers = lab.with_role("dns")
     if not servers:
         answer = f"{lab.site} is {lab.address} in every machine's /etc/hosts"
         return Hop("name", "no name server in this topology", (("answered", answer),))

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from provision import topology as topologies
 from provision.core import state as record_of
+from provision.core.endpoint import Endpoint
 from provision.core.errors import LabError, UsageError
-from provision.core.lab import ROOT, Balance, Lab, Topology, moved
+from provision.core.lab import ROOT, Balance, Lab, Topology, rebase
 from provision.core.state import State
-from provision.providers.base import Endpoint
 
 DEFAULT = "default"
 POOL = IPv4Network("192.168.56.0/21")
@@ -80,7 +80,7 @@ def open_lab(
     wanted = wanted or os.environ.get("LAB_TOPOLOGY", "") or "distributed"
     read = topologies.load(topologies.find(wanted, root))
     place = _network(Lab(name, root, read), state, network, stay)
-    return Lab(name, root, moved(read, place)), state
+    return Lab(name, root, rebase(read, place)), state
 
 
 def _network(lab: Lab, state: State | None, option: str | None, stay: bool) -> IPv4Network:
@@ -291,7 +291,7 @@ def keeps_data(lab: Lab, before: State) -> None:
     Raises:
         LabError: when it is not; the message says how the data gets to one that is.
     """
-    there = [m.name for m in lab.having("mysql")]
+    there = [m.name for m in lab.with_role("mysql")]
     if not before.primary or before.primary in there:
         return
     what = (

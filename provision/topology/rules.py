@@ -414,13 +414,13 @@ class Rules:
     ) -> None:
         """What the machines must be to each other: who needs whom, who may not share what."""
 
-        def having(role: str) -> list[_Draft]:
+        def with_role(role: str) -> list[_Draft]:
             return [d for d in drafts if role in d.roles]
 
         def complain(draft: _Draft, what: str) -> None:
             self.wrong(draft.line, f"machines.{draft.name}.roles", what)
 
-        balancers = having("haproxy")
+        balancers = with_role("haproxy")
         if len(balancers) > 1 and not shared:
             complain(
                 balancers[1],
@@ -432,14 +432,14 @@ class Rules:
                 complain(draft, "haproxy and nginx both want port 80: use two machines")
 
         if all(d.sure for d in drafts):
-            if balancers and not having("nginx"):
+            if balancers and not with_role("nginx"):
                 complain(balancers[0], "no web server behind the balancer: no machine has nginx")
-            elif not having("nginx"):
+            elif not with_role("nginx"):
                 self.wrong(line, "machines", "nobody serves the site: no machine has nginx")
-            if having("nginx") and not having("app"):
-                complain(having("nginx")[0], "nginx has nothing to pass to: no machine has app")
-            if having("app") and not having("mysql"):
-                complain(having("app")[0], "app has no database: no machine has mysql")
+            if with_role("nginx") and not with_role("app"):
+                complain(with_role("nginx")[0], "nginx has nothing to pass to: no machine has app")
+            if with_role("app") and not with_role("mysql"):
+                complain(with_role("app")[0], "app has no database: no machine has mysql")
         if primary is not None:
             self.writer(drafts, *primary)
 

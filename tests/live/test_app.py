@@ -47,7 +47,7 @@ def running(lab: RunningLab) -> dict[str, str]:
     """Which release each web server runs, asked itself."""
     with lab.fleet() as fleet:
         found = {}
-        for machine in fleet.lab.having("app"):
+        for machine in fleet.lab.with_role("app"):
             question = {"socket": app.SOCKET, "path": "/version"}
             told = fleet.host(machine.name).gather({"http": [question]})["http"][0]
             assert told["headers"]["x-app-version"] == json.loads(told["body"])["version"]

@@ -20,7 +20,7 @@ def test_dig_on_a_machine_gets_what_the_lab_is(lab: RunningLab) -> None:
     for name, address in wanted.items():
         assert lab.out("web-01", "dig", "+short", name, "A").split() == [address]
     said = lab.out("web-01", "dig", "www.foobar.com")
-    assert f"SERVER: {now.having('dns')[0].address}#53" in said
+    assert f"SERVER: {now.with_role('dns')[0].address}#53" in said
     assert "www.foobar.com.\t" in said
     assert "\tA\t" in said
 
@@ -28,7 +28,7 @@ def test_dig_on_a_machine_gets_what_the_lab_is(lab: RunningLab) -> None:
 def test_the_site_is_an_a_record_and_what_is_not_listed_does_not_exist(lab: RunningLab) -> None:
     now = lab.session()
     assert now.provider.link_problem(now.lab) == ""
-    for machine in now.lab.having("dns"):
+    for machine in now.lab.with_role("dns"):
         server = str(machine.address)
         got = names.ask(server, "www.foobar.com")
         assert [(r.kind, r.value) for r in got.records] == [("A", str(now.lab.address))]
@@ -42,7 +42,7 @@ def test_the_site_is_an_a_record_and_what_is_not_listed_does_not_exist(lab: Runn
 
 def test_other_names_are_asked_where_the_machine_asked_before(lab: RunningLab) -> None:
     """The fallback: with the lab's server dead, the one that was there answers."""
-    server = lab.session().lab.having("dns")[0].name
+    server = lab.session().lab.with_role("dns")[0].name
     resolv = lab.out("web-02", "cat", "/etc/resolv.conf")
     assert str(lab.session().lab.gateway) in resolv
     lab.out(server, "systemctl", "stop", "dnsmasq")

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from provision.core.endpoint import Endpoint
 from provision.core.errors import ProviderError
 from provision.core.lab import ROOT, Lab, Machine, Topology
+from provision.core.package_set import PackageSet
 from provision.providers import images
-from provision.providers.base import Endpoint, PackageSet
 from provision.providers.lxc import LxcProvider, image, leftovers, network, places, preflight
 from provision.providers.lxc.machine import SOCKETS
 from provision.providers.lxc.privileged import run
@@ -284,7 +285,7 @@ sys.path.insert(0, {checkout!r})
 from provision.core.lab import Lab
 from provision.core.lab import Machine
 from provision.core.lab import Topology
-from provision.providers.base import PackageSet
+from provision.core.package_set import PackageSet
 from provision.providers.lxc import LxcProvider
 place = IPv4Network({network!r})
 names = {names!r}

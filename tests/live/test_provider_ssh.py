@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from provision import topology
-from provision.core.lab import ROOT, Lab, moved
-from provision.providers.base import Endpoint
+from provision.core.endpoint import Endpoint
+from provision.core.lab import ROOT, Lab, rebase
 from provision.providers.lxc import LxcProvider, places, preflight
 from provision.providers.lxc.privileged import run
 from provision.topology import labs
@@ -107,7 +107,7 @@ def existing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Existing]:
     """Three fresh machines; whatever happens, they and the lab's record are removed."""
     folder = tmp_path_factory.mktemp("existing")
     read = topology.load(topology.find("distributed"))
-    made = Lab("default", folder, moved(read, free_network()))
+    made = Lab("default", folder, rebase(read, free_network()))
     (folder / "home" / ".ssh").mkdir(parents=True, mode=0o700)
     record = Lab(NAME, ROOT, read)
     labs.erase(record)

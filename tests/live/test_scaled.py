@@ -34,7 +34,7 @@ def holders(lab: RunningLab) -> list[str]:
     now = lab.session()
     where = ("dev", keepalived.interface(now.context), "to", str(now.lab.address))
     argv = ("ip", "-4", "-oneline", "address", "show", *where)
-    return [m.name for m in now.lab.having("keepalived") if lab.out(m.name, *argv).strip()]
+    return [m.name for m in now.lab.with_role("keepalived") if lab.out(m.name, *argv).strip()]
 
 
 class Visitors:
@@ -197,7 +197,7 @@ def test_a_cut_network_makes_two_holders_and_healing_leaves_one(scaled: RunningL
     """VRRP cannot tell a dead neighbour from a cut line; it can end the quarrel."""
     drop = "add table inet cut; add chain inet cut in { type filter hook input priority -9; }; "
     drop += "add rule inet cut in ip protocol vrrp drop"
-    both = [m.name for m in scaled.session().lab.having("keepalived")]
+    both = [m.name for m in scaled.session().lab.with_role("keepalived")]
     try:
         for name in both:
             scaled.out(name, "nft", drop)
@@ -224,7 +224,7 @@ def test_both_balancers_know_what_one_has_counted(scaled: RunningLab) -> None:
 
 def test_monitoring_is_shown_by_either_balancer(scaled: RunningLab) -> None:
     now = scaled.session().lab
-    for machine in now.having("haproxy"):
+    for machine in now.with_role("haproxy"):
         page = request(now, "/_monitor/", address=str(machine.address))
         assert page.status == 200, f"{machine.name}: {page.error or page.status}"
     scaled.get("/")

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from provision import checks
-from provision import topology
+from provision import checks, topology
 from provision.core.lab import ROOT, Lab
 from provision.core.state import State
 from provision.engine.context import Context

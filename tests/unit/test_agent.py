@@ -19,13 +19,13 @@ from typing import Any
 
 import pytest
 
+from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError
 from provision.engine import host as host_module
 from provision.engine.agent import files, http, services, units
 from provision.engine.agent import main as agent
 from provision.engine.agent.core import ACTIONS, Failed, run
 from provision.engine.host import Host, RemoteError
-from provision.providers.base import Endpoint
 
 ME = "root" if os.geteuid() == 0 else ""
 needs_root = pytest.mark.skipif(not ME, reason="gives files to owners")

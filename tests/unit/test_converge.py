@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError, LabError
 from provision.engine import converge as module
 from provision.engine.context import Context
@@ -20,7 +21,6 @@ from provision.engine.fleet import Fleet, in_parallel
 from provision.engine.host import Host
 from provision.engine.plan import Unit
 from provision.engine.resources import File, Packages
-from provision.providers.base import Endpoint
 from tests.unit.samples import context
 
 Calls = list[tuple[str, str]]

@@ -140,7 +140,7 @@ def test_machines_keep_the_latest_releases_and_the_current_one() -> None:
 
 def test_databases_restart_with_the_primary_last() -> None:
     lab = context(primary="web-01")
-    machines = lab.lab.having("mysql")
+    machines = lab.lab.with_role("mysql")
     assert [m.name for m in restart.order(lab, "mysql", machines)] == ["web-02", "web-01"]
     assert [m.name for m in restart.order(lab, "nginx", machines)] == ["web-01", "web-02"]
     assert [m.name for m in restart.services(lab.lab)["foobar"]] == ["web-01", "web-02"]

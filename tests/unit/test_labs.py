@@ -18,11 +18,11 @@ import paramiko
 import pytest
 
 from provision.core import state
+from provision.core.endpoint import Endpoint
 from provision.core.errors import LabError, TopologyError, UsageError
 from provision.core.lab import ROOT, Balance, Lab
 from provision.core.secrets import Secrets
 from provision.core.state import State
-from provision.providers.base import Endpoint
 from provision.topology import labs
 
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDgsSx7fdvUJ7s0tc8FiUZlOxEw7Cyy4uZCSOuFPNHQC"

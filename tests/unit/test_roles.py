@@ -77,7 +77,7 @@ def test_no_unit_waits_for_itself(root: Path, name: str, rolling: bool) -> None:
 
     In every topology, with every database machine as primary, new and while it serves.
     """
-    for primary in context(name).lab.having("mysql"):
+    for primary in context(name).lab.with_role("mysql"):
         in_order(context(name, primary=primary.name, rolling=rolling, root=root))
 
 

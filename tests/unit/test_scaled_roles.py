@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from provision import checks
-from provision import topology
+from provision import checks, topology
 from provision import registry as roles
 from provision.checks import secured
-from provision.core.lab import Lab, moved
+from provision.core.lab import Lab, rebase
 from provision.core.state import State
 from provision.database.failover import role as autopromote
 from provision.engine.context import Context
@@ -32,7 +31,7 @@ def scaled(tmp_path: Path) -> Context:
 
 def context(name: str, root: Path) -> Context:
     read = topology.load(topology.find(name))
-    lab = Lab("two", root, moved(read, IPv4Network("10.1.2.0/24")))
+    lab = Lab("two", root, rebase(read, IPv4Network("10.1.2.0/24")))
     return Context(lab, State(topology=name, provider="lxc", primary=read.primary))
 
 
@@ -95,7 +94,7 @@ def test_web_servers_ask_application_servers_over_tcp(scaled: Context) -> None:
 
 
 def test_application_servers_read_from_different_databases(scaled: Context) -> None:
-    found = [app.nearest(scaled, m) for m in scaled.lab.having("app")]
+    found = [app.nearest(scaled, m) for m in scaled.lab.with_role("app")]
     assert found == [["db-01", "db-02"], ["db-02", "db-01"]]
 
 

@@ -27,7 +27,7 @@ def test_up_the_old_primary_keeps_its_database_for_a_while() -> None:
     between = transition(lab("distributed"), lab("scaled"), state("web-01"))
     assert between is not None
     assert between.machine("web-01").roles == (*lab("scaled").machine("web-01").roles, "mysql")
-    assert [m.name for m in between.having("mysql")] == ["web-01", "db-01", "db-02"]
+    assert [m.name for m in between.with_role("mysql")] == ["web-01", "db-01", "db-02"]
     assert between.topology.path == lab("scaled").topology.path
     rest = [m for m in between.machines if m.name != "web-01"]
     assert rest == [m for m in lab("scaled").machines if m.name != "web-01"]

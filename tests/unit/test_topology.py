@@ -20,7 +20,7 @@ import yaml
 
 from provision import topology
 from provision.core.errors import TopologyError
-from provision.core.lab import ROOT, Balance, Machine, Topology, moved
+from provision.core.lab import ROOT, Balance, Machine, Topology, rebase
 
 CASES = sorted((ROOT / "tests" / "golden" / "topology").glob("*.yml"))
 DISTRIBUTED = ROOT / "configs" / "topologies" / "distributed.yml"
@@ -140,7 +140,7 @@ def test_networks_that_will_do(tmp_path: Path, network: str) -> None:
         machine["address"] = str(home[number])
     got = topology.load(written(tmp_path, data))
     assert got.network == home
-    there = moved(got, IPv4Network("192.168.60.0/24"))
+    there = rebase(got, IPv4Network("192.168.60.0/24"))
     assert str(there.machines[0].address) == "192.168.60.2"
 
 

@@ -106,7 +106,7 @@ def adopt(context: Context, fleet: Fleet) -> Context:
             return {"own": {"answered": False, "error": error.what}}
         return found
 
-    names = [m.name for m in context.lab.having("mysql") if m.name in fleet.hosts]
+    names = [m.name for m in context.lab.with_role("mysql") if m.name in fleet.hosts]
     found = understand(fleet.each(look, names), context.state)
     if found == context.state:
         return context
@@ -188,7 +188,7 @@ def status(context: Context, fleet: Fleet) -> Autopromotion:
         except (HostError, ValueError):
             known = {}
     primary = str(known.get("primary", ""))
-    others = [m.name for m in context.lab.having("mysql") if m.name != primary]
+    others = [m.name for m in context.lab.with_role("mysql") if m.name != primary]
     promotable = others[0] if known.get("promotable") and len(others) == 1 else ""
     return Autopromotion(
         True,

@@ -24,10 +24,10 @@ def supervisor(lab: Lab) -> Machine | None:
 
     It takes two databases, and a balancer that is neither of them: three machines, a majority.
     """
-    databases = lab.having("mysql")
+    databases = lab.with_role("mysql")
     if len(databases) != 2:
         return None
-    return next((m for m in lab.having("haproxy") if m not in databases), None)
+    return next((m for m in lab.with_role("haproxy") if m not in databases), None)
 
 
 def wanted(context: Context) -> bool:
@@ -38,7 +38,7 @@ def wanted(context: Context) -> bool:
 def parties(lab: Lab) -> tuple[Machine, ...]:
     """The machines of the three; none when the lab has no place for them."""
     third = supervisor(lab)
-    return (third, *lab.having("mysql")) if third else ()
+    return (third, *lab.with_role("mysql")) if third else ()
 
 
 def services(context: Context, machine: Machine) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     if guard:
         values["supervisor"] = str(third.address)
     else:
-        values["databases"] = {m.name: str(m.address) for m in context.lab.having("mysql")}
+        values["databases"] = {m.name: str(m.address) for m in context.lab.with_role("mysql")}
     service = context.render(
         "autopromote/lab-autopromote.service.j2",
         machine,

@@ -18,8 +18,8 @@ import yaml
 
 from provision.core.errors import ProviderError, UsageError
 from provision.core.lab import ROOT
+from provision.core.report import Report
 from provision.providers import images
-from provision.providers.base import Report
 from provision.providers.boxes import ovf
 from provision.providers.images import Recipe
 from provision.providers.lxc import image, places

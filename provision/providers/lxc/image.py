@@ -16,8 +16,9 @@ from pathlib import Path
 
 from provision.core import apt_source as aptsource
 from provision.core.errors import ProviderError
+from provision.core.package_set import PackageSet
+from provision.core.report import Report
 from provision.providers import images
-from provision.providers.base import PackageSet, Report
 from provision.providers.images import Recipe
 from provision.providers.lxc import places
 from provision.providers.lxc.privileged import Done, run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from provision.core.errors import ProviderError
 from provision.core.lab import Lab, Machine
-from provision.providers.base import Report
+from provision.core.report import Report
 from provision.providers.lxc import places
 from provision.providers.lxc.definition import archive, config_text, new_host_key
 from provision.providers.lxc.privileged import run, write

@@ -6,11 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from provision.core.endpoint import Endpoint
 from provision.core.errors import ProviderError
 from provision.core.lab import Lab
+from provision.core.package_set import PackageSet
+from provision.core.report import Report
 from provision.core.secrets import Secrets
 from provision.providers import images
-from provision.providers.base import Endpoint, PackageSet, Problem, Report
+from provision.providers.base import Problem
 from provision.providers.lxc import (
     image,
     inventory,

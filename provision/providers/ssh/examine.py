@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import paramiko
 
+from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError
 from provision.core.lab import Lab, Machine
 from provision.engine.host import CONNECT_TIMEOUT, Host, jump
-from provision.providers.base import Endpoint, Problem
+from provision.providers.base import Problem
 from provision.providers.routes import source_for
 from provision.providers.ssh.sources import key_line, split_jump
 

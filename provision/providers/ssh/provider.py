@@ -13,9 +13,12 @@ from pathlib import Path
 import paramiko
 
 from provision import topology
+from provision.core.endpoint import Endpoint
 from provision.core.errors import LabError, ProviderError
 from provision.core.lab import Lab
-from provision.providers.base import Endpoint, PackageSet, Problem, Report
+from provision.core.package_set import PackageSet
+from provision.core.report import Report
+from provision.providers.base import Problem
 from provision.providers.routes import near, source_for
 from provision.providers.ssh import record, sources
 from provision.providers.ssh.examine import examine, host_key

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from provision.core import state
+from provision.core.endpoint import Endpoint
 from provision.core.errors import LabError
 from provision.core.lab import Lab
-from provision.providers.base import Endpoint
 from provision.providers.routes import near, source_for
 
 FILE = "existing.json"

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import paramiko
 
+from provision.core.endpoint import Endpoint
 from provision.core.lab import Lab, Machine
-from provision.providers.base import Endpoint, Problem
+from provision.providers.base import Problem
 
 KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 """The private keys that OpenSSH tries by itself (ssh_config(5), IdentityFile)."""

@@ -10,9 +10,9 @@ import time
 
 import paramiko
 
+from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError, ProviderError
 from provision.engine.host import CONNECT_TIMEOUT, Host
-from provision.providers.base import Endpoint
 from provision.providers.ssh.sources import key_line
 from provision.providers.vagrant.client import Way
 

@@ -19,7 +19,7 @@ import vagrant
 
 from provision.core.errors import ProviderError
 from provision.core.lab import Lab
-from provision.providers.base import Report
+from provision.core.report import Report
 from provision.providers.vagrant import output
 from provision.topology import labs
 

@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from provision.core.endpoint import Endpoint
 from provision.core.errors import ProviderError
 from provision.core.lab import Lab
+from provision.core.package_set import PackageSet
 from provision.core.patience import patience
+from provision.core.report import Report
 from provision.core.secrets import Secrets
 from provision.providers import choice
-from provision.providers.base import Endpoint, PackageSet, Problem, Report
+from provision.providers.base import Problem
 from provision.providers.parallel import each
 from provision.providers.routes import source_for
 from provision.providers.vagrant import access, asking, preflight, record

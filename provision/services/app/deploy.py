@@ -48,7 +48,7 @@ def deploy(context: Context, fleet: Fleet, version: str, say: Say, *, migrate: b
             up with the release: it and those before it run the old one again. Nothing is recorded.
     """
     before = releases.current(context)
-    machines = context.lab.having("app")
+    machines = context.lab.with_role("app")
     hosts = [fleet.host(machine.name) for machine in machines]
     if not app.kept(context, before).is_dir():
         releases.take(context, app.release_folder(context))
@@ -126,7 +126,7 @@ def _refuse_another(context: Context, fleet: Fleet) -> None:
     def digest(host: Host) -> str:
         return str(host.gather({"tree": [tree.question()]})["tree"][0]["digest"])
 
-    names = [machine.name for machine in context.lab.having("app")]
+    names = [machine.name for machine in context.lab.with_role("app")]
     for name, found in fleet.each(digest, names).items():
         if found not in ("", tree.digest):
             raise UsageError(
@@ -244,7 +244,7 @@ def find(context: Context, fleet: Fleet) -> tuple[Release, ...]:
         where = app.directly(context, context.lab.machine(host.name))
         return _version(host.gather({"http": [{**where, "path": "/version"}]})["http"][0])
 
-    names = [m.name for m in context.lab.having("app") if m.name in fleet.hosts]
+    names = [m.name for m in context.lab.with_role("app") if m.name in fleet.hosts]
     runs = fleet.each(look, names)
     past = releases.history(context)
     versions = (releases.kept(context) | set(runs.values())) - {""}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from provision.core.errors import LabError
 from provision.core.lab import ROOT, Machine
+from provision.core.package_set import PackageSet
 from provision.engine.context import Allow, Context
 from provision.engine.plan import Resource, Unit
 from provision.engine.resources import Directory, File, Link, Service, Tree, User
 from provision.engine.resources.files import tree_files
-from provision.providers.base import PackageSet
 from provision.services.app.migrations import Migrations
 from provision.services.tls import role as tls
 
@@ -97,10 +97,10 @@ def nearest(context: Context, machine: Machine) -> list[str]:
 
     Its own first; without one, application servers begin at different ones.
     """
-    databases = [m.name for m in context.lab.having("mysql")]
+    databases = [m.name for m in context.lab.with_role("mysql")]
     if machine.name in databases:
         return [machine.name, *(name for name in databases if name != machine.name)]
-    place = context.lab.having("app").index(machine) % max(1, len(databases))
+    place = context.lab.with_role("app").index(machine) % max(1, len(databases))
     return databases[place:] + databases[:place]
 
 
@@ -108,7 +108,7 @@ def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
     """Gunicorn, for web servers of other machines; nothing where it listens on a local socket."""
     if not address(machine):
         return ()
-    webs = tuple(str(m.address) for m in context.lab.having("nginx"))
+    webs = tuple(str(m.address) for m in context.lab.with_role("nginx"))
     return (Allow(PORT, webs, "the application for the web servers"),)
 
 
@@ -149,7 +149,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """User, release, settings and service; the schema on the machine that takes writes."""
     folder = release_folder(context)
     release = f"{HOME}/releases/{version_of(folder)}"
-    databases = context.lab.having("mysql")
+    databases = context.lab.with_role("mysql")
     settings = context.render(
         "app/app.env.j2",
         machine,
@@ -157,7 +157,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         reads=nearest(context, machine),
         password=context.secrets.password("mysql-app"),
     )
-    first, *_ = context.lab.having("app")
+    first, *_ = context.lab.with_role("app")
     rolling = context.rolling and machine != first
     listen = address(machine)
     return (

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from provision.core.lab import Machine
+from provision.core.package_set import PackageSet
 from provision.engine.context import Allow, Context
 from provision.engine.plan import Unit
 from provision.engine.resources import File, Gone, Service
-from provision.providers.base import PackageSet
 
 CONFIG = "/etc/dnsmasq.d/lab.conf"
 SERVICE = "dnsmasq.service"

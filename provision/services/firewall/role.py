@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from provision import registry as roles
 from provision.core.lab import Machine
+from provision.core.package_set import PackageSet
 from provision.engine.context import Allow, Context
 from provision.engine.plan import Unit
 from provision.engine.resources import File, Service
 from provision.engine.resources.removal import NoService
-from provision.providers.base import PackageSet
 from provision.services.firewall.resources import NoRuleset, Ruleset
 
 SERVICE = "lab-firewall.service"

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from provision.core.lab import Machine
+from provision.core.package_set import PackageSet
 from provision.engine.context import Allow, Context
 from provision.engine.plan import Resource, Unit
 from provision.engine.resources import File, ServerStates, Service
-from provision.providers.base import PackageSet
 from provision.services.tls import role as tls
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
@@ -50,7 +50,7 @@ def packages(context: Context, machine: Machine) -> PackageSet:
 def servers(context: Context) -> tuple[Server, ...]:
     """The backend's servers, with the weights and states that are recorded of them."""
     found = []
-    for machine in context.lab.having("nginx"):
+    for machine in context.lab.with_role("nginx"):
         options = " disabled" if context.state.admin.get(machine.name) == "maint" else ""
         weight = context.state.weights.get(machine.name, WEIGHT)
         if context.state.admin.get(machine.name) == "drain":
@@ -92,7 +92,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         machine,
         servers=servers(context),
         balance=balancing(context),
-        peers=context.lab.having("haproxy"),
+        peers=context.lab.with_role("haproxy"),
         peer_port=PEERS,
         tls=tls,
     )
@@ -121,11 +121,11 @@ def _needs(context: Context, machine: Machine) -> tuple[str, ...]:
     if not context.rolling:
         return ()
     # Balancers one after the other: one of them has the shared address.
-    before = context.lab.having("haproxy")[: context.lab.having("haproxy").index(machine)]
+    before = context.lab.with_role("haproxy")[: context.lab.with_role("haproxy").index(machine)]
     found = [f"{m.name}/haproxy" for m in before]
     if context.lab.topology.https:
         # Web servers speak TLS before a balancer that serves already asks them to.
-        found += [f"{m.name}/nginx" for m in context.lab.having("nginx")]
+        found += [f"{m.name}/nginx" for m in context.lab.with_role("nginx")]
     return tuple(found)
 
 
@@ -139,7 +139,7 @@ def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
     site = [Allow(80, (), "HTTP for everybody")]
     if context.lab.topology.https:
         site.append(Allow(443, (), "HTTPS for everybody"))
-    others = tuple(str(m.address) for m in context.lab.having("haproxy") if m != machine)
+    others = tuple(str(m.address) for m in context.lab.with_role("haproxy") if m != machine)
     if others:
         site.append(Allow(PEERS, others, "stick tables of the other balancer"))
     return tuple(site)
@@ -148,7 +148,7 @@ def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
 def states(context: Context) -> tuple[tuple[str, str], ...]:
     """What each server should be at run time: ``drain``, ``maint`` or ``weight N``."""
     found = []
-    for machine in context.lab.having("nginx"):
+    for machine in context.lab.with_role("nginx"):
         admin = context.state.admin.get(machine.name, "ready")
         weight = context.state.weights.get(machine.name, WEIGHT)
         found.append((machine.name, f"weight {weight}" if admin == "ready" else admin))

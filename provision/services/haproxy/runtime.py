@@ -123,7 +123,7 @@ def runtime(host: Host, *lines: str, socket: str = haproxy.SOCKET) -> list[str]:
 
 
 def _balancers(context: Context) -> list[str]:
-    return [machine.name for machine in context.lab.having("haproxy")]
+    return [machine.name for machine in context.lab.with_role("haproxy")]
 
 
 def look(context: Context, fleet: Fleet) -> dict[str, tuple[ServerView, ...]]:

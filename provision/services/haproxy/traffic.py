@@ -37,11 +37,11 @@ def server(context: Context, name: str) -> str:
     Raises:
         UsageError: when there is none, with those there are.
     """
-    if not context.lab.having("haproxy"):
+    if not context.lab.with_role("haproxy"):
         raise UsageError("this lab has no balancer", "lab.up --topology distributed has one")
-    names = [m.name for m in context.lab.having("nginx")]
+    names = [m.name for m in context.lab.with_role("nginx")]
     if name not in names:
-        behind = name in {m.name for m in context.lab.having("app")}
+        behind = name in {m.name for m in context.lab.with_role("app")}
         why = ": web servers pass it over by themselves when it does not answer" if behind else ""
         raise UsageError(
             f"the balancer has no server {name!r}{why}", f"choose from {', '.join(names)}"
@@ -129,7 +129,7 @@ def _one_of(what: str, word: str, words: tuple[str, ...]) -> str:
 def recorded(context: Context) -> tuple[str, ...]:
     """What operators have decided and lab.up keeps, where the topology says otherwise."""
     lab, known = context.lab, context.state
-    names = {m.name for m in lab.having("nginx")}
+    names = {m.name for m in lab.with_role("nginx")}
     found = [f"{name}: {word}" for name, word in sorted(known.admin.items()) if name in names]
     found += [
         f"{name}: weight {value} instead of {haproxy.WEIGHT}"
@@ -161,14 +161,14 @@ def decide(context: Context, fleet: Fleet, **changes: object) -> Context:
     Raises:
         LabError: when a balancer does not take it up; it stays recorded, and lab.up tries again.
     """
-    for machine in context.lab.having("haproxy"):
+    for machine in context.lab.with_role("haproxy"):
         fleet.host(machine.name)
     now = Context(context.lab, state.change(context.lab.directory, **changes), context.rolling)
 
     def one(host: Host) -> None:
         _take_up(host, context, now)
 
-    fleet.each(one, [m.name for m in context.lab.having("haproxy")])
+    fleet.each(one, [m.name for m in context.lab.with_role("haproxy")])
     return now
 
 
@@ -255,10 +255,10 @@ class Drained:
     ) -> None:
         self._context, self._fleet, self._name = context, fleet, machine.name
         self._say, self._deadline = say, deadline
-        self._serves = machine in context.lab.having("nginx") and bool(
-            context.lab.having("haproxy")
+        self._serves = machine in context.lab.with_role("nginx") and bool(
+            context.lab.with_role("haproxy")
         )
-        self._behind = machine in context.lab.having("app") and app.address(machine) != ""
+        self._behind = machine in context.lab.with_role("app") and app.address(machine) != ""
 
     def __enter__(self) -> None:
         if not self._serves:

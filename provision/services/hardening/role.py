@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 
 from provision import registry as roles
 from provision.core.lab import Machine
+from provision.core.package_set import PackageSet
 from provision.engine.context import Context
 from provision.engine.plan import Resource, Unit
 from provision.engine.resources import File
 from provision.engine.resources.removal import NoFile
-from provision.providers.base import PackageSet
 from provision.providers.images import USER
 from provision.services.tls.resources import SshdFile
 
@@ -140,7 +140,7 @@ def _before(context: Context, machine: Machine, service: str) -> tuple[str, ...]
     """While the lab serves, one machine's service restarts after another's; the primary is last."""
     if not context.rolling:
         return ()
-    alike = [m for m in context.lab.having("hardening") if service in _confined(m)]
+    alike = [m for m in context.lab.with_role("hardening") if service in _confined(m)]
     alike.sort(key=lambda m: m.name == context.state.primary)
     place = alike.index(machine)
     return (f"{alike[place - 1].name}/{_name(service)}",) if place else ()

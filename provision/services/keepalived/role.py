@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from provision.core.errors import LabError
 from provision.core.lab import Machine
+from provision.core.package_set import PackageSet
 from provision.engine.context import Allow, Context
 from provision.engine.plan import Unit
 from provision.engine.resources import File, Gone, Service
 from provision.engine.resources.removal import NoService
-from provision.providers.base import PackageSet
 from provision.services.haproxy.role import SOCKET
 
 CONFIG = "/etc/keepalived/keepalived.conf"
@@ -59,7 +59,7 @@ def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
 
 
 def _others(context: Context, machine: Machine) -> tuple[str, ...]:
-    return tuple(str(m.address) for m in context.lab.having("keepalived") if m != machine)
+    return tuple(str(m.address) for m in context.lab.with_role("keepalived") if m != machine)
 
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
@@ -67,7 +67,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     lab = context.lab
     if lab.topology.virtual_address is None:
         raise LabError(f"{lab.topology.path}: keepalived without a virtual_address")
-    members = lab.having("keepalived")
+    members = lab.with_role("keepalived")
     values = {
         "interface": interface(context),
         "number": lab.topology.virtual_address.packed[-1],

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from provision.core.lab import Machine
+from provision.core.package_set import PackageSet
 from provision.engine.context import Allow, Context
 from provision.engine.plan import Unit
 from provision.engine.resources import File, Gone, Link, Service
-from provision.providers.base import PackageSet
 from provision.services.app.role import SOCKET, address
 from provision.services.tls import role as tls
 
@@ -30,7 +30,7 @@ def packages(context: Context, machine: Machine) -> PackageSet:
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """The server, its one site, and the pages for when something is not there."""
-    balancers = context.lab.having("haproxy")
+    balancers = context.lab.with_role("haproxy")
     site = context.render(
         "nginx/site.conf.j2",
         machine,
@@ -82,17 +82,17 @@ def _needs(context: Context, machine: Machine) -> tuple[str, ...]:
     if not context.rolling:
         return ()
     if context.lab.topology.https:
-        behind = context.lab.having("app") if upstreams(context, machine) else ()
+        behind = context.lab.with_role("app") if upstreams(context, machine) else ()
         return tuple(f"{m.name}/app" for m in behind)
     # On the way back to plain HTTP, TLS goes once no balancer asks for it any more.
-    return tuple(f"{m.name}/haproxy" for m in context.lab.having("haproxy"))
+    return tuple(f"{m.name}/haproxy" for m in context.lab.with_role("haproxy"))
 
 
 def upstreams(context: Context, machine: Machine) -> tuple[str, ...]:
     """The application servers of other machines; none when there is one on this machine."""
     if "app" in machine.roles:
         return ()
-    return tuple(address(m) for m in context.lab.having("app") if address(m))
+    return tuple(address(m) for m in context.lab.with_role("app") if address(m))
 
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
@@ -102,7 +102,7 @@ def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
 
 def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
     """HTTP, and HTTPS where there is any, for the balancers; for everybody where there are none."""
-    balancers = tuple(str(m.address) for m in context.lab.having("haproxy"))
+    balancers = tuple(str(m.address) for m in context.lab.with_role("haproxy"))
     whom = "the balancer" if balancers else "everybody"
     found = [Allow(80, balancers, f"HTTP for {whom}")]
     if context.lab.topology.https:

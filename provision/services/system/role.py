@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from provision.core.apt_source import sid_list, sid_preferences
 from provision.core.lab import Machine
+from provision.core.package_set import PackageSet
 from provision.engine.context import Context
 from provision.engine.plan import Resource, Unit
 from provision.engine.resources import File, Gone, Packages, Service, SidSource
-from provision.providers.base import PackageSet
 from provision.services.system.resolver import Resolver
 
 HEAD = "/etc/resolv.conf.head"
@@ -41,7 +41,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
 def resolver(context: Context, machine: Machine) -> Unit:
     """Whom every machine asks first: the lab's name servers, or, without any, whom it had."""
     lab = context.lab
-    servers = lab.having("dns")
+    servers = lab.with_role("dns")
     # A name server asks itself, and passes on to what it had: two of them must not ask each other.
     own = [m for m in servers if m == machine] or servers
     wanted = Resolver(tuple(str(m.address) for m in own), lab.network, lab.gateway)

@@ -46,7 +46,7 @@ def connect(
     """
     if plain or not lab.topology.https:
         return http.client.HTTPConnection(address, 80, timeout)
-    webs = {str(m.address): m.name for m in lab.having("nginx")}
+    webs = {str(m.address): m.name for m in lab.with_role("nginx")}
     name = webs.get(address, lab.site)
     context = trusting(lab)
     made = http.client.HTTPSConnection(name, 443, timeout=timeout, context=context)

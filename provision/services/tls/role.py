@@ -66,7 +66,7 @@ def staged(context: Context, machine: Machine) -> Staged:
     if "haproxy" not in machine.roles:
         own = [machine.name, *([service_name(lab)] if _server(machine) == "app" else [])]
         return context.authority.staged(name, [machine.address], own)
-    balancers = lab.having("haproxy")
+    balancers = lab.with_role("haproxy")
     addresses = dict.fromkeys([*(m.address for m in balancers), lab.address])
     names = [lab.site, lab.topology.domain, *(m.name for m in balancers)]
     return context.authority.staged(name, addresses, names)

@@ -89,7 +89,7 @@ class Scene:
 
     def machines(self, role: str) -> tuple[Machine, ...]:
         """The machines with a role."""
-        return self.session.lab.having(role)
+        return self.session.lab.with_role(role)
 
     def on(self, machine: str, *argv: str) -> str:
         """What a program on a machine prints; it must succeed."""

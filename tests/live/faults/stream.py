@@ -241,7 +241,7 @@ def count(fleet: Fleet, stream: Stream, patience: float = 30.0) -> Mapping[str, 
     """
     sql = f"SELECT text, COUNT(*) FROM foobar.notes WHERE author = '{stream.name}' GROUP BY text"
     found = {}
-    for machine in fleet.lab.having("mysql"):
+    for machine in fleet.lab.with_role("mysql"):
         deadline = time.monotonic() + patience
         while True:
             done = fleet.host(machine.name).run("mysql", "-N", "-B", "-e", sql)

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from provision.core.errors import ProviderError
+from provision.core.package_set import PackageSet
 from provision.providers import images
-from provision.providers.base import PackageSet
 from provision.providers.images import Recipe
 from provision.providers.lxc import image, prune
 

@@ -13,9 +13,9 @@ import pytest
 from paramiko.common import AUTH_FAILED
 
 from provision import providers
+from provision.core.endpoint import Endpoint
 from provision.core.errors import ProviderError, UsageError
 from provision.core.lab import Lab
-from provision.providers.base import Endpoint
 from provision.providers.ssh import SshProvider
 from provision.providers.ssh.examine import examine, understand, unfit
 from provision.providers.ssh.sources import key_line

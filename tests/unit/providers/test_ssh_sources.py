@@ -10,9 +10,9 @@ import paramiko
 import pytest
 
 from provision import topology
+from provision.core.endpoint import Endpoint
 from provision.core.errors import LabError, TopologyError
 from provision.core.lab import Lab
-from provision.providers.base import Endpoint
 from provision.providers.routes import near, source_for
 from provision.providers.ssh import record, sources
 from provision.providers.ssh.record import Record

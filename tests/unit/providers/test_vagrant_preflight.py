@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.core.lab import Lab, moved
+from provision.core.lab import Lab, rebase
 from provision.providers.base import Problem
 from provision.providers.vagrant import asking, facts, preflight
 from provision.providers.vagrant.facts import Facts
@@ -87,7 +87,7 @@ def test_what_keeps_virtualbox_from_the_processor(lab: Lab) -> None:
 
 
 def test_host_only_networks_lie_where_virtualbox_allows_them(lab: Lab) -> None:
-    elsewhere = replace(lab, topology=moved(lab.topology, IPv4Network("10.1.2.0/24")))
+    elsewhere = replace(lab, topology=rebase(lab.topology, IPv4Network("10.1.2.0/24")))
     problem = only(elsewhere, Facts())
     assert "192.168.56.0/21 alone, not 10.1.2.0/24" in problem.what
     assert "echo '* 10.1.2.0/24' >>/etc/vbox/networks.conf" in problem.advice

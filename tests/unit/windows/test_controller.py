@@ -238,7 +238,7 @@ def test_ssh_machines_that_do_not_answer_are_named(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from provision.topology import labs
-from provision.providers.base import Endpoint
+from provision.core.endpoint import Endpoint
 from provision.providers.ssh import SshProvider, record, sources
 root = Path(sys.argv[1])
 lab, recorded = labs.open_lab("one", topology="distributed", root=root, stay=True)
@@ -354,7 +354,7 @@ from pathlib import Path
 from provision.topology import labs
 from provision.engine.host import Host
 from provision.core.lab import ROOT
-from provision.providers.base import Endpoint
+from provision.core.endpoint import Endpoint
 from provision.providers.ssh.examine import examine
 from provision.core.secrets import Secrets
 lab, _ = labs.open_lab("t-never-up", topology="simple", root=ROOT, stay=True)
