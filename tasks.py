@@ -1,15 +1,15 @@
-"""The lab's tasks: `invoke --list` shows them. This file only composes; see provision/commands."""
+"""The lab's tasks (`invoke --list`), composed from the modules of provision/commands."""
 
 import sys
 from importlib import import_module
 
-# Invoke keeps Python from caching compiled modules; without the cache every command is slower.
+# Invoke turns the bytecode cache off; without it, every command is slower.
 sys.dont_write_bytecode = False
 
 from invoke.collection import Collection  # noqa: E402
 
 MODULES = {
-    "lab": ("lab", "clean", "diagram", "explain", "snapshots"),
+    "lab": ("lab", "machines", "clean", "diagram", "explain", "prune", "snapshots"),
     "app": ("app",),
     "lb": ("lb",),
     "db": ("db",),
@@ -19,18 +19,18 @@ MODULES = {
     "firewall": ("firewall",),
     "box": ("box",),
 }
-"""By namespace: the modules of provision/commands whose tasks are in it."""
+"""The modules of provision/commands by namespace."""
 
-# A command pays for the import of its own namespace alone: that is a third of a run that changes
-# nothing. Whatever names none (--list, completion, a typing error) gets all of them.
-named = {word.partition(".")[0] for word in sys.argv[1:] if "." in word} & MODULES.keys()
+# A command imports its own namespace only: all of them take a third of a run that changes nothing.
+# A command line without a namespace (--list, completion, a typo) imports all.
+requested = {word.partition(".")[0] for word in sys.argv[1:] if "." in word} & MODULES.keys()
 namespace = Collection()
 for name in MODULES:
-    if named and name not in named:
+    if requested and name not in requested:
         continue
     collection = Collection(name)
     for module in MODULES[name]:
-        found = Collection.from_module(import_module(f"provision.commands.{module}"))
-        for task in found.tasks.values():
+        tasks = Collection.from_module(import_module(f"provision.commands.{module}")).tasks
+        for task in tasks.values():
             collection.add_task(task)
     namespace.add_collection(collection)

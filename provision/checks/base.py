@@ -1,4 +1,4 @@
-"""What a check is, and how it came out."""
+"""What a check is, and its result."""
 
 from __future__ import annotations
 
@@ -6,40 +6,34 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from provision.checks.observation import Seen
+from provision.checks.observation import Observation
+from provision.engine.check import Verdict
 
+__all__ = ["UNKNOWN", "Check", "CheckResult", "Verdict", "equals", "passed_if"]
 
-@dataclass(frozen=True)
-class Verdict:
-    """How a check came out, in words for people."""
-
-    ok: bool
-    expected: str
-    got: str
+UNKNOWN = "unknown"
+"""What a check got when its probe has no result."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One named check.
+    """A named check, with the machine and service at fault when it fails.
 
     Args:
         name: unique and stable, such as ``round-robin`` or ``replication/web-02``.
-        machine: which machine is to blame when it fails.
-        service: which service on it.
-        next: the command to type then.
-        judge: understands what was seen.
+        hint: the command to run after a failure.
     """
 
     name: str
     machine: str
     service: str
-    next: str
-    judge: Callable[[Seen], Verdict]
+    hint: str
+    judge: Callable[[Observation], Verdict]
 
 
 @dataclass(frozen=True)
-class Result:
-    """A check and how it came out."""
+class CheckResult:
+    """A check and its verdict."""
 
     check: Check
     verdict: Verdict
@@ -50,6 +44,22 @@ class Result:
         return self.verdict.ok
 
     def values(self) -> dict[str, Any]:
-        """The result as plain values, for programs."""
-        check = {k: v for k, v in vars(self.check).items() if k != "judge"}
-        return check | asdict(self.verdict)
+        """The result as plain values, for JSON."""
+        check = self.check
+        return {
+            "name": check.name,
+            "machine": check.machine,
+            "service": check.service,
+            "next": check.hint,
+            **asdict(self.verdict),
+        }
+
+
+def passed_if(ok: bool, expected: str, got: str) -> Verdict:
+    """A verdict that shows the expectation itself when it is met."""
+    return Verdict(ok, expected, expected if ok else got)
+
+
+def equals(expected: str, got: str) -> Verdict:
+    """A verdict that passes when both texts are the same."""
+    return Verdict(got == expected, expected, got)

@@ -1,4 +1,4 @@
-"""`app.*`: releases of the guest book: roll one out, go back, see what runs where."""
+"""`app.*`: deploy, roll back and list releases of the guest book."""
 
 from __future__ import annotations
 
@@ -6,55 +6,54 @@ from dataclasses import asdict
 from typing import Any
 
 from provision.commands import show
-from provision.commands.base import Session, console, session, show_json, task
+from provision.commands.base import Session, console, open_session, show_json, task
 from provision.commands.progress import Progress
 from provision.database.failover.control import adopt
-from provision.services.app import deploy as ops
-from provision.services.app import releases as kept
+from provision.operations import deploy as ops
+from provision.services.app import releases as stored
 
 
 @task(
     positional=["path"],
     help={
-        "path": "a folder like provision/app; without it a version that was deployed before, "
-        "or the one that comes with the lab",
-        "version": "what to call it, instead of what its VERSION file says",
+        "path": "a directory like provision/app (default: a known --version, or the bundled app)",
+        "version": "name of the release (default: its VERSION file)",
     },
 )
 def deploy(c: Any, path: str = "", version: str = "", lab: str = "") -> None:
-    """Roll a release out, one server at a time, without losing a request."""
-    now = session(lab)
-    with now.lock():
-        source = kept.source(now.context, path, version)
-        _roll(now, kept.take(now.context, source, version), migrate=True)
+    """Deploy a release, one server at a time."""
+    session = open_session(lab)
+    with session.lock():
+        source = stored.source(session.context, path, version)
+        _deploy(session, stored.store(session.context, source, version), migrate=True)
 
 
-@task(help={"version": "which one; without it the one before"})
+@task(help={"version": "a release (default: the previous one)"})
 def rollback(c: Any, version: str = "", lab: str = "") -> None:
-    """Go back to an earlier release, one server at a time; the schema stays as it is."""
-    now = session(lab)
-    with now.lock():
-        _roll(now, kept.known(now.context, version), migrate=False)
+    """Roll back to an earlier release; keep the schema."""
+    session = open_session(lab)
+    with session.lock():
+        _deploy(session, stored.rollback_version(session.context, version), migrate=False)
 
 
-def _roll(now: Session, version: str, *, migrate: bool) -> None:
-    before = kept.current(now.context)
-    with now.fleet() as fleet, Progress() as report:
-        ops.deploy(adopt(now.context, fleet), fleet, version, report, migrate=migrate)
-    print(f"{version} runs on every server" + (f", after {before}" if before != version else ""))
+def _deploy(session: Session, version: str, *, migrate: bool) -> None:
+    before = stored.current(session.context)
+    with session.fleet() as fleet, Progress() as report:
+        ops.deploy(adopt(session.context, fleet), fleet, version, report, migrate=migrate)
+    print(f"{version} runs on every server" + (f" (before: {before})" if before != version else ""))
 
 
-@task(help={"json": "for programs"})
+@task(help={"json": "print JSON"})
 def releases(c: Any, lab: str = "", json: bool = False) -> None:
-    """List the releases that were deployed, and what runs where."""
-    now = session(lab)
-    with now.fleet() as fleet:
-        found = ops.find(now.context, fleet)
+    """List releases and the servers that run them."""
+    session = open_session(lab)
+    with session.fleet() as fleet:
+        releases = ops.list_releases(session.context, fleet)
     if json:
-        show_json([asdict(release) for release in found])
+        show_json([asdict(release) for release in releases])
         return
     rows = [
-        [r.version, "current" if r.current else "", ", ".join(r.machines) or "nowhere"]
-        for r in found
+        [r.version, "current" if r.current else "", ", ".join(r.machines) or "no server"]
+        for r in releases
     ]
     show.grid(console(), ["VERSION", "", "RUNS ON"], rows)

@@ -1,4 +1,4 @@
-"""What every task does alike: open a lab, turn errors into one message, hide secrets."""
+"""What all tasks share: opening a lab, one message per error, hidden secrets, JSON output."""
 
 from __future__ import annotations
 
@@ -11,85 +11,32 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from invoke.tasks import task as invoke_task
 
-from provision import providers
 from provision.commands.parsing import LabTask, install
 from provision.core import platform as controller
-from provision.core import state
-from provision.core.errors import LabError, UsageError, for_lab
-from provision.core.lab import ROOT, Lab
-from provision.core.report import Report
+from provision.core.errors import LabError, UsageError
+from provision.core.hints import for_lab
+from provision.core.lab import ROOT
 from provision.core.secrets import Secrets
-from provision.core.state import State
-from provision.engine.context import Context
-from provision.engine.fleet import Fleet, quiet, running
-from provision.providers.base import Provider
-from provision.topology.labs import open_lab
+from provision.operations.session import Session, lab_name, open_session
 
 install()
-controller.plain_output()
+controller.tolerate_output_encoding()
 
-LAB_HELP = "which lab (default: the environment's LAB_NAME, else 'default')"
+__all__ = ["Session", "lab_name", "open_session"]
 
-
-@dataclass(frozen=True)
-class Session:
-    """An opened lab: what it should be, what is recorded of it, where its machines come from."""
-
-    lab: Lab
-    state: State
-    provider: Provider
-
-    @property
-    def context(self) -> Context:
-        """What roles are given."""
-        return Context(self.lab, self.state)
-
-    def fleet(self, report: Report = quiet) -> Fleet:
-        """The machines that run, over SSH.
-
-        Raises:
-            LabError: when none does, or the lab's network is not there.
-        """
-        return running(self.lab, self.provider, report)
-
-    def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Keep other commands off this lab.
-
-        Raises:
-            LabError: at once, when another command holds it.
-        """
-        return state.lock(self.lab.directory)
-
-
-def lab_name(option: str) -> str:
-    """The lab that is meant: the option, else ``LAB_NAME``, else ``default``."""
-    return option or os.environ.get("LAB_NAME", "") or "default"
-
-
-def session(name: str = "") -> Session:
-    """Open a lab that has been brought up before.
-
-    Raises:
-        LabError: when there is none of that name.
-    """
-    lab, recorded = open_lab(lab_name(name))
-    if recorded is None:
-        option = "" if lab.name == "default" else f" --lab {lab.name}"
-        raise LabError(f"there is no lab {lab.name} yet", f"invoke lab.up{option}")
-    return Session(lab, recorded, providers.of(recorded))
+LAB_HELP = "name of the lab (default: LAB_NAME, otherwise 'default')"
 
 
 def task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Invoke's task, with errors as one message and an exit status instead of a traceback.
+    """Invoke's task decorator; errors become one message and an exit status.
 
     Args:
-        options: as for ``invoke.task``; ``help`` gets a line for ``--lab`` by itself.
+        options: those of ``invoke.task``; the help of ``--lab`` is added.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -100,21 +47,21 @@ def task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
         texts = {"lab": LAB_HELP, **options.pop("help", {})}
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
-        helped = {k: v for k, v in texts.items() if k.replace("-", "_") in names}
-        return invoke_task(klass=LabTask, help=helped, **options)(wrapped)
+        help_texts = {k: v for k, v in texts.items() if k.replace("-", "_") in names}
+        return invoke_task(klass=LabTask, help=help_texts, **options)(wrapped)
 
     return decorate
 
 
 @contextlib.contextmanager
 def errors(name: str) -> Iterator[None]:
-    """Show a `LabError` as its message, secrets hidden, and exit with its status."""
+    """Print a `LabError` as one message with secrets hidden, and exit with its status."""
     try:
         yield
     except LabError as error:
         fail(str(error), name, error.status)
     except BrokenPipeError:
-        # The reader has gone (`| head`): nobody is left to tell.
+        # The reader closed the pipe (`| head`), so no message can be shown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
     except Exception as error:
@@ -124,7 +71,7 @@ def errors(name: str) -> Iterator[None]:
         where = f"{Path(last.filename).name}:{last.lineno}"
         fail(
             f"unexpected {type(error).__name__} at {where}: {error}\n"
-            "next: this is a fault of the lab's own code; LAB_DEBUG=1 shows where it comes from",
+            "next: this is a bug in the lab's code; LAB_DEBUG=1 shows the traceback",
             name,
             70,
         )
@@ -133,11 +80,8 @@ def errors(name: str) -> Iterator[None]:
 
 
 def interrupted() -> NoReturn:
-    """End with 130, also when a second Ctrl-C left threads in the middle of something.
-
-    They are not waited for: whatever they do can be killed at any moment and done again.
-    """
-    print("error: interrupted; the same command goes on from here", file=sys.stderr, flush=True)
+    """Exit with 130, without waiting for threads: their work can be killed and repeated."""
+    print("error: interrupted; run the same command again to continue", file=sys.stderr, flush=True)
     if threading.active_count() > 1:
         sys.stdout.flush()
         os._exit(130)
@@ -145,7 +89,7 @@ def interrupted() -> NoReturn:
 
 
 def fail(message: str, name: str, status: int) -> NoReturn:
-    """Print a message to stderr, with the secrets of a lab hidden, and exit."""
+    """Print an error to stderr, with the lab's secrets hidden, and exit."""
     directory = ROOT / ".lab" / name
     if re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) and (directory / "secrets").is_dir():
         with contextlib.suppress(LabError):
@@ -155,34 +99,34 @@ def fail(message: str, name: str, status: int) -> NoReturn:
 
 
 def remainder() -> list[str]:
-    """The words after ``--`` on the command line, as the shell gave them."""
+    """The command line after ``--``."""
     if "--" not in sys.argv:
         return []
     return sys.argv[sys.argv.index("--") + 1 :]
 
 
 def number(text: str, name: str, low: float, high: float) -> float:
-    """An argument that has to be a number.
+    """Parse a numeric argument.
 
     Raises:
-        UsageError: when it is none, or outside its limits.
+        UsageError: when it is not a number between the limits.
     """
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
     if not low <= value <= high:
-        raise UsageError(f"{name} is {text!r}", f"a number from {low:g} to {high:g}")
+        raise UsageError(f"invalid {name} {text!r}", f"use a number from {low:g} to {high:g}")
     return value
 
 
 def show_json(value: Any) -> None:
-    """Print a value for programs."""
+    """Print a value as JSON."""
     print(json.dumps(value, indent=2, default=str))
 
 
 def console() -> Any:
-    """Rich's console for stdout: colours on a terminal, plain text elsewhere."""
+    """Rich's console for stdout: colors on a terminal, plain text otherwise."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else 160

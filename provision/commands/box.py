@@ -1,4 +1,4 @@
-"""`box.*`: boxes of our own for Vagrant, from Debian packages; they work without the internet."""
+"""`box.*`: build boxes for Vagrant from Debian packages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from provision.providers import choice
 @task(
     help={
         "provider": "libvirt or virtualbox",
-        "add": "give it to this computer's Vagrant (--no-add only builds the file)",
+        "add": "add it to Vagrant (default; --no-add only builds the file)",
     }
 )
 def build(c: Any, provider: str = "libvirt", add: bool = True) -> None:
-    """Build a Debian 13 box from the package list that the containers have too."""
+    """Build a Debian 13 box for Vagrant."""
     system = choice.SYSTEMS.get(sys.platform, sys.platform)
     if system != "Linux":
         raise ProviderError(
@@ -34,7 +34,7 @@ def build(c: Any, provider: str = "libvirt", add: bool = True) -> None:
     with Progress() as report:
         box = boxes.build(provider, report)
         if add:
-            report("host", "giving it to Vagrant")
+            report("host", "adding the box to Vagrant")
             client.add_box(box.file, boxes.NAME, provider, box.file.parent / client.LOG)
     size = box.file.stat().st_size / 2**20
     print(f"{box.file}: {size:.0f} MiB, {box.packages} packages, for {provider}")

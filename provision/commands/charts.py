@@ -1,4 +1,4 @@
-"""Lines and bars out of block characters, for a terminal. Pure functions: numbers in, text out."""
+"""Sparklines and bar charts of block characters for a terminal. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 Values = Sequence[float | None]
-"""A value a step, oldest first; None where there is none."""
+"""One value per step, oldest first; None for a missing one."""
 
 
 def highest(lines: Iterable[Values]) -> float:
-    """The largest value of several lines; 0 when there is none."""
+    """The largest value of several lines; 0 without values."""
     return max((v for line in lines for v in line if v is not None), default=0.0)
 
 
@@ -29,11 +29,10 @@ def ceiling(values: Values, least: float = 1.0) -> float:
 
 
 def spark(values: Values, top: float | None = None) -> str:
-    """One character a value; a gap is a blank, zero the lowest block.
+    """One character per value; a missing value is blank, zero is the lowest block.
 
     Args:
-        values: to draw.
-        top: what a full block stands for; the largest value when left out.
+        top: value of a full block; the largest value by default.
     """
     full = top or max([v for v in values if v is not None], default=0.0) or 1.0
     text = ""
@@ -46,18 +45,17 @@ def spark(values: Values, top: float | None = None) -> str:
 
 
 def bars(values: Values, height: int = 8, top: float | None = None) -> list[str]:
-    """A bar a value, as lines of text from the top down.
+    """One bar per value, as lines of text from top to bottom.
 
     Args:
-        values: to draw.
-        height: lines; each tells eight steps apart.
-        top: what the full height stands for; a round number above all values when left out.
+        height: in lines of eight steps each.
+        top: value of the full height; a round number above all values by default.
     """
     full = top or ceiling(values)
     eighths = [
         0 if v is None else max(0, min(height * 8, round(v / full * height * 8))) for v in values
     ]
-    # what is not nothing is seen
+    # the smallest positive value is visible
     eighths = [1 if v and not e else e for v, e in zip(values, eighths, strict=True)]
     return [
         "".join(BLOCKS[max(0, min(8, each - row * 8))] for each in eighths)
@@ -66,7 +64,7 @@ def bars(values: Values, height: int = 8, top: float | None = None) -> list[str]
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """A number in three digits or so; ``-`` for none."""
+    """A number with about three digits; ``-`` for None."""
     if value is None:
         return "-"
     text = f"{value:.0f}" if abs(value) >= 99.5 else f"{value:.1f}" if value else "0"
@@ -74,13 +72,13 @@ def number(value: float | None, unit: str = "") -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration: ``3 ms``, ``1.2 s``; ``-`` for none."""
+    """A duration such as ``3 ms`` or ``1.2 s``; ``-`` for None."""
     if value is None:
         return "-"
     return f"{value * 1000:.0f} ms" if value < 0.9995 else f"{value:.1f} s"
 
 
 def axis(width: int, minutes: float) -> str:
-    """What stands below bars: how long ago, and now."""
+    """The time axis below bars."""
     left = f"{minutes:g} min ago"
     return left + "now".rjust(max(1, width - len(left)))

@@ -1,45 +1,51 @@
-"""`lab.clean`: machines that exist without the lab become what they were before it."""
+"""`lab.clean`: restore existing machines (provider ssh) to their original state."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
-from provision.commands.base import session, task
+from provision.commands.base import open_session, task
 from provision.commands.progress import Progress
 from provision.core.errors import UsageError
-from provision.operations import clean as ops
+from provision.engine.agent.originals import CleanupPlan
+from provision.operations.original_state import clean_up, plan_cleanup, plan_lines
 from provision.topology import labs
 
 
-@task(help={"yes": "do it; without it the plan is shown"})
+@task(help={"yes": "do it; by default only the plan is shown"})
 def clean(c: Any, lab: str = "", yes: bool = False) -> None:
-    """Remove what the lab put on machines that exist without it; first it shows the plan."""
-    now = session(lab)
-    if now.provider.name != "ssh":
+    """Remove the lab from existing machines; show the plan first."""
+    session = open_session(lab)
+    if session.provider.name != "ssh":
         raise UsageError(
-            f"the machines of lab {now.lab.name} were made for it (provider {now.provider.name})",
-            "invoke lab.destroy removes them as a whole",
+            f"provider {session.provider.name} created the machines of lab {session.lab.name}",
+            "invoke lab.destroy removes them",
         )
-    with now.lock(), now.fleet() as fleet:
-        away = [m.name for m in now.lab.machines if m.name not in fleet.hosts]
-        if away:
+    with session.lock(), session.fleet() as fleet:
+        unreachable = [m.name for m in session.lab.machines if m.name not in fleet.hosts]
+        if unreachable:
             raise UsageError(
-                f"not reachable now: {', '.join(away)}; all are cleaned together",
+                f"not reachable: {', '.join(unreachable)}; all machines are cleaned together",
                 "invoke lab.status",
             )
-        plans = ops.plan(now.context, fleet)
-        print("\n".join(line for plan in plans for line in plan.lines()))
+        plans = plan_cleanup(session.context, fleet)
+        print("\n".join(line for name, plan in plans.items() for line in plan_lines(name, plan)))
         if not yes:
-            print("\nnothing was changed; to do it: invoke lab.clean --yes")
+            print("\nnothing was changed; run: invoke lab.clean --yes")
             return
         with Progress() as report:
             fleet.report = report
-            ops.clean(now.context, fleet, [plan.machine for plan in plans if plan.known])
+            clean_up(session.context, fleet, _recorded(plans))
         sys.stdout.flush()
-        after = ops.plan(now.context, fleet)
-    left = [plan.machine for plan in after if plan.known]
-    if left:
-        raise UsageError(f"something is left on {', '.join(left)}", "invoke lab.clean")
-    labs.erase(now.lab)
-    print(f"lab {now.lab.name} is gone; its machines are as they were")
+        after = plan_cleanup(session.context, fleet)
+    remaining = _recorded(after)
+    if remaining:
+        raise UsageError(f"files of the lab remain on {', '.join(remaining)}", "invoke lab.clean")
+    labs.delete_directory(session.lab)
+    print(f"lab {session.lab.name} is removed; its machines are in their original state")
+
+
+def _recorded(plans: Mapping[str, CleanupPlan]) -> list[str]:
+    return [name for name, plan in plans.items() if plan.recorded]

@@ -1,4 +1,4 @@
-"""`lab.diagram`: the topology as a picture, in a terminal, as SVG, as PNG, as JSON."""
+"""`lab.diagram`: a diagram of the lab in the terminal, as SVG, PNG or JSON."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from provision.commands.base import console, lab_name, number, session, show_json, task
-from provision.commands.explain import seen_now
+from provision import registry
+from provision.commands.base import console, lab_name, number, open_session, show_json, task
+from provision.commands.explain import observe_lab
 from provision.core.errors import LabError, UsageError
 from provision.core.state import State
-from provision.engine.context import Context
 from provision.teaching import diagram as pictures
 from provision.topology import labs
 
 WIDTH = "1920"
-"""Pixels of a PNG, as slides and projectors have them."""
+"""Pixels of a PNG: full HD, for slides."""
 
 
 @task(
     help={
-        "svg": "write it into this file, sharp at any size",
-        "png": "write it into this file, for slides",
-        "width": f"of the PNG, pixels (default: {WIDTH})",
-        "topology": "draw this design instead of the lab as it is: a name, or a file",
-        "json": "for programs",
+        "svg": "write an SVG file",
+        "png": "write a PNG file",
+        "width": f"width of the PNG in pixels (default: {WIDTH})",
+        "topology": "draw this topology instead of the lab",
+        "json": "print JSON",
     }
 )
 def diagram(
@@ -36,11 +36,11 @@ def diagram(
     lab: str = "",
     json: bool = False,
 ) -> None:
-    """Draw the topology with its real addresses, coloured by how everything is now."""
+    """Draw the lab with addresses, colored by its state."""
     vector = _target(svg, "--svg", ".svg")
     pixels = _target(png, "--png", ".png")
     if width and not pixels:
-        raise UsageError("--width is of a PNG, and none is asked for", "add --png lab.png")
+        raise UsageError("--width applies to --png only", "add --png lab.png")
     wide = int(number(width or WIDTH, "--width", 320, 4096))
     picture = _picture(lab_name(lab), topology)
     if json:
@@ -62,13 +62,13 @@ def diagram(
 
 
 def _target(option: str, name: str, suffix: str) -> Path | None:
-    """The file that an option names; the name has to say what is in it."""
+    """The path of an option; its suffix must match the format."""
     if not option:
         return None
     path = Path(option).expanduser()
     if path.suffix.lower() != suffix:
         raise UsageError(
-            f"{name} {option}: such a picture's name ends in {suffix}",
+            f"{name} {option}: the file name must end in {suffix}",
             f"{name} {path.with_suffix(suffix)}" if path.name else f"{name} lab{suffix}",
         )
     return path
@@ -80,25 +80,25 @@ def _write(path: Path, content: bytes) -> None:
     except OSError as error:
         raise LabError(
             f"{path} cannot be written: {error.strerror or error}",
-            "name a file in a folder that is there and that you may write to",
+            "choose an existing directory that you can write to",
         ) from None
-    print(f"{path} is written", file=sys.stderr)
+    print(f"wrote {path}", file=sys.stderr)
 
 
 def _picture(name: str, topology: str) -> pictures.Diagram:
-    """The lab as it is; the design, when one is asked for or the lab was never up."""
+    """The lab's current state; a topology, when one is given or the lab does not exist."""
     here, recorded = labs.open_lab(name, topology=topology or None)
     if recorded is not None and not topology:
-        now = session(name)
-        return pictures.diagram(now.context, seen_now(now))
+        session = open_session(name)
+        return pictures.diagram(session.context, observe_lab(session))
     if not topology:
-        print(f"note: there is no lab {name} yet, so this is its design", file=sys.stderr)
+        print(f"note: lab {name} does not exist yet; this is its topology", file=sys.stderr)
     planned = State(topology=here.topology.name, primary=here.topology.primary)
-    return pictures.design(Context(here, planned))
+    return pictures.planned_diagram(registry.context(here, planned))
 
 
 def _draw(picture: pictures.Diagram) -> None:
-    """Rows of boxes, an arrow between rows."""
+    """One row of boxes per layer, with arrows between the rows."""
     from rich.align import Align
     from rich.columns import Columns
     from rich.panel import Panel
@@ -106,29 +106,27 @@ def _draw(picture: pictures.Diagram) -> None:
 
     screen = console()
     width = min(100, screen.width)
-    colours = {"green": "green", "orange": "yellow", "red": "red", "grey": "dim"}
+    colors = {"green": "green", "orange": "yellow", "red": "red", "grey": "dim"}
 
-    def centred(what: Any) -> None:
+    def centered(what: Any) -> None:
         screen.print(Align.center(what), width=width)
 
-    centred(Text(picture.title, style="bold"))
-    centred(Panel(Text(picture.site), border_style="blue", expand=False))
+    centered(Text(picture.title, style="bold"))
+    centered(Panel(Text(picture.site), border_style="blue", expand=False))
     sources = {target: source for source, target in picture.replication}
     for layer in picture.layers:
-        centred(Text(f"│  {layer.asked}\n▼" if layer.asked else " ", style="dim"))
+        centered(Text(f"│  {layer.connection}\n▼" if layer.connection else " ", style="dim"))
         boxes = []
         for box in layer.boxes:
             text = Text(
                 f"{box.address}\n{box.state}", style="dim" if box.state == "running" else ""
             )
             for program in box.programs:
-                said = f"\n{program.name}: {program.state}" if program.bad else f"\n{program.name}"
-                text.append(said, style="bold red" if program.bad else "default not dim")
+                label = f"{program.name}: {program.state}" if program.bad else program.name
+                text.append(f"\n{label}", style="bold red" if program.bad else "default not dim")
             note = box.note + (f" of {sources[box.name]}" if box.name in sources else "")
             text.append(f"\n{note}" if note else "", style="italic magenta not dim")
             boxes.append(
-                Panel(
-                    text, title=f"[bold]{box.name}[/]", border_style=colours[box.colour], width=26
-                )
+                Panel(text, title=f"[bold]{box.name}[/]", border_style=colors[box.color], width=26)
             )
-        centred(Columns(boxes, padding=(0, 3)))
+        centered(Columns(boxes, padding=(0, 3)))

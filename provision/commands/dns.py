@@ -1,4 +1,4 @@
-"""`dns.*`: the names of the lab: for a workstation, and along the way of a request."""
+"""`dns.*`: the lab's names in a hosts file, and the trace of a request."""
 
 from __future__ import annotations
 
@@ -6,52 +6,52 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from provision.commands.base import console, session, show_json, task
-from provision.core import state
+from provision.commands.base import console, open_session, show_json, task
 from provision.core.errors import LabError, UsageError
-from provision.services.dns import names
+from provision.services.dns import hosts_file
 from provision.teaching.trace import Hop, trace
 
 
 @task(
     help={
-        "write": "put the lines into the hosts file, between markers",
-        "remove": "take them out again",
-        "file": "another file than this computer's hosts file",
+        "write": "write the lines to the hosts file, between markers",
+        "remove": "remove them from the hosts file",
+        "file": "a file other than this computer's hosts file",
     }
 )
 def hosts(c: Any, write: bool = False, remove: bool = False, file: str = "", lab: str = "") -> None:
-    """Print the lines for this computer's hosts file, or put them there, or take them out."""
+    """Print, write or remove lines of the hosts file."""
     if write and remove:
-        raise UsageError("--write and --remove are opposites", "give one of them")
-    path = Path(file).expanduser() if file else names.hosts_file()
+        raise UsageError("--write and --remove exclude each other", "pass one of them")
+    path = Path(file).expanduser() if file else hosts_file.default_path()
     if remove:
         again = "sudo env PATH=$PATH invoke dns.hosts --remove"
-        done = names.change_hosts(path, [], lab or "default", again)
-        print(f"{path}: {'the lines are gone' if done else 'there are no lines of a lab'}")
+        done = hosts_file.update(path, [], lab or "default", again)
+        print(f"{path}: {'lines removed' if done else 'no lines of a lab'}")
         return
-    now = session(lab)
-    lines = names.hosts_lines(now.lab)
+    session = open_session(lab)
+    lines = hosts_file.host_lines(session.lab)
     if not write:
         print("\n".join(lines))
         return
-    again = f"sudo env PATH=$PATH {state.up(now.lab.directory, 'dns.hosts')} --write"
-    done = names.change_hosts(path, lines, now.lab.name, again)
-    print(f"{path}: {'written' if done else 'unchanged'}; {now.lab.site} is lab {now.lab.name} now")
+    again = "sudo env PATH=$PATH invoke dns.hosts --write"
+    done = hosts_file.update(path, lines, session.lab.name, again)
+    outcome = "written" if done else "unchanged"
+    print(f"{path}: {outcome}; {session.lab.site} resolves to lab {session.lab.name}")
 
 
 @task(
     name="trace",
     positional=["path"],
-    help={"path": "of the page, such as /notes", "json": "for programs"},
+    help={"path": "URL path, such as /notes", "json": "print JSON"},
 )
 def trace_(c: Any, path: str = "/", lab: str = "", json: bool = False) -> None:
-    """Show the way of one request, from the name to a row of the database, hop by hop."""
+    """Trace one request hop by hop, down to the database."""
     if not path.startswith("/") or any(c.isspace() or ord(c) < 33 or ord(c) > 126 for c in path):
-        raise UsageError(f"{path!r} is not a path", "such as /, /healthz or /api/notes?limit=1")
-    now = session(lab)
-    with now.fleet() as fleet:
-        hops = trace(now.context, fleet, path)
+        raise UsageError(f"invalid path {path!r}", "use a path such as / or /api/notes?limit=1")
+    session = open_session(lab)
+    with session.fleet() as fleet:
+        hops = trace(session.context, fleet, path)
     if json:
         show_json([hop.values() for hop in hops])
     else:
@@ -59,24 +59,24 @@ def trace_(c: Any, path: str = "/", lab: str = "", json: bool = False) -> None:
     broken = [hop for hop in hops if not hop.ok]
     if broken:
         sys.stdout.flush()
-        raise LabError(f"the way ends at {broken[0].where}", "invoke lab.check")
+        raise LabError(f"the request fails at {broken[0].location}", "invoke lab.check")
 
 
 def _draw(hops: list[Hop]) -> None:
-    """A panel a hop, with an arrow and the time between them."""
+    """One panel per hop, with arrows between them."""
     from rich.panel import Panel
     from rich.text import Text
 
     screen = console()
     width = min(100, screen.width)
-    for place, hop in enumerate(hops):
-        if place:
+    for index, hop in enumerate(hops):
+        if index:
             screen.print(Text(" " * 6 + "│\n" + " " * 6 + "▼"), style="dim")
         text = Text()
-        for number, (name, value) in enumerate(hop.said):
+        for number, (name, value) in enumerate(hop.details):
             text.append("\n" if number else "")
-            text.append(f"{name:<10}", style="bold")
+            text.append(f"{name:<12}", style="bold")
             text.append(value)
-        colour = "green" if hop.ok else "red"
-        title = Text(f"{place + 1}  {hop.what} · {hop.where}")
-        screen.print(Panel(text, title=title, title_align="left", border_style=colour, width=width))
+        color = "green" if hop.ok else "red"
+        title = Text(f"{index + 1}  {hop.component} · {hop.location}")
+        screen.print(Panel(text, title=title, title_align="left", border_style=color, width=width))

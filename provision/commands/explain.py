@@ -1,42 +1,44 @@
-"""`lab.explain`, `lab.spof`: what the lab teaches, from what it is right now."""
+"""`lab.explain`, `lab.spof`: explanations with the values of the running lab, and fault tests."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-from provision.checks.observation import Seen
+from provision.checks.observation import Observation
 from provision.checks.observe import observe
 from provision.commands import show
-from provision.commands.base import Session, console, number, session, show_json, task
+from provision.commands.base import Session, console, number, open_session, show_json, task
 from provision.commands.progress import Progress
 from provision.core.errors import LabError
+from provision.core.hints import for_lab
 from provision.teaching import explain as texts
+from provision.teaching import faults
 from provision.teaching import spof as failures
 
 
-def seen_now(now: Session) -> Seen:
-    """What the running lab says of itself; of one that does not run, only that."""
-    states = now.provider.state(now.lab)
+def observe_lab(session: Session) -> Observation:
+    """An observation without requests to the site; only states when the lab does not run."""
+    states = session.provider.state(session.lab)
     try:
-        with now.fleet() as fleet:
-            return observe(now.context, fleet, states, requests_too=False)
+        with session.fleet() as fleet:
+            return observe(session.context, fleet, states, with_requests=False)
     except LabError:
-        return texts.nothing(states)
+        return Observation(states)
 
 
-@task(positional=["topic"], help={"topic": "what about; without it, what there is to ask"})
+@task(positional=["topic"], help={"topic": "a topic; lists all topics by default"})
 def explain(c: Any, topic: str = "", lab: str = "") -> None:
-    """Explain one thing with this lab's own values, and a command that shows it happening."""
-    now = session(lab)
+    """Explain a topic with the values of this lab."""
+    session = open_session(lab)
     if not topic:
         rows = [[name, question] for name, question in texts.TOPICS.items()]
         show.grid(console(), ["TOPIC", "QUESTION"], rows)
-        print(f"\n{texts.command(now.lab, 'lab.explain spof')}")
+        print(for_lab("\ninvoke lab.explain spof", session.lab.name))
         return
     if topic not in texts.TOPICS:
-        texts.text(now.context, topic, texts.nothing({}))  # says what there is
-    markdown = texts.text(now.context, topic, seen_now(now))
+        texts.text(session.context, topic, Observation({}))  # raises
+    markdown = texts.text(session.context, topic, observe_lab(session))
     if not sys.stdout.isatty():
         print(markdown, end="")
         return
@@ -48,24 +50,26 @@ def explain(c: Any, topic: str = "", lab: str = "") -> None:
 @task(
     positional=["what"],
     help={
-        "what": "only this: a machine, a role such as mysql, or 'machine' for their power",
-        "seconds": "how long each is down",
-        "json": "for programs",
+        "what": "a machine, a role such as mysql, or 'machine' (default: all)",
+        "seconds": "downtime of each component (default: 3)",
+        "json": "print JSON",
     },
 )
 def spof(c: Any, what: str = "", seconds: str = "3", lab: str = "", json: bool = False) -> None:
-    """Take down every component in turn, watch a visitor, and show what each failure means."""
-    now = session(lab)
+    """Take down each component and show what clients see."""
+    session = open_session(lab)
     length = number(seconds, "--seconds", 1, 30)
-    powered = now.provider.name != "ssh"
-    chosen = failures.components(now.lab, what, machines=powered)
-    rows: list[failures.Row] = []
+    powered = session.provider.name != "ssh"
+    chosen = faults.components(session.context, what, machines=powered)
+    rows: list[failures.FaultResult] = []
     try:
-        with now.lock(), now.fleet() as fleet, Progress() as report:
-            failures.whole(now.context, fleet, now.provider, report)
+        with session.lock(), session.fleet() as fleet, Progress() as report:
+            failures.wait_until_healthy(session.context, fleet, session.provider, report)
             for component in chosen:
                 rows.append(
-                    failures.try_out(now.context, fleet, now.provider, component, length, report)
+                    failures.measure(
+                        session.context, fleet, session.provider, component, length, report
+                    )
                 )
     finally:
         if json:
@@ -73,17 +77,23 @@ def spof(c: Any, what: str = "", seconds: str = "3", lab: str = "", json: bool =
         elif rows:
             _table(rows)
     if not json and not powered:
-        print("machines were not switched off: provider ssh cannot switch them on again")
+        print("machines were not powered off: provider ssh cannot start them again")
 
 
-def _table(rows: list[failures.Row]) -> None:
-    shown = []
+def _table(rows: list[failures.FaultResult]) -> None:
+    cells = []
     for row in rows:
-        lost = bool(row.lost)
-        verdict = f"[red]{row.verdict}[/]" if lost else f"[green]{row.verdict}[/]"
-        watches = [str(w) for w in (row.reads, row.writes, row.looked_up)]
-        shown.append(
-            [row.component.machine, row.component.part, *watches, f"{row.back:.1f} s", verdict]
+        color = "red" if row.lost else "green"
+        verdict = f"[{color}]{row.verdict}[/]"
+        watches = [str(watch) for watch in (row.reads, row.writes, row.names)]
+        cells.append(
+            [
+                row.component.machine,
+                row.component.part,
+                *watches,
+                f"{row.seconds_to_recover:.1f} s",
+                verdict,
+            ]
         )
     header = [
         "MACHINE",
@@ -91,7 +101,7 @@ def _table(rows: list[failures.Row]) -> None:
         "READS",
         "WRITES",
         "NAME",
-        "WHOLE AFTER",
+        "RECOVERY",
         "SINGLE POINT OF FAILURE",
     ]
-    show.grid(console(), header, shown)
+    show.grid(console(), header, cells)

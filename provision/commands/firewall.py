@@ -1,4 +1,4 @@
-"""`firewall.*`: what is open on which machine, for whom, and how often that was used."""
+"""`firewall.*`: open ports per machine, allowed sources and counters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json as json_module
 from typing import Any
 
 from provision.commands import show as views
-from provision.commands.base import console, session, show_json, task
+from provision.commands.base import console, open_session, show_json, task
 from provision.core.errors import LabError
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
@@ -15,75 +15,75 @@ from provision.services.firewall import role as firewall
 
 
 def counts(text: str) -> dict[str, int]:
-    """By a rule's comment or a counter's name, how many packets it has seen.
+    """Packets by the comment of a rule or the name of a counter.
 
-    A rule sees the first packet of a connection; the rest of it is one rule for all.
+    A rule counts the first packet of a connection; one common rule accepts the rest.
 
     Args:
-        text: the answer of ``nft --json list table inet lab``.
+        text: the output of ``nft --json list table inet lab``.
     """
-    found: dict[str, int] = {}
+    packets: dict[str, int] = {}
     for item in json_module.loads(text)["nftables"]:
         if "counter" in item:
-            found[item["counter"]["name"]] = item["counter"]["packets"]
+            packets[item["counter"]["name"]] = item["counter"]["packets"]
         rule = item.get("rule", {})
         for part in rule.get("expr", ()):
             if isinstance(part.get("counter"), dict) and rule.get("comment"):
                 comment = rule["comment"]
-                found[comment] = found.get(comment, 0) + part["counter"]["packets"]
-    return found
+                packets[comment] = packets.get(comment, 0) + part["counter"]["packets"]
+    return packets
 
 
 def rows(context: Context, fleet: Fleet, machines: list[str]) -> list[dict[str, str]]:
-    """What is open on the machines, a row a rule, and a row for what was refused."""
+    """One row per rule, and one per machine for dropped packets."""
 
-    def one(host: Host) -> dict[str, int]:
-        answer = host.run("nft", "--json", "list", "table", "inet", "lab")
-        return counts(answer.out) if answer.ok else {}
+    def read_counters(host: Host) -> dict[str, int]:
+        result = host.run("nft", "--json", "list", "table", "inet", "lab")
+        return counts(result.stdout) if result.ok else {}
 
-    seen = fleet.each(one, machines)
-    found: list[dict[str, str]] = []
+    counters = fleet.each(read_counters, machines)
+    table: list[dict[str, str]] = []
     for name in machines:
-        loaded = seen[name]
+        loaded = counters[name]
         for rule in firewall.rules(context, context.lab.machine(name)):
-            found.append(
+            table.append(
                 {
                     "machine": name,
                     "port": f"{rule.port}/{rule.protocol}",
-                    "open for": ", ".join(rule.sources) or "everybody",
+                    "sources": ", ".join(rule.sources) or "any",
                     "why": rule.why,
                     "connections": str(loaded.get(rule.why, "not loaded")),
                 }
             )
-        refused = loaded.get("dropped", "not loaded")
-        found.append(
+        dropped = loaded.get("dropped", "not loaded")
+        table.append(
             {
                 "machine": name,
                 "port": "all others",
-                "open for": "nobody",
-                "why": "refused without an answer",
-                "connections": str(refused),
+                "sources": "none",
+                "why": "dropped",
+                "connections": str(dropped),
             }
         )
-    return found
+    return table
 
 
-@task(positional=["machine"], optional=["machine"], help={"json": "for programs"})
+@task(positional=["machine"], optional=["machine"], help={"json": "print JSON"})
 def show(c: Any, machine: str = "", lab: str = "", json: bool = False) -> None:
-    """Show what the firewalls let in, for whom, and how many connections that were."""
-    now = session(lab)
-    behind = [m.name for m in now.lab.with_role("firewall")]
-    if machine and now.lab.machine(machine).name not in behind:
-        raise LabError(f"{machine} has no firewall in the topology {now.lab.topology.name}")
-    if not behind:
+    """Show open ports, allowed sources and connections."""
+    session = open_session(lab)
+    with_firewall = [m.name for m in session.lab.with_role("firewall")]
+    if machine and session.lab.machine(machine).name not in with_firewall:
+        raise LabError(f"{machine} has no firewall in the topology {session.lab.topology.name}")
+    if not with_firewall:
         raise LabError(
-            f"lab {now.lab.name} has no firewall: its topology is {now.lab.topology.name}",
+            f"lab {session.lab.name} has no firewall: its topology is {session.lab.topology.name}",
             "invoke lab.up --topology secured",
         )
-    with now.fleet() as fleet:
-        names = [machine] if machine else [name for name in behind if name in fleet.hosts]
-        found = rows(now.context, fleet, names)
+    with session.fleet() as fleet:
+        names = [machine] if machine else [name for name in with_firewall if name in fleet.hosts]
+        table = rows(session.context, fleet, names)
     if json:
-        show_json(found)
+        show_json(table)
     else:
-        views.table(console(), found)
+        views.table(console(), table)

@@ -1,4 +1,4 @@
-"""`lab.doctor --host`: what this host has for every provider, in one table."""
+"""`lab.doctor --host`: which providers this host supports, in one table."""
 
 from __future__ import annotations
 
@@ -8,65 +8,57 @@ from dataclasses import dataclass
 
 from provision.core.lab import Lab
 from provision.providers import choice, provider
-from provision.providers.base import Problem
+from provision.providers.base import PreflightProblem
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """One row of the table.
 
     Args:
-        provider: ``lxc``, ``vagrant``, ``ssh``; empty on its further lines.
-        word: ``ready``, ``missing`` or ``note``.
-        what: what is missing or in the way.
-        advice: what mends it.
+        provider: empty on further rows of the same provider.
+        severity: ``ready``, ``missing`` or ``note``.
     """
 
     provider: str
-    word: str
+    severity: str
     what: str = ""
-    advice: str = ""
+    hint: str = ""
 
 
-HEADER = ("PROVIDER", "", "WHAT", "MEND")
+HEADER = ("PROVIDER", "", "WHAT", "FIX")
 
 
-def rows(name: str, problems: Sequence[Problem], good: str) -> list[Row]:
-    """The lines for one provider; its first line says whether it could be used.
-
-    Args:
-        name: the provider's.
-        problems: what its preflight found.
-        good: what there is to say when nothing is in the way.
-    """
-    found = []
-    if not any(p.fatal for p in problems):
-        found.append(Row(name, "ready", good))
+def rows(name: str, problems: Sequence[PreflightProblem], good: str) -> list[Row]:
+    """The rows of one provider; `good` describes it when no problem is fatal."""
+    table = []
+    if not any(problem.fatal for problem in problems):
+        table.append(Row(name, "ready", good))
     for problem in sorted(problems, key=lambda p: not p.fatal):
-        word = "missing" if problem.fatal else "note"
-        found.append(Row("" if found else name, word, problem.what, problem.advice))
-    return found
+        severity = "missing" if problem.fatal else "note"
+        table.append(Row("" if table else name, severity, problem.what, problem.hint))
+    return table
 
 
 def host(
     lab: Lab, system: str = choice.SYSTEMS.get(sys.platform, "Linux")
 ) -> tuple[list[Row], tuple[str, str]]:
-    """All providers' preflights on this host, and which one a new lab would get, and why.
+    """The preflights of all providers, and the provider of a new lab with the reason.
 
     Args:
-        lab: for which room and network are judged.
-        system: this host's.
+        lab: whose disk space and network are checked.
+        system: name of the operating system.
     """
-    found: list[Row] = []
-    looks: dict[str, tuple[str, Callable[[], Sequence[Problem]]]] = {
+    table: list[Row] = []
+    preflights: dict[str, tuple[str, Callable[[], Sequence[PreflightProblem]]]] = {
         "lxc": ("system containers", lambda: provider("lxc").preflight(lab)),
         "vagrant": ("virtual machines", lambda: provider("vagrant").preflight(lab)),
     }
-    for name, (good, look) in looks.items():
+    for name, (good, preflight) in preflights.items():
         if name == "lxc" and system != "Linux":
-            what = f"containers need Linux, and this is {system}"
-            found.append(Row(name, "missing", what, "use the provider vagrant"))
+            what = f"containers require Linux, and this is {system}"
+            table.append(Row(name, "missing", what, "use the provider vagrant"))
         else:
-            found += rows(name, look(), good)
-    found.append(Row("ssh", "ready", "existing machines; lab.up --provider ssh judges each"))
-    return found, choice.pick(choice.gather())
+            table += rows(name, preflight(), good)
+    table.append(Row("ssh", "ready", "existing machines; lab.up --provider ssh checks each"))
+    return table, choice.select(choice.detect())

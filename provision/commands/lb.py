@@ -1,4 +1,4 @@
-"""`lb.*`: the balancer's servers: watch them, take them out and in, weigh them."""
+"""`lb.*`: the balancer's servers: status, drain, ready, weights, mode and algorithm."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from dataclasses import asdict
 from typing import Any
 
 from provision.commands import show
-from provision.commands.base import console, number, session, show_json, task
+from provision.commands.base import console, number, open_session, show_json, task
 from provision.core.errors import UsageError
 from provision.engine.context import Context
-from provision.services.haproxy import runtime as balancer
-from provision.services.haproxy import traffic
-from provision.services.haproxy.runtime import ServerView
+from provision.services.haproxy import runtime, traffic
+from provision.services.haproxy.statistics import ServerStatistics
 
 HEADER = ("SERVER", "STATUS", "CHECK", "WEIGHT", "OPEN", "RATE", "TOTAL", "ERRORS", "RETRIES")
 
 
-def _rows(views: Mapping[str, Iterable[ServerView]]) -> list[list[str]]:
+def _rows(views: Mapping[str, Iterable[ServerStatistics]]) -> list[list[str]]:
     several = len(views) > 1
     return [
         [
@@ -34,90 +33,90 @@ def _rows(views: Mapping[str, Iterable[ServerView]]) -> list[list[str]]:
             str(v.errors),
             str(v.retries),
         ]
-        for name, each in views.items()
-        for v in each
+        for name, servers in views.items()
+        for v in servers
     ]
 
 
-def _show(context: Context, views: Mapping[str, Iterable[ServerView]]) -> None:
+def _show(context: Context, views: Mapping[str, Iterable[ServerStatistics]]) -> None:
     show.grid(console(), HEADER, _rows(views))
     print(f"\n{context.balance.algorithm}, {context.balance.mode}")
 
 
-@task(help={"json": "for programs"})
+@task(help={"json": "print JSON"})
 def status(c: Any, lab: str = "", json: bool = False) -> None:
-    """Show what the balancer knows of its servers."""
-    now = session(lab)
-    with now.fleet() as fleet:
-        views = balancer.look(now.context, fleet)
+    """Show the balancer's servers."""
+    session = open_session(lab)
+    with session.fleet() as fleet:
+        views = runtime.statistics(session.context, fleet)
     if json:
-        show_json({name: [asdict(v) for v in each] for name, each in views.items()})
+        show_json({name: [asdict(v) for v in servers] for name, servers in views.items()})
     else:
-        _show(now.context, views)
+        _show(session.context, views)
 
 
-@task(positional=["server"], help={"deadline": "seconds to wait for its sessions to end"})
+@task(positional=["server"], help={"deadline": "seconds to wait for open sessions (default: 30)"})
 def drain(c: Any, server: str, deadline: str = "30", lab: str = "") -> None:
-    """Send a server no new requests and wait until its sessions have ended."""
-    now = session(lab)
+    """Drain a server: no new sessions, wait for the open ones."""
+    session = open_session(lab)
     limit = number(deadline, "--deadline", 0, 3600)
-    with now.lock(), now.fleet() as fleet:
+    with session.lock(), session.fleet() as fleet:
         context = traffic.drain(
-            now.context, fleet, server, limit, lambda text: print(text, file=sys.stderr)
+            session.context, fleet, server, limit, lambda text: print(text, file=sys.stderr)
         )
-        _show(context, balancer.look(context, fleet))
+        _show(context, runtime.statistics(context, fleet))
 
 
 @task(positional=["server"])
 def ready(c: Any, server: str, lab: str = "") -> None:
-    """Take a server back into rotation."""
-    now = session(lab)
-    with now.lock(), now.fleet() as fleet:
-        context = traffic.ready(now.context, fleet, server)
-        balancer.wait_until_up(context, fleet, server)
-        _show(context, balancer.look(context, fleet))
+    """Put a server back into rotation."""
+    session = open_session(lab)
+    with session.lock(), session.fleet() as fleet:
+        context = traffic.ready(session.context, fleet, server)
+        runtime.wait_until_up(context, fleet, server)
+        _show(context, runtime.statistics(context, fleet))
 
 
-@task(positional=["server", "weight"], help={"weight": "1 to 256; 1 is usual"})
+@task(positional=["server", "weight"], help={"weight": "1 to 256; the default weight is 1"})
 def weight(c: Any, server: str, weight: str, lab: str = "") -> None:
-    """Give a server a larger or smaller share, at once and for good."""
-    now = session(lab)
+    """Set the weight of a server, now and permanently."""
+    session = open_session(lab)
     if not weight.isdecimal():
-        raise UsageError(f"a weight of {weight!r}", "a whole number from 1 to 256")
-    with now.lock(), now.fleet() as fleet:
-        context = traffic.weight(now.context, fleet, server, int(weight))
-        _show(context, balancer.look(context, fleet))
+        raise UsageError(f"invalid weight {weight!r}", "use an integer from 1 to 256")
+    with session.lock(), session.fleet() as fleet:
+        context = traffic.weight(session.context, fleet, server, int(weight))
+        _show(context, runtime.statistics(context, fleet))
 
 
 @task(positional=["mode"], help={"mode": "active-active or active-passive"})
 def mode(c: Any, mode: str, lab: str = "") -> None:
-    """Let all servers serve, or the first one while the others wait for its failure."""
-    now = session(lab)
-    with now.lock(), now.fleet() as fleet:
-        context = traffic.mode(now.context, fleet, mode)
-        _show(context, balancer.look(context, fleet))
+    """Use all servers, or one with the others as backup."""
+    session = open_session(lab)
+    with session.lock(), session.fleet() as fleet:
+        context = traffic.mode(session.context, fleet, mode)
+        _show(context, runtime.statistics(context, fleet))
 
 
 @task(positional=["algorithm"], help={"algorithm": "roundrobin, leastconn, static-rr, source"})
 def algorithm(c: Any, algorithm: str, lab: str = "") -> None:
-    """Choose how requests are spread over the servers."""
-    now = session(lab)
-    with now.lock(), now.fleet() as fleet:
-        context = traffic.algorithm(now.context, fleet, algorithm)
-        _show(context, balancer.look(context, fleet))
+    """Set the load balancing algorithm."""
+    session = open_session(lab)
+    with session.lock(), session.fleet() as fleet:
+        context = traffic.algorithm(session.context, fleet, algorithm)
+        _show(context, runtime.statistics(context, fleet))
 
 
-@task(help={"seconds": "how long (0: until Ctrl-C)", "every": "seconds between looks"})
+@task(help={"seconds": "stop after so many (default: 0, never)", "every": "interval in seconds"})
 def watch(c: Any, seconds: str = "0", every: str = "1", lab: str = "") -> None:
-    """Watch rates, states and weights of the servers live."""
-    now = session(lab)
+    """Watch rates, states and weights of the servers."""
+    session = open_session(lab)
     limit = number(seconds, "--seconds", 0, 86400)
     pause = number(every, "--every", 0.2, 60)
     end = time.monotonic() + limit if limit else float("inf")
-    # Ctrl-C is how it ends.
-    with now.fleet() as fleet, show.Screen() as screen, contextlib.suppress(KeyboardInterrupt):
+    # Ctrl-C is the normal way to stop it.
+    with session.fleet() as fleet, show.Screen() as screen, contextlib.suppress(KeyboardInterrupt):
         while True:
-            screen.update(HEADER, _rows(balancer.look(now.context, fleet)))
+            screen.update(HEADER, _rows(runtime.statistics(session.context, fleet)))
             if time.monotonic() + pause > end:
                 return
             time.sleep(pause)

@@ -1,4 +1,4 @@
-"""Showing long work: a row a machine that changes in place on a terminal, plain lines elsewhere."""
+"""Progress of long work: one live row per machine on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -12,16 +12,13 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """A `Report` that shows what every machine is doing, since when.
-
-    Use it as a context manager. Lines go to stderr, so that stdout is the command's result.
-    """
+    """A `Report` on stderr that shows the current step of every machine and its duration."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
         self._live: Any = None
         self._rows: dict[str, tuple[str, float]] = {}
-        self._said: dict[str, str] = {}
+        self._printed: dict[str, str] = {}
         self._lock = threading.Lock()
         self._started = time.monotonic()
 
@@ -45,13 +42,13 @@ class Progress:
             self._live = None
 
     def __call__(self, machine: str, doing: str) -> None:
-        """Say that a machine is now doing that."""
+        """Show the current step of a machine."""
         with self._lock:
             self._rows[machine] = (doing, time.monotonic())
-            if self._live is None and not self._quiet and self._said.get(machine) != doing:
+            if self._live is None and not self._quiet and self._printed.get(machine) != doing:
                 seconds = time.monotonic() - self._started
                 print(f"{seconds:6.1f}s  {machine:<8} {doing}", file=sys.stderr, flush=True)
-            self._said[machine] = doing
+            self._printed[machine] = doing
 
     def _table(self) -> Table:
         from rich.table import Table

@@ -1,4 +1,4 @@
-"""How results look in a terminal. Everything here turns values into text and decides nothing."""
+"""Terminal output: turns values into tables and text, and decides nothing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from provision import registry as roles
-from provision.checks import Result, balancer_view, database
-from provision.checks.observation import Seen
-from provision.database.failover import role as autopromote
+from provision.checks import CheckResult
+from provision.checks.balancer import backend_servers
+from provision.checks.database import server_status
+from provision.checks.machines import service_state
+from provision.checks.observation import Observation
 from provision.engine.context import Context
 from provision.engine.converge import Outcome
 from provision.engine.plan import Change, Plan
@@ -29,12 +30,12 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Any:
 
 
 def grid(console: Any, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Rows below a header, aligned."""
+    """Print rows below a header."""
     console.print(_table(header, rows))
 
 
 class Screen:
-    """A table that changes in place on a terminal, and is printed again and again elsewhere."""
+    """A table that updates in place on a terminal, and is printed repeatedly otherwise."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -55,23 +56,23 @@ class Screen:
             self._live.stop()
 
     def update(self, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-        """Show these rows now."""
-        shown = _table(header, rows)
+        """Replace the rows."""
+        table = _table(header, rows)
         if self._live is not None:
-            self._live.update(shown, refresh=True)
+            self._live.update(table, refresh=True)
         else:
-            self._console.print(shown)
+            self._console.print(table)
 
 
 def table(console: Any, rows: list[dict[str, str]]) -> None:
-    """Rows of the same keys, the keys above."""
+    """Print rows of the same keys, with the keys as the header."""
     grid(console, [key.upper() for key in rows[0]], [row.values() for row in rows])
 
 
-def outcomes(console: Any, each: Iterable[Outcome]) -> None:
-    """A line a machine: changed, unchanged, seconds."""
+def outcomes(console: Any, outcomes: Iterable[Outcome]) -> None:
+    """Print one line per machine: changed, unchanged, seconds."""
     rows = []
-    for outcome in each:
+    for outcome in outcomes:
         changed = len(outcome.changed)
         verdict = "failed" if outcome.error else ("changed" if changed else "unchanged")
         rows.append(
@@ -86,8 +87,8 @@ def outcomes(console: Any, each: Iterable[Outcome]) -> None:
     grid(console, ["", "", "", "", ""], rows)
 
 
-def checks(console: Any, results: Iterable[Result], only_failed: bool = False) -> None:
-    """A line a check; for one that failed also what was expected, got, and the next command."""
+def checks(console: Any, results: Iterable[CheckResult], only_failed: bool = False) -> None:
+    """Print one line per check; for a failed one also expected, got and the next command."""
     results = list(results)
     for result in results:
         check, verdict = result.check, result.verdict
@@ -98,18 +99,18 @@ def checks(console: Any, results: Iterable[Result], only_failed: bool = False) -
         console.print(f"[red]FAIL[/]  {check.name:<26} {check.machine}: {check.service}")
         console.print(f"        expected  {verdict.expected}", markup=False)
         console.print(f"        got       {verdict.got}", markup=False)
-        console.print(f"        next      {check.next}", markup=False)
-    good = sum(r.ok for r in results)
-    console.print(f"{good} of {len(results)} checks passed")
+        console.print(f"        next      {check.hint}", markup=False)
+    passed = sum(result.ok for result in results)
+    console.print(f"{passed} of {len(results)} checks passed")
 
 
 # --- plans ---------------------------------------------------------------------------------------
 
 
-def plans(each: Mapping[str, Plan]) -> tuple[str, int]:
-    """The plan of every machine as a diff, and how many changes there are."""
+def plans(plans: Mapping[str, Plan]) -> tuple[str, int]:
+    """The plans of all machines as a diff, and the number of changes."""
     lines: list[str] = []
-    for machine, planned in each.items():
+    for machine, planned in plans.items():
         if not planned.changes:
             lines.append(f"{machine}: no changes")
             continue
@@ -117,10 +118,10 @@ def plans(each: Mapping[str, Plan]) -> tuple[str, int]:
         for unit in planned.units:
             for change in unit.changes:
                 lines += ["    " + line for line in _change(change)]
-            if unit.due:
+            if unit.needs_reload:
                 how = unit.unit.activate
                 lines.append(f"    {how} {unit.unit.service} (configuration not loaded)")
-    count = sum(planned.changes for planned in each.values())
+    count = sum(planned.changes for planned in plans.values())
     lines.append(f"\n{count} to change in all" if count else "\nno changes")
     return "\n".join(lines), count
 
@@ -146,40 +147,33 @@ def _diff(before: str, after: str) -> list[str]:
 # --- status --------------------------------------------------------------------------------------
 
 
-def status_values(context: Context, states: Mapping[str, str], seen: Seen | None) -> Any:
+def status_values(context: Context, observation: Observation) -> Any:
     """The status of a lab as plain values."""
-    found = []
+    entries = []
     for machine in context.lab.machines:
         entry: dict[str, Any] = {
             "name": machine.name,
             "address": str(machine.address),
             "roles": list(machine.roles),
-            "state": states.get(machine.name, "absent"),
+            "state": observation.states.get(machine.name, "absent"),
         }
-        answers = seen.answers.get(machine.name, {}) if seen else {}
-        if answers:
-            names = (*roles.services(machine), *autopromote.services(context, machine))
+        observed = machine.name in observation.results
+        if observed:
             entry["services"] = {
-                name.removesuffix(".service"): answer["ActiveState"]
-                for name, answer in zip(names, answers["service"], strict=True)
+                name.removesuffix(".service"): service_state(observation, machine.name, name)
+                for name in context.services(machine)
             }
-        if seen and seen.errors.get(machine.name):
-            entry["error"] = seen.errors[machine.name]
-        if answers and "mysql" in machine.roles:
-            entry["database"] = _database_values(context, seen, machine.name)
-        if answers and "haproxy" in machine.roles:
-            entry["servers"] = (
-                {
-                    name: {
-                        key: row[key]
-                        for key in ("status", "check_status", "weight", "scur", "stot")
-                    }
-                    for name, row in balancer_view(seen, machine.name).items()
-                }
-                if seen
-                else {}
-            )
-        found.append(entry)
+        if error := observation.errors.get(machine.name):
+            entry["error"] = error
+        if observed and "mysql" in machine.roles:
+            entry["database"] = _database_values(context, observation, machine.name)
+        if observed and "haproxy" in machine.roles:
+            keys = ("status", "check_status", "weight", "scur", "stot")
+            entry["servers"] = {
+                name: {key: row[key] for key in keys}
+                for name, row in backend_servers(observation, machine.name).items()
+            }
+        entries.append(entry)
     return {
         "lab": context.lab.name,
         "topology": context.lab.topology.name,
@@ -189,34 +183,32 @@ def status_values(context: Context, states: Mapping[str, str], seen: Seen | None
         "primary": context.state.primary,
         "algorithm": context.balance.algorithm,
         "mode": context.balance.mode,
-        "machines": found,
+        "machines": entries,
     }
 
 
-def _database_values(context: Context, seen: Seen | None, name: str) -> dict[str, Any]:
-    from provision.database.status import Status
-
-    now = Status.read(database(seen, name) if seen else {"up": False})
+def _database_values(context: Context, observation: Observation, name: str) -> dict[str, Any]:
+    status = server_status(observation, name)
     values: dict[str, Any] = {
-        "up": now.up,
+        "up": status.up,
         "role": "primary" if name == context.state.primary else "replica",
-        "writable": now.writable,
+        "writable": status.writable,
     }
     if name != context.state.primary:
         values |= {
-            "source": now.source,
-            "io": now.io_running,
-            "sql": now.sql_running,
-            "lag": now.lag,
+            "source": status.source,
+            "io": status.replica.io_running if status.replica else "",
+            "sql": status.replica.sql_running if status.replica else "",
+            "lag": status.lag,
         }
     else:
-        values["semisync"] = now.semisync_active
+        values["semisync"] = status.semisync_active
     return values
 
 
-def status(console: Any, context: Context, states: Mapping[str, str], seen: Seen | None) -> None:
+def status(console: Any, context: Context, observation: Observation) -> None:
     """Machines, services, the balancer's view and replication."""
-    values = status_values(context, states, seen)
+    values = status_values(context, observation)
     console.print(
         f"lab {values['lab']} ({values['topology']}, {values['provider']}) on {values['network']}"
     )
@@ -226,14 +218,14 @@ def status(console: Any, context: Context, states: Mapping[str, str], seen: Seen
             name if state == "active" else f"[red]{name}:{state}[/]"
             for name, state in entry.get("services", {}).items()
         )
-        colour = "green" if entry["state"] == "running" else "red"
+        color = "green" if entry["state"] == "running" else "red"
         database_text = ""
         if data := entry.get("database"):
             database_text = _database_text(data)
         rows.append(
             [
                 entry["name"],
-                f"[{colour}]{entry['state']}[/]",
+                f"[{color}]{entry['state']}[/]",
                 entry["address"],
                 services or entry.get("error", ""),
                 database_text,
@@ -249,7 +241,7 @@ def status(console: Any, context: Context, states: Mapping[str, str], seen: Seen
             for name, row in entry["servers"].items()
         ]
         grid(console, ["SERVER", "STATUS", "CHECK", "WEIGHT", "SESSIONS", "TOTAL"], server_rows)
-    if seen is not None:
+    if observation.results:
         console.print(f"\n{values['site']} is {context.lab.site}")
 
 

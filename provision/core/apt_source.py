@@ -1,7 +1,6 @@
-"""Where Debian packages come from: read from a host's apt files, written to machines.
+"""Debian package sources: parse a host's apt files, and generate those of machines.
 
-The texts written here are the same whether a package set goes into an image or is configured
-over SSH, so that the second finds nothing to change after the first.
+Images and lab.up use the same text, so that lab.up changes nothing on a machine from an image.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ _RELEASES = re.compile(
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One binary package source: an archive's address, a suite, its components."""
+class AptSource:
+    """A binary package source."""
 
     uri: str
     suite: str
@@ -30,20 +29,12 @@ class Entry:
 
 
 def sid_list(mirror: str) -> str:
-    """The content of :data:`SID_LIST`.
-
-    Args:
-        mirror: address of Debian's main archive, as the machine's own release uses it.
-    """
+    """The content of `SID_LIST`, for a mirror of Debian's main archive."""
     return f"deb [signed-by={KEYRING}] {mirror.rstrip('/')} sid main\n"
 
 
 def sid_preferences(names: Iterable[str]) -> str:
-    """The content of :data:`SID_PREFERENCES`: only these names come from sid (apt_preferences(5)).
-
-    Args:
-        names: package names; their order does not matter.
-    """
+    """The content of `SID_PREFERENCES`: only these packages come from sid (apt_preferences(5))."""
     return (
         "Package: *\nPin: release n=sid\nPin-Priority: 100\n\n"
         f"Package: {' '.join(sorted(set(names)))}\nPin: release n=sid\nPin-Priority: 990\n"
@@ -51,40 +42,40 @@ def sid_preferences(names: Iterable[str]) -> str:
 
 
 def main_archive(sources: Mapping[str, str]) -> str:
-    """The address of Debian's main archive among apt's source files; empty when none is there.
+    """The URI of Debian's main archive in apt's source files; empty if there is none.
 
-    A suite of Debian with component main is not enough, since third parties use the same
-    words: an archive whose path ends in ``/debian`` goes first.
+    Other archives use the same names of suites and components, so one whose path ends in
+    ``/debian`` is preferred.
 
     Args:
-        sources: file name to content; ``*.sources`` are deb822, all others one-line style.
+        sources: content by file name; ``*.sources`` are deb822, all others one-line style.
     """
-    found = [
+    uris = [
         entry.uri.rstrip("/")
         for name, text in sorted(sources.items())
-        for entry in (deb822(text) if name.endswith(".sources") else one_line(text))
+        for entry in (parse_deb822(text) if name.endswith(".sources") else parse_one_line(text))
         if "main" in entry.components
         and _RELEASES.fullmatch(entry.suite)
         and not entry.uri.startswith("cdrom:")
         and not urlsplit(entry.uri).path.rstrip("/").endswith("-security")
     ]
-    return next((uri for uri in found if uri.endswith("/debian")), next(iter(found), ""))
+    return next((uri for uri in uris if uri.endswith("/debian")), next(iter(uris), ""))
 
 
-def one_line(text: str) -> list[Entry]:
+def parse_one_line(text: str) -> list[AptSource]:
     """The ``deb`` lines of a ``*.list`` file (sources.list(5), one-line-style)."""
     entries = []
     for line in text.splitlines():
         words = re.sub(r"\[[^]]*\]", " ", line.split("#", 1)[0], count=1).split()
         if len(words) >= 3 and words[0] == "deb":
-            entries.append(Entry(words[1], words[2], tuple(words[3:])))
+            entries.append(AptSource(words[1], words[2], tuple(words[3:])))
     return entries
 
 
-def deb822(text: str) -> list[Entry]:
+def parse_deb822(text: str) -> list[AptSource]:
     """The enabled binary sources of a ``*.sources`` file (sources.list(5), deb822-style)."""
     return [
-        Entry(uri, suite, tuple(stanza.get("components", "").split()))
+        AptSource(uri, suite, tuple(stanza.get("components", "").split()))
         for stanza in _stanzas(text)
         if stanza.get("enabled", "yes").strip().lower() not in ("no", "false", "0")
         and "deb" in stanza.get("types", "").split()

@@ -1,4 +1,4 @@
-"""X.509 for the lab's authority (pki.py): how certificates are made, and what one says. Pure."""
+"""Create and read X.509 certificates; pure functions for `pki`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
     generate_private_key,
 )
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -25,7 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
 @dataclass(frozen=True, repr=False)
-class Pair:
+class CertificateAndKey:
     """A certificate and its private key."""
 
     key: EllipticCurvePrivateKey
@@ -39,10 +40,10 @@ class Pair:
     @property
     def key_pem(self) -> str:
         """The private key, as PEM (PKCS #8)."""
-        return key_text(self.key)
+        return encode_key(self.key)
 
 
-# --- making --------------------------------------------------------------------------------------
+# --- create --------------------------------------------------------------------------------------
 
 
 def new_key() -> EllipticCurvePrivateKey:
@@ -50,69 +51,64 @@ def new_key() -> EllipticCurvePrivateKey:
     return generate_private_key(SECP256R1())
 
 
-def root(
+def new_ca_certificate(
     key: EllipticCurvePrivateKey, name: str, start: datetime, end: datetime
 ) -> x509.Certificate:
-    """An authority's own certificate, which signs servers' certificates and no other authority's.
-
-    Args:
-        key: of the authority.
-        name: of the authority.
-        start: when it begins.
-        end: when it ends.
-    """
-    subject = _subject(name)
+    """A self-signed CA certificate that may sign servers' certificates, but no other CA's."""
     public = key.public_key()
     builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(public)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(end)
+        _builder(name, public, _subject(name), start, end)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        # RFC 5280 4.2.1.3: VERIFY_X509_STRICT, the default of Python 3.13, insists on it.
+        # RFC 5280 4.2.1.3: VERIFY_X509_STRICT, the default of Python 3.13, requires it.
         .add_extension(_usage(signs_certificates=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
     )
     return builder.sign(key, SHA256())
 
 
-def leaf(
-    name: str, wanted: frozenset[str], start: datetime, end: datetime, authority: Pair
-) -> Pair:
-    """A new certificate for a server that is also a client, within its authority's time.
+def new_server_certificate(
+    name: str, alt_names: frozenset[str], start: datetime, end: datetime, ca: CertificateAndKey
+) -> CertificateAndKey:
+    """A certificate for a server that is also a client; its validity is limited to the CA's.
 
     Args:
         name: of the subject.
-        wanted: names and addresses that a client may verify.
-        start: when it begins, at the earliest.
-        end: when it ends, at the latest.
-        authority: who signs it.
+        alt_names: the host names and addresses of the server.
     """
     key = new_key()
-    issuer = authority.cert
-    alternatives = x509.SubjectAlternativeName([_general(text) for text in sorted(wanted)])
-    use = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-    signer = authority.key.public_key()
+    issuer = ca.cert
+    start, end = max(start, issuer.not_valid_before_utc), min(end, issuer.not_valid_after_utc)
+    names = x509.SubjectAlternativeName([_general_name(text) for text in sorted(alt_names)])
+    usage = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    signer = ca.key.public_key()
     builder = (
-        x509.CertificateBuilder()
-        .subject_name(_subject(name))
-        .issuer_name(issuer.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(max(start, issuer.not_valid_before_utc))
-        .not_valid_after(min(end, issuer.not_valid_after_utc))
+        _builder(name, key.public_key(), issuer.subject, start, end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage(use), critical=False)
-        .add_extension(alternatives, critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
+        .add_extension(names, critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
     )
-    return Pair(key, builder.sign(authority.key, SHA256()))
+    return CertificateAndKey(key, builder.sign(ca.key, SHA256()))
+
+
+def _builder(
+    name: str,
+    public: EllipticCurvePublicKey,
+    issuer: x509.Name,
+    start: datetime,
+    end: datetime,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_subject(name))
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(end)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+    )
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
@@ -138,18 +134,18 @@ def _subject(name: str) -> x509.Name:
     )
 
 
-def _general(text: str) -> x509.GeneralName:
+def _general_name(text: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(IPv4Address(text))
     except ValueError:
         return x509.DNSName(text)
 
 
-# --- understanding -------------------------------------------------------------------------------
+# --- read ----------------------------------------------------------------------------------------
 
 
-def signed(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether that authority signed it."""
+def is_signed_by(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether a CA signed the certificate."""
     try:
         cert.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
@@ -158,23 +154,23 @@ def signed(cert: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 
 def common_name(cert: x509.Certificate) -> str:
-    """Whom it is of."""
-    found = cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(found[0].value) if found else "nobody"
+    """The common name of the subject."""
+    names = cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else "(no common name)"
 
 
-def certified(cert: x509.Certificate) -> frozenset[str]:
-    """The names and addresses that it certifies."""
+def alt_names(cert: x509.Certificate) -> frozenset[str]:
+    """The host names and addresses of the subject."""
     try:
-        found = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return frozenset()
-    addresses = found.get_values_for_type(x509.IPAddress)
-    return frozenset({*found.get_values_for_type(x509.DNSName), *map(str, addresses)})
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return frozenset({*names.get_values_for_type(x509.DNSName), *map(str, addresses)})
 
 
-def read_key(text: str) -> EllipticCurvePrivateKey | None:
-    """A private key out of PEM; None when it is none on an elliptic curve."""
+def parse_key(text: str) -> EllipticCurvePrivateKey | None:
+    """A private key from PEM; None unless it is an elliptic-curve key."""
     try:
         key = load_pem_private_key(text.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -182,20 +178,20 @@ def read_key(text: str) -> EllipticCurvePrivateKey | None:
     return key if isinstance(key, EllipticCurvePrivateKey) else None
 
 
-def read_pair(key_pem: str | None, text: str | None) -> Pair | None:
-    """Key and certificate, when both can be read and belong together."""
-    key = read_key(key_pem) if key_pem else None
-    if key is None or not text:
+def parse_pair(key_pem: str | None, cert_pem: str | None) -> CertificateAndKey | None:
+    """A certificate and its key from PEM; None if one is invalid or they do not match."""
+    key = parse_key(key_pem) if key_pem else None
+    if key is None or not cert_pem:
         return None
     try:
-        cert = x509.load_pem_x509_certificate(text.encode())
+        cert = x509.load_pem_x509_certificate(cert_pem.encode())
         form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         same = cert.public_key().public_bytes(*form) == key.public_key().public_bytes(*form)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return None
-    return Pair(key, cert) if same else None
+    return CertificateAndKey(key, cert) if same else None
 
 
-def key_text(key: EllipticCurvePrivateKey) -> str:
-    """A private key, as PEM (PKCS #8)."""
+def encode_key(key: EllipticCurvePrivateKey) -> str:
+    """A private key as PEM (PKCS #8)."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

@@ -8,18 +8,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Endpoint:
-    """How a machine is reached over SSH.
+    """Address, credentials and pinned host key of a machine.
 
     Args:
-        address: host name or address to connect to.
-        port: TCP port of sshd.
-        user: a user who may ``sudo -n``.
-        key: the private key's file.
-        host_key: the machine's public host key, ``ssh-ed25519 AAAA…``; nothing else is accepted.
+        address: a host name or an address.
+        user: may run ``sudo -n``.
+        host_key: ``ssh-ed25519 AAAA…``; any other host key is refused.
         jump: ``user@host:port`` of a jump host, or empty.
-        agent: whether keys of a running SSH agent may be offered too.
-        jump_key: the private key's file for the jump host, when it is another one.
-        jump_host_key: the jump host's public host key; nothing else is accepted there either.
+        agent: whether keys of a running SSH agent may be used, too.
+        jump_key: the private key for the jump host; by default the same.
+        jump_host_key: any other host key of the jump host is refused.
     """
 
     address: str

@@ -1,67 +1,56 @@
-"""The errors a user sees: what happened, where, and what to type next."""
+"""The errors that a user sees: what happened, where, and what to do next."""
 
 from __future__ import annotations
 
-import re
+OUTPUT_LINES = 20
 
 
 class LabError(Exception):
-    """A problem with one clear message.
+    """A problem, described in one message.
 
     Args:
         what: what happened and where, in one or a few lines.
-        advice: the next thing to do; a command where there is one.
-        output: the last lines of what a program said, shown indented.
-        status: the exit status of the command line.
+        hint: what to do next, with a command where there is one. Commands are written without
+            ``--lab``; the top level inserts it (`hints.for_lab`).
+        output: what the failed program printed; its last lines are shown.
+        status: the exit status of the command.
     """
 
-    def __init__(self, what: str, advice: str = "", *, output: str = "", status: int = 1) -> None:
+    def __init__(self, what: str, hint: str = "", *, output: str = "", status: int = 1) -> None:
         super().__init__(what)
         self.what = what
-        self.advice = advice
+        self.hint = hint
         self.output = output
         self.status = status
 
     def __str__(self) -> str:
         parts = [self.what]
         if self.output.strip():
-            parts += ["  | " + line for line in self.output.strip().splitlines()[-20:]]
-        if self.advice:
-            parts.append(f"next: {self.advice}")
+            lines = self.output.strip().splitlines()[-OUTPUT_LINES:]
+            parts += ["  | " + line for line in lines]
+        if self.hint:
+            parts.append(f"next: {self.hint}")
         return "\n".join(parts)
 
 
 class UsageError(LabError):
-    """An argument that cannot be meant: an unknown machine, a malformed number."""
+    """An invalid argument: an unknown machine, a malformed number."""
 
-    def __init__(self, what: str, advice: str = "") -> None:
-        super().__init__(what, advice, status=2)
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what, hint, status=2)
 
 
 class TopologyError(LabError):
-    """Everything that is wrong with one topology file, at once."""
+    """All errors of one topology file."""
 
 
 class HostError(LabError):
-    """A machine could not be reached, or what was asked of it failed."""
+    """A machine could not be reached, or an operation on it failed."""
 
 
 class ProviderError(LabError):
-    """Machines could not be made, started or removed."""
+    """Machines could not be created, started or removed."""
 
 
-def for_lab(text: str, lab: str) -> str:
-    """The text with ``--lab`` in every command to type, unless it is there or not needed.
-
-    Args:
-        text: an error or an advice, such as ``invoke lab.up goes on from here``.
-        lab: the lab's name.
-    """
-    if lab == "default":
-        return text
-
-    def add(found: re.Match[str]) -> str:
-        rest = re.split(r"[;,()\n]", found.string[found.end() :], maxsplit=1)[0]
-        return found.group() if "--lab" in rest else f"{found.group()} --lab {lab}"
-
-    return re.sub(r"invoke [a-z]+\.[a-z-]+", add, text)
+class HostKeyError(HostError):
+    """A machine presents another host key than the pinned one; nothing was sent to it."""

@@ -1,8 +1,9 @@
-"""The first thing of all: what a lab is, as frozen values. Nothing here does anything."""
+"""The data model of a lab: frozen values without behavior."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 from provision.core.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The checkout: the folder that holds tasks.py."""
+"""The checkout: the folder of tasks.py."""
+
+DEFAULT_LAB = "default"
+LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,14}")
 
 
 @dataclass(frozen=True)
@@ -19,11 +23,11 @@ class Machine:
 
     Args:
         name: its host name, such as ``web-01``.
-        address: its address on the lab's network.
-        roles: what it is, in the order in which the roles are configured.
-        memory: MiB, for providers that make virtual machines.
-        cpus: virtual processors, likewise.
-        ssh: how an existing machine is reached (address, port, user, key …); empty otherwise.
+        address: on the lab's network.
+        roles: in the order of the topology file.
+        memory: in MiB, for virtual machines.
+        cpus: virtual processors, for virtual machines.
+        ssh: how an existing machine is reached (address, port, user, key …); otherwise empty.
     """
 
     name: str
@@ -36,7 +40,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Balance:
-    """How requests are spread: HAProxy's ``balance`` word, and who serves."""
+    """HAProxy's ``balance`` algorithm, and which servers are active."""
 
     algorithm: str = "roundrobin"
     mode: str = "active-active"
@@ -47,19 +51,16 @@ class Topology:
     """A validated topology file.
 
     Args:
-        name: the file's name without its ending, such as ``distributed``.
-        domain: ``foobar.com``; the site is ``www.`` and this.
-        network: where its machines are.
+        name: the file's name without its extension, such as ``distributed``.
+        domain: ``foobar.com``; the site is ``www.foobar.com``.
         machines: in the file's order.
-        primary: the database machine that takes writes when the lab is new; empty without one.
-        balance: how requests are spread.
-        path: the file; two topologies that say the same are equal wherever they were read from.
+        primary: the database machine that is primary in a new lab; empty without databases.
+        path: the file; topologies with the same content are equal wherever they were read from.
         https: whether the site is served over TLS, by the balancer and behind it.
-        ssh_from: who may reach sshd through the machines' firewalls; empty for the controller's
-            own address on the network.
-        virtual_address: the one that several balancers share; None with one balancer or none.
-        autopromote: whether a lab that comes to this design promotes a replica by itself, until
-            ``db.autopromote`` says otherwise.
+        ssh_from: sources that the machines' firewalls let reach sshd; empty: only the
+            controller's own address on the network.
+        virtual_address: shared by several balancers; None with one balancer or none.
+        autopromote: whether automatic failover is on in a lab that is new to this topology.
     """
 
     name: str
@@ -77,12 +78,11 @@ class Topology:
 
 @dataclass(frozen=True)
 class Lab:
-    """One lab: a topology, placed on a network, with a directory for what belongs to it.
+    """A topology, placed on a network, with a directory for its state and secrets.
 
     Args:
-        name: ``default`` unless ``--lab`` says otherwise.
         root: the checkout that the lab belongs to.
-        topology: its machines, with the addresses of this lab's own network.
+        topology: with addresses on this lab's own network.
     """
 
     name: str
@@ -91,17 +91,17 @@ class Lab:
 
     @property
     def directory(self) -> Path:
-        """Where its state and secrets are kept."""
+        """The folder of its state and secrets."""
         return self.root / ".lab" / self.name
 
     @property
     def id(self) -> str:
-        """Eight characters that tell labs apart on one host, whichever checkout they are from."""
+        """Eight characters that identify the lab among the labs of all checkouts on one host."""
         return hashlib.sha256(f"{self.root}\0{self.name}".encode()).hexdigest()[:8]
 
     @property
     def machines(self) -> tuple[Machine, ...]:
-        """Its machines, in the file's order."""
+        """Its machines, in the topology's order."""
         return self.topology.machines
 
     @property
@@ -116,48 +116,46 @@ class Lab:
 
     @property
     def site(self) -> str:
-        """The name that users type: ``www.`` and the domain."""
+        """The host name of the site: ``www.`` and the domain."""
         return f"www.{self.topology.domain}"
 
     def machine(self, name: str) -> Machine:
-        """The machine of that name.
+        """The machine with a name.
 
         Raises:
-            UsageError: when there is none; the message lists those there are.
+            UsageError: when there is none; the hint lists all names.
         """
         for machine in self.machines:
             if machine.name == name:
                 return machine
         names = ", ".join(m.name for m in self.machines)
-        what = f"no machine is called {name!r} in lab {self.name}"
-        raise UsageError(what, f"choose from {names}")
+        raise UsageError(f"unknown machine {name!r} in lab {self.name}", f"choose from {names}")
 
     def with_role(self, role: str) -> tuple[Machine, ...]:
-        """The machines with that role, in the file's order."""
+        """The machines that have a role, in the topology's order."""
         return tuple(m for m in self.machines if role in m.roles)
 
     @property
     def url(self) -> str:
-        """The front, for a browser, without a path: ``https://192.168.56.10``."""
+        """The site's URL by address, without a path: ``https://192.168.56.10``."""
         return f"{'https' if self.topology.https else 'http'}://{self.address}"
 
     @property
     def address(self) -> IPv4Address:
-        """Where users' requests go: the balancers' virtual address, else the front's own."""
+        """The address of the site: the balancers' virtual address, else the front machine's."""
         return self.topology.virtual_address or self.front.address
 
     @property
     def front(self) -> Machine:
-        """The machine that users talk to: the first balancer, else the first web server."""
+        """The machine that receives users' requests: the first balancer, else web server."""
         return (self.with_role("haproxy") or self.with_role("nginx"))[0]
 
 
 def rebase(topology: Topology, network: IPv4Network) -> Topology:
-    """The same topology on another network of the same size: host parts stay, the rest changes.
+    """The topology on another network; the host part of every address stays.
 
     Args:
-        topology: as read from its file.
-        network: where it should live instead.
+        network: at least as large as the topology's own.
     """
     offset = int(network.network_address) - int(topology.network.network_address)
     machines = tuple(replace(m, address=m.address + offset) for m in topology.machines)

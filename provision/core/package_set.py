@@ -1,4 +1,4 @@
-"""Which Debian packages a machine needs, and which of them come from sid."""
+"""The Debian packages that a machine needs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PackageSet:
-    """What a machine will need, told to a provider that can put it into an image beforehand.
+    """Packages that a provider can install into an image.
 
     Args:
-        packages: names from the machine's own Debian release.
-        sid: names that are taken from sid (pinned; everything else of sid stays out).
+        packages: from the machine's own Debian release.
+        sid: from sid, by pinning; no other package comes from sid.
     """
 
     packages: tuple[str, ...] = ()

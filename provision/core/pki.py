@@ -1,7 +1,7 @@
-"""The lab's own certificate authority: for MySQL's TLS, and for HTTPS on both sides of HAProxy.
+"""The lab's certificate authority (CA): for MySQL's TLS, and for HTTPS on both sides of HAProxy.
 
-The private keys are secrets (``.lab/<lab>/secrets/*.key``, PKCS #8); the certificates are not
-(``.lab/<lab>/ca.pem``, ``.lab/<lab>/certs/*.pem``). What is still good is used again.
+Private keys are secrets (``.lab/<lab>/secrets/*.key``, PKCS #8); certificates are not
+(``.lab/<lab>/ca.pem``, ``.lab/<lab>/certs/*.pem``). A valid certificate is reused.
 """
 
 from __future__ import annotations
@@ -15,34 +15,36 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from provision.core import certificates, state
-from provision.core.certificates import Pair, certified, read_key, read_pair, signed
+from provision.core import certificates
+from provision.core.atomic import write_atomically
+from provision.core.certificates import CertificateAndKey, is_signed_by, parse_pair
 from provision.core.errors import LabError
-from provision.core.secrets import Secrets, read
+from provision.core.files import read_private, read_text
+from provision.core.locks import file_lock
+from provision.core.secrets import Secrets
 
 BACKDATED = timedelta(days=1)
-"""For machines whose clocks are behind."""
+"""New certificates are valid from yesterday on, for machines whose clock is behind."""
 
 CA_DAYS = 3652
-LEAF_DAYS = 397
+SERVER_DAYS = 397
 """Just below the 398 days that browsers accept (CA/Browser Forum, Baseline Requirements 6.3.2)."""
 
-RENEW = timedelta(days=30)
-"""A certificate with less left is made anew."""
+RENEW_BEFORE = timedelta(days=30)
+"""A certificate is renewed when less than this is left."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?")
-_WHEN = "%Y-%m-%d %H:%M UTC"
+_TIME = "%Y-%m-%d %H:%M UTC"
 
 
 @dataclass(frozen=True)
-class Staged:
-    """A certificate that serves, and the one that takes its place, each with its private key.
+class StagedCertificate:
+    """A server's certificate and its successor, each with its private key, as PEM.
 
-    The machine switches to the second by itself when the first is about to end, so that it needs
-    neither the controller nor any key that signs.
+    The machine switches to the successor when the first one is about to expire; it needs neither
+    the controller nor a signing key for that.
     """
 
     certificate: str
@@ -51,21 +53,18 @@ class Staged:
     next_key: str
 
     def __repr__(self) -> str:
-        return "Staged(…)"
+        return "StagedCertificate(…)"
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a certificate says, for people.
+class CertificateDetails:
+    """A certificate's human-readable content.
 
     Args:
-        name: as it is called in the lab's folder.
-        path: its file.
-        names: the names and addresses that it certifies, sorted.
-        start: when it begins.
-        end: when it ends.
-        days: whole days that are left; negative afterwards.
-        fingerprint: SHA-256 of it.
+        name: of its files.
+        names: the host names and addresses of the subject, sorted.
+        days: full days until it expires; negative afterwards.
+        fingerprint: SHA-256.
     """
 
     name: str
@@ -77,240 +76,232 @@ class Facts:
     fingerprint: str
 
 
-class Authority:
-    """The authority of one lab; its files are made when a certificate is first asked for.
+class CertificateAuthority:
+    """The CA of one lab. Its files are created when the first certificate is needed.
 
     Args:
         directory: the lab's, ``.lab/<lab>``.
-        now: the clock.
+        clock: returns the current time, in UTC.
     """
 
-    def __init__(self, directory: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)):
+    def __init__(
+        self, directory: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self.directory = directory
         self.key_path = directory / "secrets" / "ca.key"
         self.path = directory / "ca.pem"
         self.notes: list[str] = []
-        """What was found and mended on the way, for people."""
-        self._now = now
+        """Problems that were found and fixed, human-readable."""
+        self._clock = clock
         self._secrets = Secrets(directory)
 
     def __repr__(self) -> str:
-        return f"Authority({str(self.directory)!r})"
+        return f"CertificateAuthority({str(self.directory)!r})"
 
     def pem(self) -> str:
-        """The authority's certificate, for everybody who verifies.
+        """The CA's certificate.
 
         Raises:
-            LabError: when its key is missing or open to others, when the two do not belong
-                together, when it ends soon, or when this clock is before its beginning.
+            LabError: when the CA's key is missing or accessible to others, when the two do not
+                match, when the certificate expires soon, or when it is not valid yet.
         """
-        folder = self._secrets.folder()
-        with state.guard(folder / ".lock"):
-            return self._authority().pem
+        with file_lock(self._secrets.folder() / ".lock"):
+            return self._ca().pem
 
     def issue(
         self,
         name: str,
         addresses: Iterable[IPv4Address] = (),
         names: Iterable[str] = (),
-        days: int = LEAF_DAYS,
+        days: int = SERVER_DAYS,
     ) -> tuple[str, str]:
-        """A certificate for a server that is also a client (a replica is both).
+        """A certificate for a server that is also a client (a replica is both), and its key.
+
+        An existing certificate is reused while it has more than 30 days left, matches its key, is
+        signed by this CA, and has exactly these names and addresses.
 
         Args:
-            name: of the files and of the subject: a machine, or a site such as www.foobar.com.
-            addresses: that a client may verify.
-            names: that a client may verify.
-            days: how long a new one is valid, from yesterday on. The one that is there is used
-                again while it has more than 30 days left, belongs to its key and this authority,
-                and has these very names.
+            name: of the files and the subject: a machine, or a site such as www.foobar.com.
+            days: validity of a new certificate, counted from yesterday.
 
         Returns:
             The certificate and its private key, as PEM.
 
         Raises:
-            LabError: as `pem`, or when the private key's file is open to others.
+            LabError: as `pem`, or when the private key's file is accessible to others.
         """
         if not _NAME.fullmatch(name) or name == "ca":
-            raise ValueError(f"not a certificate's name: {name!r}")
-        wanted = frozenset({*map(str, addresses), *names})
-        if not wanted:
-            raise ValueError(f"nothing to certify for {name}: no address and no name")
-        folder = self._secrets.folder()
-        with state.guard(folder / ".lock"):
-            authority = self._authority()
+            raise ValueError(f"invalid certificate name {name!r}")
+        alt_names = frozenset({*map(str, addresses), *names})
+        if not alt_names:
+            raise ValueError(f"certificate {name} needs an address or a host name")
+        with file_lock(self._secrets.folder() / ".lock"):
+            ca = self._ca()
             pair = self._load(name)
-            if pair is None or not self._good(pair, authority, wanted):
-                pair = self._leaf(name, wanted, days, authority)
+            if pair is None or not self._is_valid(pair, ca, alt_names):
+                pair = self._issue(name, alt_names, days, ca)
                 self._save(name, pair)
         return pair.pem, pair.key_pem
 
-    def staged(
+    def issue_staged(
         self,
         name: str,
         addresses: Iterable[IPv4Address] = (),
         names: Iterable[str] = (),
-        days: int = LEAF_DAYS,
-    ) -> Staged:
-        """A server's certificate, and its successor, which begins before the first one ends.
+        days: int = SERVER_DAYS,
+    ) -> StagedCertificate:
+        """A certificate and its successor, which becomes valid before the first one expires.
 
-        When the first has 30 days left, its successor takes its place and gets one of its own.
+        When the first has 30 days left, its successor replaces it and gets a successor itself.
 
         Args:
             name: as for `issue`; the successor's files are called ``NAME.next``.
-            addresses: that a client may verify.
-            names: that a client may verify.
-            days: how long each is valid.
+            days: validity of each.
 
         Raises:
             LabError: as `issue`.
         """
-        wanted = frozenset({*map(str, addresses), *names})
-        folder = self._secrets.folder()
-        with state.guard(folder / ".lock"):
-            authority = self._authority()
+        alt_names = frozenset({*map(str, addresses), *names})
+        with file_lock(self._secrets.folder() / ".lock"):
+            ca = self._ca()
             first, second = self._load(name), self._load(f"{name}.next")
-            if first is None or not self._good(first, authority, wanted):
-                if second is not None and self._good(second, authority, wanted):
+            if first is None or not self._is_valid(first, ca, alt_names):
+                if second is not None and self._is_valid(second, ca, alt_names):
                     first, second = second, None
                 else:
-                    first = self._leaf(name, wanted, days, authority)
+                    first = self._issue(name, alt_names, days, ca)
                 self._save(name, first)
-            start = first.cert.not_valid_after_utc - RENEW - BACKDATED
-            if second is None or not self._follows(second, start, authority, wanted):
-                second = self._leaf(name, wanted, days, authority, start)
+            start = first.cert.not_valid_after_utc - RENEW_BEFORE - BACKDATED
+            if second is None or not self._is_successor(second, start, ca, alt_names):
+                second = self._issue(name, alt_names, days, ca, start)
                 self._save(f"{name}.next", second)
-        return Staged(first.pem, first.key_pem, second.pem, second.key_pem)
+        return StagedCertificate(first.pem, first.key_pem, second.pem, second.key_pem)
 
-    def fact(self, name: str) -> Facts | None:
-        """What a certificate says, ``ca`` for the authority's own; None when there is none."""
-        path = self.path if name == "ca" else self.directory / "certs" / f"{name}.pem"
-        text = read(path, private=False)
+    def details(self, name: str) -> CertificateDetails | None:
+        """The content of a certificate, ``ca`` for the CA's own; None if there is none."""
+        path = self.path if name == "ca" else self._files(name)[1]
+        text = read_text(path)
         if not text:
             return None
         cert = x509.load_pem_x509_certificate(text.encode())
-        return Facts(
+        return CertificateDetails(
             name,
             path,
-            tuple(sorted(certified(cert))),
+            tuple(sorted(certificates.alt_names(cert))),
             cert.not_valid_before_utc,
             cert.not_valid_after_utc,
-            (cert.not_valid_after_utc - self._now()).days,
+            (cert.not_valid_after_utc - self._clock()).days,
             cert.fingerprint(SHA256()).hex(":").upper(),
         )
 
-    def renew(self, name: str) -> None:
-        """Forget a certificate and its successor, so that the next lab.up makes new ones."""
-        folder = self._secrets.folder()
-        with state.guard(folder / ".lock"):
-            for each in (name, f"{name}.next"):
-                for path in self._files(each):
-                    path.unlink(missing_ok=True)
+    def discard(self, name: str) -> None:
+        """Delete a certificate and its successor, so that the next lab.up issues new ones."""
+        with file_lock(self._secrets.folder() / ".lock"):
+            for path in (*self._files(name), *self._files(f"{name}.next")):
+                path.unlink(missing_ok=True)
 
     def _files(self, name: str) -> tuple[Path, Path]:
-        return self._secrets.folder() / f"{name}.key", self.directory / "certs" / f"{name}.pem"
+        directory = self.directory
+        return directory / "secrets" / f"{name}.key", directory / "certs" / f"{name}.pem"
 
-    def _load(self, name: str) -> Pair | None:
+    def _load(self, name: str) -> CertificateAndKey | None:
         key_path, path = self._files(name)
-        return read_pair(read(key_path), read(path, private=False))
+        return parse_pair(read_private(key_path), read_text(path))
 
-    def _save(self, name: str, pair: Pair) -> None:
+    def _save(self, name: str, pair: CertificateAndKey) -> None:
         key_path, path = self._files(name)
-        state.write(key_path, pair.key_pem)
-        state.write(path, pair.pem, 0o644)
+        write_atomically(key_path, pair.key_pem)
+        write_atomically(path, pair.pem, 0o644)
 
-    def _follows(
-        self, pair: Pair, start: datetime, authority: Pair, wanted: frozenset[str]
+    def _is_successor(
+        self,
+        pair: CertificateAndKey,
+        start: datetime,
+        ca: CertificateAndKey,
+        alt_names: frozenset[str],
     ) -> bool:
-        """Whether a certificate is the successor of one that is replaced from ``start`` on."""
+        """Whether a certificate can replace one whose renewal begins at ``start``."""
         cert = pair.cert
-        latest = min(start + timedelta(days=2), authority.cert.not_valid_after_utc)
+        latest_start = min(start + timedelta(days=2), ca.cert.not_valid_after_utc)
         return (
-            signed(cert, authority.cert)
-            and cert.not_valid_before_utc <= latest
-            and cert.not_valid_after_utc >= start + RENEW + BACKDATED
-            and certified(cert) == wanted
+            is_signed_by(cert, ca.cert)
+            and cert.not_valid_before_utc <= latest_start
+            and cert.not_valid_after_utc >= start + RENEW_BEFORE + BACKDATED
+            and certificates.alt_names(cert) == alt_names
         )
 
-    def _good(self, pair: Pair, authority: Pair, wanted: frozenset[str]) -> bool:
-        """Whether a certificate can be used again."""
-        cert, now = pair.cert, self._now()
-        if not signed(cert, authority.cert):
+    def _is_valid(
+        self, pair: CertificateAndKey, ca: CertificateAndKey, alt_names: frozenset[str]
+    ) -> bool:
+        """Whether a certificate can be reused."""
+        cert, now = pair.cert, self._clock()
+        start, ca_start = cert.not_valid_before_utc, ca.cert.not_valid_before_utc
+        if not is_signed_by(cert, ca.cert):
             return False
-        if cert.not_valid_before_utc < authority.cert.not_valid_before_utc:
+        if start < ca_start:
             self.notes.append(
-                f"the certificate of {certificates.common_name(cert)} (from "
-                f"{cert.not_valid_before_utc:{_WHEN}}) is older than its authority (from "
-                f"{authority.cert.not_valid_before_utc:{_WHEN}}): it was made anew"
+                f"the certificate of {certificates.common_name(cert)} (valid from {start:{_TIME}}) "
+                f"is older than its CA (valid from {ca_start:{_TIME}}): it was replaced"
             )
         return (
-            authority.cert.not_valid_before_utc <= cert.not_valid_before_utc <= now
-            and now + RENEW < cert.not_valid_after_utc <= authority.cert.not_valid_after_utc
-            and certified(cert) == wanted
+            ca_start <= start <= now
+            and now + RENEW_BEFORE < cert.not_valid_after_utc <= ca.cert.not_valid_after_utc
+            and certificates.alt_names(cert) == alt_names
         )
 
-    def _authority(self) -> Pair:
-        """The authority's pair, checked; made when there is neither key nor certificate."""
-        key_text, text = read(self.key_path), read(self.path, private=False)
-        pem = shlex.quote(str(self.path))
-        both = f"{shlex.quote(str(self.key_path))} {pem}"
-        up = state.up(self.directory)
-        anew = f"rm -f {both} && {up} (a new authority; all certificates are made anew)"
-        if key_text is None and text is not None:
-            raise LabError(
-                f"the key of this lab's certificate authority is missing: {self.key_path}",
-                f"put a copy of it back; without one: {anew}",
-            )
-        key = certificates.new_key() if key_text is None else read_key(key_text)
-        if key is None:
-            raise LabError(
-                f"{self.key_path} is damaged: it is not an EC private key in PEM",
-                f"put a copy of it back; without one: {anew}",
-            )
-        if text is None:
-            # The key first: with it alone the certificate can be made, but not the other way round.
-            if key_text is None:
-                state.write(self.key_path, certificates.key_text(key))
-            made = Pair(key, self._root(key))
-            state.write(self.path, made.pem, 0o644)
-            return made
-        pair = read_pair(key_text, text)
-        if pair is None:
-            raise LabError(
-                f"{self.path} is not a certificate of the key {self.key_path}",
-                f"rm {pem} && {up} (it is made again from the key)",
-            )
-        self._in_time(pair.cert, f"rm {pem} && {up} (it is made again from the key)")
-        return pair
-
-    def _in_time(self, cert: x509.Certificate, renew: str) -> None:
-        now = self._now()
-        start, end = cert.not_valid_before_utc, cert.not_valid_after_utc
-        if now < start:
-            raise LabError(
-                f"the certificate authority {self.path} is valid from {start:{_WHEN}}, but this "
-                f"clock says {now:{_WHEN}}: one of them is wrong",
-                f"set the clock (timedatectl set-ntp true); if the clock is right: {renew}",
-            )
-        if now + RENEW >= end:
-            raise LabError(
-                f"the certificate authority {self.path} ends on {end:{_WHEN}} (this clock says "
-                f"{now:{_WHEN}})",
-                f"if the clock is right: {renew}",
-            )
-
-    def _root(self, key: EllipticCurvePrivateKey) -> x509.Certificate:
-        start = self._now().replace(microsecond=0) - BACKDATED
-        name = f"foobar-lab {self.directory.name} CA"
-        return certificates.root(key, name, start, start + timedelta(days=CA_DAYS))
-
-    def _leaf(
+    def _issue(
         self,
         name: str,
-        wanted: frozenset[str],
+        alt_names: frozenset[str],
         days: int,
-        authority: Pair,
+        ca: CertificateAndKey,
         start: datetime | None = None,
-    ) -> Pair:
-        begin = start or self._now().replace(microsecond=0) - BACKDATED
-        return certificates.leaf(name, wanted, begin, begin + timedelta(days=days), authority)
+    ) -> CertificateAndKey:
+        start = start or self._clock().replace(microsecond=0) - BACKDATED
+        end = start + timedelta(days=days)
+        return certificates.new_server_certificate(name, alt_names, start, end, ca)
+
+    def _ca(self) -> CertificateAndKey:
+        """The CA's certificate and key, validated; created if neither exists."""
+        key_text, cert_text = read_private(self.key_path), read_text(self.path)
+        files = f"{shlex.quote(str(self.key_path))} {shlex.quote(str(self.path))}"
+        restore = (
+            "restore it from a copy; without one: "
+            f"rm -f {files} && invoke lab.up (a new CA; all certificates are replaced)"
+        )
+        if key_text is None and cert_text is not None:
+            raise LabError(f"the key of this lab's CA is missing: {self.key_path}", restore)
+        key = certificates.new_key() if key_text is None else certificates.parse_key(key_text)
+        if key is None:
+            raise LabError(f"{self.key_path} is damaged: it is not an EC key in PEM", restore)
+        if cert_text is None:
+            # Write the key first: the certificate can be created from it, but not vice versa.
+            if key_text is None:
+                write_atomically(self.key_path, certificates.encode_key(key))
+            start = self._clock().replace(microsecond=0) - BACKDATED
+            name = f"foobar-lab {self.directory.name} CA"
+            end = start + timedelta(days=CA_DAYS)
+            cert = certificates.new_ca_certificate(key, name, start, end)
+            pair = CertificateAndKey(key, cert)
+            write_atomically(self.path, pair.pem, 0o644)
+            return pair
+        renew = f"rm {shlex.quote(str(self.path))} && invoke lab.up (issues it again from the key)"
+        existing = parse_pair(key_text, cert_text)
+        if existing is None:
+            raise LabError(f"{self.path} does not match the key {self.key_path}", renew)
+        self._require_valid_now(existing.cert, renew)
+        return existing
+
+    def _require_valid_now(self, cert: x509.Certificate, renew: str) -> None:
+        now, start, end = self._clock(), cert.not_valid_before_utc, cert.not_valid_after_utc
+        if now < start:
+            raise LabError(
+                f"the CA {self.path} is valid from {start:{_TIME}}, but this clock shows "
+                f"{now:{_TIME}}: one of them is wrong",
+                f"set the clock (timedatectl set-ntp true); if the clock is right: {renew}",
+            )
+        if now + RENEW_BEFORE >= end:
+            raise LabError(
+                f"the CA {self.path} expires on {end:{_TIME}} (this clock shows {now:{_TIME}})",
+                f"if the clock is right: {renew}",
+            )

@@ -1,7 +1,4 @@
-"""What the computer that a lab is driven from can do: Linux and macOS can, Windows cannot.
-
-Everything else of the way to existing machines is the same on all three.
-"""
+"""Differences between controllers: Linux and macOS on one side, Windows on the other."""
 
 from __future__ import annotations
 
@@ -13,13 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 
 POSIX = hasattr(os, "getuid")
-"""Whether files have an owner and a mode, and processes signals."""
+"""Whether files have an owner and a mode, and processes receive signals."""
 
-BUSY = 2.0
-"""Seconds that a file which somebody reads is waited for; Windows does not replace it meanwhile."""
+BUSY_SECONDS = 2.0
+"""How long to retry replacing a file that another process reads; only Windows refuses that."""
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether a process may still run; on Windows always true.
 
     There, os.kill sends Ctrl-C or ends the process, whatever the signal (Python's os.kill).
@@ -31,25 +28,25 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # alive, and another user's
+        pass  # the process exists and belongs to another user
     return True
 
 
-def open_to_others(mode: int) -> bool:
-    """Whether a file's mode lets its group or others in.
+def is_open_to_others(mode: int) -> bool:
+    """Whether a file's mode gives its group or others any access.
 
-    Windows has no modes; there a checkout in the user's own folder is closed by its access list.
+    Windows has no modes; there the access list of the user's own folder protects the checkout.
     """
     return POSIX and bool(mode & 0o077)
 
 
-def put(new: Path, path: Path) -> None:
+def replace_file(new: Path, path: Path) -> None:
     """Rename a file over another one, and flush the folder to the disk.
 
     Raises:
-        OSError: when it cannot be done.
+        OSError: when the file cannot be replaced.
     """
-    deadline = time.monotonic() + BUSY
+    deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             new.replace(path)
@@ -66,34 +63,34 @@ def put(new: Path, path: Path) -> None:
             os.close(folder)
 
 
-def end(pid: int) -> str:
-    """What to type to end a process."""
+def kill_command(pid: int) -> str:
+    """The command that ends a process."""
     return f"kill {pid}" if POSIX else f"taskkill /PID {pid} /F"
 
 
-def who_has(path: Path) -> str:
-    """What to type to see which process has a file open."""
+def open_files_hint(path: Path) -> str:
+    """How to find the process that has a file open."""
     if POSIX:
-        return f"see who: fuser -v {shlex.quote(str(path))}"
-    return f"see who has {path}: resmon, CPU, Associated Handles"
+        return f"find the process: fuser -v {shlex.quote(str(path))}"
+    return f"find the process that has {path} open: resmon, CPU, Associated Handles"
 
 
-def make_mine(folder: Path) -> str:
-    """What to type to become the owner of a folder and of all in it."""
+def take_ownership_command(folder: Path) -> str:
+    """The command that makes the current user the owner of a folder and all its content."""
     if POSIX:
         return f'sudo chown -R "$(id -un)" {shlex.quote(str(folder))}'
     return f'icacls "{folder}" /grant "%USERNAME%":F /T'
 
 
-def look_at(folder: Path) -> str:
-    """What to type to see a folder's rights, and the room on its disk."""
+def inspect_folder_command(folder: Path) -> str:
+    """The commands that show a folder's permissions and the free space on its disk."""
     if POSIX:
         return f"ls -ld {shlex.quote(str(folder))}; df -h {shlex.quote(str(folder))}"
     return f'icacls "{folder}", and fsutil volume diskfree "{folder.anchor}"'
 
 
-def plain_output() -> None:
-    """What the terminal's or the pipe's code page lacks is shown as ``?``, and is no error."""
+def tolerate_output_encoding() -> None:
+    """Print ``?`` for characters that the output's encoding lacks, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError):  # replaced by something simpler, or closed
+        with suppress(AttributeError, ValueError):  # replaced by a simpler object, or closed
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]

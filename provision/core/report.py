@@ -1,12 +1,16 @@
-"""Progress of long work: who is told, and by which name."""
+"""Callbacks through which long operations report progress."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
+
+Log = Callable[[str], None]
+"""Receives one message."""
 
 
 class Report(Protocol):
-    """Where long work says what it is doing."""
+    """Receives the current activity of a machine."""
 
-    def __call__(self, machine: str, doing: str) -> None:
-        """Say that ``machine`` (or ``host``, the controller) is now doing that."""
+    def __call__(self, machine: str, message: str, /) -> None:
+        """Report that ``machine`` (``host`` for the controller) now does what ``message`` says."""

@@ -1,37 +1,40 @@
-"""Bringing a database server back into the lab without losing what only it has: db.rejoin."""
+"""Bringing a database server back as a replica without losing its own transactions: db.rejoin."""
 
 from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from provision.core.errors import LabError, UsageError
-from provision.database.agent.binlog import commits, count
-from provision.database.servers import CLONE_TIMEOUT, call, following, typed
-from provision.engine import stream as db_stream
+from provision.database.agent.binlog import parse_commits
+from provision.database.agent.gtid import GtidSet
+from provision.database.agent.requests import FindErrant, Rebuild
+from provision.database.agent.results import ErrantTransactions
+from provision.database.operations import CLONE_TIMEOUT, execute
+from provision.database.promotion import require_database
+from provision.database.role import assume_role
+from provision.engine import stream
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
+from provision.engine.host import Host
 
 
 @dataclass(frozen=True)
-class Rejoined:
-    """How a server came back.
+class RejoinResult:
+    """How a server became a replica again.
 
     Args:
-        machine: its name.
-        how: ``attached`` or ``cloned``.
-        errant: the transactions that only it had, as a GTID set.
-        count: how many.
+        errant: transactions that only this server had.
         saved: the file that holds them, or None when there were none.
     """
 
     machine: str
-    how: str
-    errant: str = ""
-    count: int = 0
+    how: Literal["attached", "cloned"]
+    errant: GtidSet = field(default_factory=GtidSet)
     saved: Path | None = None
 
 
@@ -42,66 +45,58 @@ def rejoin(
     *,
     rebuild: bool = False,
     discard: bool = False,
-    stage: Callable[[str], None] = lambda _stage: None,
-) -> Rejoined:
+    on_step: Callable[[str], None] = lambda _step: None,
+) -> RejoinResult:
     """Make a machine a replica of the recorded primary again.
 
     Args:
-        context: the lab.
-        fleet: its running machines.
-        name: the machine.
-        rebuild: copy everything from the primary even when attaching would do.
-        discard: go on although not all of its own transactions can be saved.
-        stage: told ``saved`` when they are in a file.
+        rebuild: clone the primary even when attaching would suffice.
+        discard: continue although not all errant transactions can be saved.
+        on_step: called with ``saved`` when the errant transactions are in a file.
 
     Raises:
-        UsageError: when it is the primary, or has no database.
-        LabError: when it cannot be done; its own transactions are still there then.
+        UsageError: when the machine is the primary, or has no database.
+        LabError: when the server cannot rejoin; it still has its errant transactions then.
     """
-    if "mysql" not in context.lab.machine(name).roles:
-        raise UsageError(f"{name} has no database")
+    require_database(context, name)
     if name == context.state.primary:
         raise UsageError(
-            f"{name} is the primary: others follow it",
-            f"{typed(context, 'db.promote MACHINE')} makes another one the primary first",
+            f"{name} is the primary: others replicate from it",
+            "invoke db.promote MACHINE makes another one the primary first",
         )
     host = fleet.host(name)
     fleet.host(context.state.primary)
-    wanted = following(context, context.lab.machine(name))
-    found = call(host, "errant", 240, record=wanted["record"])
-    if not found["gtids"] and not rebuild:
-        call(host, "follow", CLONE_TIMEOUT, **wanted)
-        return Rejoined(name, "attached")
+    role = assume_role(context, name)
+    errant = execute(host, FindErrant(role.record), 240)
+    if not errant.gtids and not rebuild:
+        execute(host, role, CLONE_TIMEOUT)
+        return RejoinResult(name, "attached")
     saved = None
-    if found["gtids"]:
-        saved = _save(context, fleet, name, found, discard)
-        stage("saved")
-    call(host, "rebuild", CLONE_TIMEOUT, **wanted)
-    return Rejoined(name, "cloned", found["gtids"], found["count"], saved)
+    if errant.gtids:
+        saved = _save(context, host, errant, discard)
+        on_step("saved")
+    execute(host, Rebuild(role.record, role.account), CLONE_TIMEOUT)
+    return RejoinResult(name, "cloned", errant.gtids, saved)
 
 
-def _save(
-    context: Context, fleet: Fleet, name: str, found: dict[str, object], discard: bool
-) -> Path | None:
-    """Keep the errant transactions of a server in a file of the controller.
+def _save(context: Context, host: Host, errant: ErrantTransactions, discard: bool) -> Path:
+    """Save the errant transactions of a server in a file on the controller.
 
     Raises:
-        LabError: when the file does not hold them all.
+        LabError: when the file does not hold all of them.
     """
-    gtids, wanted, logs = str(found["gtids"]), count(str(found["gtids"])), found["logs"]
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = context.lab.directory / "errant" / f"{name}-{moment}.sql.gz"
-    assert isinstance(logs, list)
-    # The rows as comments for people (-vv), the events for mysql; both in one file.
-    program = ["mysqlbinlog", "-vv", f"--include-gtids={gtids}", *map(str, logs)]
-    db_stream.fetch(fleet.host(name), db_stream.pipeline(program, ["gzip", "-c"]), path)
+    path = context.lab.directory / "errant" / f"{host.name}-{moment}.sql.gz"
+    # -vv adds the rows as readable comments to the events that mysql can replay.
+    program = ["mysqlbinlog", "-vv", f"--include-gtids={errant.gtids}", *errant.logs]
+    stream.fetch(host, stream.pipeline(program, ["gzip", "-c"]), path)
     with gzip.open(path) as file:
-        held = len(commits(file))
-    if held < wanted and not discard:
+        saved = len(parse_commits(file))
+    if saved < errant.gtids.count and not discard:
         path.unlink()
         raise LabError(
-            f"{name} has {wanted} transactions of its own, but its binary logs hold only {held} of "
-            "them; it was not touched",
-            f"{typed(context, f'db.rejoin {name} --discard')} goes on without the others",
+            f"{host.name} has {errant.gtids.count} errant transactions, but its binary logs hold "
+            f"only {saved} of them; nothing was changed",
+            f"invoke db.rejoin {host.name} --discard continues without the others",
         )
     return path

@@ -1,29 +1,33 @@
-"""The database: MySQL 9.7 on every machine with this role, one of which takes writes."""
+"""The MySQL role: MySQL 9.7 on every machine with it; one is the primary, the others replicas."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
-from provision.core.state import State
-from provision.database.agent.backup import FOLDER
-from provision.database.resources import Account, DataDirectory, Grant, Record, Replication, Schema
-from provision.engine.context import Allow, Context, programs
+from provision.database.agent.backup_file import FOLDER, SCHEMA
+from provision.database.agent.requests import AssumeRole, ReplicationAccount
+from provision.database.agent.role_record import RoleRecord
+from provision.database.agent.role_store import RECORD
+from provision.database.agent.status_query import CHECK_ACCOUNT
+from provision.database.interface import CHECK_USER, TLS_FOLDER
+from provision.database.resources import Account, DataDirectory, Grant, Replication, Schema
+from provision.engine.context import Context
+from provision.engine.payload import programs
 from provision.engine.plan import Resource, Unit
 from provision.engine.resources import Directory, File, Service, Tree
+from provision.engine.role import Allow, Role, Sandbox, Tier
 
 SERVICE = "mysql.service"
 CONFIG = "/etc/mysql/mysql.conf.d/zz-lab.cnf"
 DROP_IN = "/etc/systemd/system/mysql.service.d/lab.conf"
 ROLE_SERVICE = "/etc/systemd/system/lab-mysql-role.service"
 TIMER = "lab-mysql-backup.timer"
-TLS = "/etc/mysql/lab"
-RECORD = "/etc/foobar-lab/mysql-role.json"
-CHECK = "/etc/foobar-lab/mysql-check.json"
 CODE = "/usr/local/lib/foobar-lab/mysql"
-"""The programs, so that roles come back without the controller."""
+"""The programs on the machine: without the controller they restore its role and make backups."""
 
-APP, REPL, CHECKER = "foobar_app", "repl", "lab_check"
-SCHEMA = "foobar"
+APP, REPL = "foobar_app", "repl"
 
 SID = (
     "mysql-server",
@@ -40,37 +44,36 @@ SID = (
     "libgoogle-perftools4t64",
     "libtcmalloc-minimal4t64",
 )
-"""Oracle's MySQL is in Debian's archive in sid alone; with it, by name, what it is linked to."""
+"""Debian has Oracle's MySQL only in sid; the libraries that it is linked to come with it."""
 
 
 def packages(context: Context, machine: Machine) -> PackageSet:
-    """MySQL's server and clients, from sid; the application's migrations run here with pymysql."""
+    """MySQL's server and clients from sid, and the Python client of agent and migrations."""
     return PackageSet(("python3-pymysql",), sid=SID)
 
 
 def server_id(machine: Machine) -> int:
-    """MySQL's number for a server, readable: 192.168.56.11 is 56011."""
+    """A readable server_id: 56011 for 192.168.56.11."""
     *_, third, fourth = machine.address.packed
     return third * 1000 + fourth
 
 
-def record(context: Context, machine: Machine, state: State | None = None) -> Record:
-    """What a machine should know of the databases' roles.
+def record(context: Context, name: str) -> RoleRecord:
+    """Who is primary, as a machine records it."""
+    peers = {m.name: str(m.address) for m in context.lab.with_role("mysql") if m.name != name}
+    return RoleRecord(name, context.state.primary, context.state.epoch, peers)
 
-    Args:
-        context: the lab.
-        machine: whose record it is.
-        state: instead of the context's, in the middle of a promotion.
-    """
-    known = state or context.state
-    peers = {m.name: str(m.address) for m in context.lab.with_role("mysql") if m != machine}
-    return Record(machine.name, known.primary, known.epoch, peers)
+
+def assume_role(context: Context, name: str) -> AssumeRole:
+    """The request that makes a machine's server what the lab's record says."""
+    account = ReplicationAccount(REPL, context.secrets.password("mysql-repl"))
+    return AssumeRole(record(context, name), account)
 
 
 def accounts(context: Context) -> tuple[Account, ...]:
-    """Who may log in over the network, and what each may do.
+    """The accounts that log in over the network, with their privileges.
 
-    The root account stays as Debian made it: only root, only through the local socket.
+    The root account stays as in Debian: only the system's root, only through the local socket.
     """
     network = str(context.lab.network)
 
@@ -85,7 +88,7 @@ def accounts(context: Context) -> tuple[Account, ...]:
         ),
         account(REPL, "mysql-repl", Grant(("REPLICATION SLAVE", "BACKUP_ADMIN"), "*.*")),
         account(
-            CHECKER,
+            CHECK_USER,
             "mysql-check",
             Grant(("REPLICATION CLIENT",), "*.*"),
             Grant(("SELECT",), "lab.*"),
@@ -93,23 +96,12 @@ def accounts(context: Context) -> tuple[Account, ...]:
     )
 
 
-def replication(context: Context, machine: Machine) -> Replication:
-    """The machine's role among the databases."""
-    lab = "" if context.lab.name == "default" else f" --lab {context.lab.name}"
-    return Replication(
-        record(context, machine),
-        REPL,
-        context.secrets.password("mysql-repl"),
-        rejoin=f"invoke db.rejoin {machine.name}{lab}",
-    )
-
-
-def _guard(context: Context, machine: Machine) -> Unit:
-    """What makes the role come back after a start of mysqld, before mysqld is first started."""
+def _role_service(context: Context, machine: Machine) -> Unit:
+    """Restores the role after each start of mysqld; installed before mysqld first starts."""
     check = context.render(
         "mysql/check.json.j2",
         machine,
-        user=CHECKER,
+        user=CHECK_USER,
         password=context.secrets.password("mysql-check"),
     )
     return Unit(
@@ -117,9 +109,9 @@ def _guard(context: Context, machine: Machine) -> Unit:
         (
             Directory("/etc/foobar-lab"),
             Directory(CODE.rpartition("/")[0]),
-            Tree(CODE, programs("database.agent.backup", "database.agent.role")),
-            File(CHECK, check, mode="0600", secret=True),
-            File(RECORD, record(context, machine).text),
+            Tree(CODE, programs("database.agent.backup", "database.agent.restore_role")),
+            File(CHECK_ACCOUNT, check, mode="0600", secret=True),
+            File(RECORD, record(context, machine.name).text),
             File(
                 ROLE_SERVICE, context.render("mysql/lab-mysql-role.service.j2", machine, code=CODE)
             ),
@@ -128,19 +120,21 @@ def _guard(context: Context, machine: Machine) -> Unit:
 
 
 def _server(context: Context, machine: Machine) -> Unit:
-    """Configuration, certificate and service."""
+    """Configuration, certificate and service of mysqld."""
     certificate, key = context.authority.issue(machine.name, [machine.address], [machine.name])
-    config = context.render("mysql/lab.cnf.j2", machine, server_id=server_id(machine), tls=TLS)
+    config = context.render(
+        "mysql/lab.cnf.j2", machine, server_id=server_id(machine), tls=TLS_FOLDER
+    )
     replicas = [m.name for m in context.lab.with_role("mysql") if m.name != context.state.primary]
-    waits = context.rolling and machine.name == context.state.primary
+    restart_last = context.rolling and machine.name == context.state.primary
     return Unit(
         "mysql",
         (
             DataDirectory(),
-            Directory(TLS),
-            File(f"{TLS}/ca.pem", context.authority.pem(), "mysql", "mysql"),
-            File(f"{TLS}/server.pem", certificate, "mysql", "mysql"),
-            File(f"{TLS}/server.key", key, "mysql", "mysql", "0400", secret=True),
+            Directory(TLS_FOLDER),
+            File(f"{TLS_FOLDER}/ca.pem", context.authority.pem(), "mysql", "mysql"),
+            File(f"{TLS_FOLDER}/server.pem", certificate, "mysql", "mysql"),
+            File(f"{TLS_FOLDER}/server.key", key, "mysql", "mysql", "0400", secret=True),
             File(CONFIG, config),
             File(DROP_IN, context.render("mysql/mysql.service.j2", machine)),
             Service(SERVICE),
@@ -148,13 +142,13 @@ def _server(context: Context, machine: Machine) -> Unit:
         service=SERVICE,
         activate="restart",
         validate=("mysqld", "--validate-config"),
-        # Servers that serve take up a change one after the other, the primary last.
-        needs=tuple(f"{name}/mysql" for name in replicas) if waits else (),
+        # In a lab that serves, servers restart one after the other, the primary last.
+        needs=tuple(f"{name}/mysql" for name in replicas) if restart_last else (),
     )
 
 
 def _backup(context: Context, machine: Machine) -> Unit:
-    """The scheduled backup; the machine's record decides whether it is this one's turn."""
+    """The scheduled backup; only a replica makes one, as the machine's record says."""
     units_folder = "/etc/systemd/system"
     service = context.render("mysql/lab-mysql-backup.service.j2", machine, code=CODE)
     timer = context.render("mysql/lab-mysql-backup.timer.j2", machine)
@@ -172,30 +166,59 @@ def _backup(context: Context, machine: Machine) -> Unit:
 
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """The server, its role, and on the primary the accounts, which replicas get from there."""
+    """The server, its role and, on the primary, the accounts, which replicas receive from it."""
     primary = context.state.primary
-    leads = machine.name == primary
+    is_primary = machine.name == primary
     role = Unit(
         "mysql-replication",
-        (replication(context, machine),),
-        needs=() if leads else (f"{primary}/mysql-accounts",),
+        (Replication(assume_role(context, machine.name)),),
+        needs=() if is_primary else (f"{primary}/mysql-accounts",),
     )
-    found = [_guard(context, machine), _server(context, machine), role]
-    if leads:
-        contents: tuple[Resource, ...] = (Schema(SCHEMA), *accounts(context))
-        found.append(Unit("mysql-accounts", contents))
-    found.append(_backup(context, machine))
-    return tuple(found)
+    declared = [_role_service(context, machine), _server(context, machine), role]
+    if is_primary:
+        contents: tuple[Resource[Any], ...] = (Schema(SCHEMA), *accounts(context))
+        declared.append(Unit("mysql-accounts", contents))
+    declared.append(_backup(context, machine))
+    return tuple(declared)
 
 
 def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
-    """MySQL for the other databases and for the machines with the application."""
+    """MySQL for the other databases and the machines with the application."""
     lab = context.lab
-    users = dict.fromkeys([*lab.with_role("mysql"), *lab.with_role("app")])
-    sources = tuple(str(m.address) for m in users if m != machine)
+    clients = dict.fromkeys([*lab.with_role("mysql"), *lab.with_role("app")])
+    sources = tuple(str(m.address) for m in clients if m != machine)
     return (Allow(3306, sources, "MySQL for databases and applications"),) if sources else ()
 
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """No database where the topology wants none; its files stay, for the way back."""
+    """Stop MySQL where the topology has none; the data stays on the machine."""
     return (Unit("mysql-gone", (Service(TIMER, running=False), Service(SERVICE, running=False))),)
+
+
+ROLE = Role(
+    "mysql",
+    40,
+    units,
+    absent,
+    packages=packages,
+    ports=ports,
+    service=SERVICE,
+    aliases=("mysqld",),
+    label="MySQL",
+    tier=Tier("database", lambda _lab: "MySQL over TLS, port 3306"),
+    sandbox=Sandbox(
+        "it is the user mysql from the start",
+        writes="-/run/mysqld /var/lib/mysql -/var/log/mysql",
+        # NUMA calls at start; a refusal would be logged as an error each time.
+        calls="mbind sched_setaffinity set_mempolicy",
+        private_users="yes",
+    ),
+    fault_units=(SERVICE,),
+    data=(
+        "/etc/mysql",
+        "/var/lib/mysql",
+        "/var/lib/mysql-files",
+        "/var/lib/mysql-keyring",
+        "/var/log/mysql",
+    ),
+)

@@ -1,113 +1,109 @@
-"""The databases of a lab: how each is (db.status), and how their machines are asked."""
+"""The database servers of a lab and their status: db.status."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from provision.core.errors import HostError
-from provision.core.lab import Machine
-from provision.database import role
-from provision.database.gtid import subtract
-from provision.database.resources import Replication
-from provision.database.status import Status
+from provision.database.agent.gtid import GtidSet
+from provision.database.agent.probes import server_probe
+from provision.database.agent.requests import ListBackups
+from provision.database.agent.results import BackupSchedule
+from provision.database.agent.server_status import ServerStatus
+from provision.database.operations import execute
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host
 
-CLONE_TIMEOUT = 1200.0
-"""Seconds without a word from a machine that copies all data."""
+NO_BACKUPS = BackupSchedule((), "")
 
 
 @dataclass(frozen=True)
-class Database:
-    """One database machine: how its server is, and what is kept there.
+class DatabaseServer:
+    """One database machine with the status of its server and its backups.
 
     Args:
-        machine: its name.
         role: ``primary`` or ``replica``, as recorded.
-        status: of its server.
-        backups: those that the machine made by itself.
-        next_backup: when the next one is due, in systemd's words.
-        errant: transactions that the primary does not have.
-        missing: how many of the primary's transactions are not there yet; None when not known.
-        error: why it could not be asked.
+        schedule: the scheduled backups on the machine.
+        errant: transactions that the primary lacks.
+        missing: number of the primary's transactions that the server lacks; None when unknown.
     """
 
     machine: str
     role: str
-    status: Status
-    backups: tuple[Mapping[str, Any], ...] = ()
-    next_backup: str = ""
-    errant: str = ""
+    status: ServerStatus
+    schedule: BackupSchedule = NO_BACKUPS
+    errant: GtidSet = field(default_factory=GtidSet)
     missing: int | None = None
-    error: str = ""
 
     @property
     def semi_sync(self) -> str:
-        """What a commit waits for on the primary now."""
+        """Whether commits on the primary wait for a replica; empty for a replica."""
         if self.role != "primary" or not self.status.up:
             return ""
         if self.status.semisync_active:
             return "semi-sync"
-        return "async (fallen back: no replica answers)" if self.status.semisync_on else "async"
+        if self.status.semisync_enabled:
+            return "async (fallback: no replica acknowledges)"
+        return "async"
+
+    def as_json(self) -> dict[str, Any]:
+        """The values that ``db.status --json`` prints."""
+        status, replica = self.status, self.status.replica
+        return {
+            "machine": self.machine,
+            "role": self.role,
+            "status": {
+                "up": status.up,
+                "writable": status.writable,
+                "epoch": status.epoch,
+                "semisync_on": status.semisync_enabled,
+                "semisync_active": status.semisync_active,
+                "semisync_replicas": status.semisync_replicas,
+                "source": status.source,
+                "io_running": replica.io_running if replica else "",
+                "sql_running": replica.sql_running if replica else "",
+                "lag": status.lag,
+                "received": status.received.text,
+                "executed": status.executed.text,
+                "purged": status.purged.text,
+                "binlog": status.binlog,
+                "error": status.error or status.replication_error,
+                "version": status.version,
+                "uuid": status.uuid,
+                "uptime": status.uptime,
+            },
+            "backups": [asdict(file) for file in self.schedule.backups],
+            "next_backup": self.schedule.next,
+            "errant": self.errant.text,
+            "missing": self.missing,
+            "error": status.error,
+            "semi_sync": self.semi_sync,
+        }
 
 
-def status(context: Context, fleet: Fleet) -> tuple[Database, ...]:
-    """How every database of the lab is, in the topology's order."""
-    errors: dict[str, str] = {}
+def status(context: Context, fleet: Fleet) -> tuple[DatabaseServer, ...]:
+    """All database servers of the lab, in the order of the topology."""
+    probe = server_probe()
 
-    def ask(host: Host) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def query(host: Host) -> tuple[ServerStatus, BackupSchedule]:
         try:
-            answers = host.gather({"mysql": [{"want": "server"}]})["mysql"][0]
-            return answers, host.call("mysql", {"do": "backups"})
+            return host.gather([probe])[probe], execute(host, ListBackups())
         except HostError as error:
-            errors[host.name] = error.what
-            return {"up": False, "error": error.what}, {"backups": [], "next": ""}
+            return ServerStatus(error=error.what), NO_BACKUPS
 
     machines = context.lab.with_role("mysql")
-    running = [m.name for m in machines if m.name in fleet.hosts]
-    answers = fleet.each(ask, running)
+    results = fleet.each(query, [m.name for m in machines if m.name in fleet.hosts])
     primary = context.state.primary
-    executed = Status.read(answers[primary][0]).executed if primary in answers else ""
-    found = []
-    for machine in machines:
-        name = machine.name
-        answer, kept = answers.get(name, ({"up": False, "error": "it does not run"}, {}))
-        now = Status.read(answer)
-        errant, missing = "", None
-        if name != primary and now.up and executed:
-            errant = str(subtract(now.executed, executed))
-            missing = subtract(executed, now.executed).count
-        found.append(
-            Database(
-                name,
-                "primary" if name == primary else "replica",
-                now,
-                tuple(kept.get("backups", ())),
-                str(kept.get("next", "")),
-                errant,
-                missing,
-                errors.get(name, "") or ("" if now.up else now.error),
-            )
-        )
-    return tuple(found)
-
-
-def call(host: Host, operation: str, timeout: float = 60.0, **args: Any) -> Any:
-    """Do one of the steps of ``remote/mysql_ops.py`` on a machine."""
-    return host.call("mysql", {"do": operation, **args}, timeout)
-
-
-def following(context: Context, machine: Machine) -> dict[str, Any]:
-    """The arguments that make a machine follow the recorded primary."""
-    wanted: Replication = role.replication(context, machine)
-    (action,) = wanted.actions({})
-    return {key: value for key, value in action.items() if key != "do"}
-
-
-def typed(context: Context, text: str) -> str:
-    """The command line of a task, for this lab."""
-    option = "" if context.lab.name == "default" else f" --lab {context.lab.name}"
-    return f"invoke {text}{option}"
+    executed = results[primary][0].executed if primary in results else GtidSet()
+    databases = []
+    for name in (machine.name for machine in machines):
+        server, schedule = results.get(name, (ServerStatus(error="it is not running"), NO_BACKUPS))
+        errant, missing = GtidSet(), None
+        if name != primary and server.up and executed:
+            errant = server.executed - executed
+            missing = (executed - server.executed).count
+        role = "primary" if name == primary else "replica"
+        databases.append(DatabaseServer(name, role, server, schedule, errant, missing))
+    return tuple(databases)

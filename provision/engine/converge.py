@@ -1,8 +1,8 @@
-"""From desired to actual: gather, plan and apply on all machines at once, each in its own thread.
+"""Converge all machines in parallel: gather, plan and apply, one thread per machine.
 
-Units of one machine are applied in order. A unit that needs one of another machine waits for it;
-when that one failed, it is not begun. A controller that is stopped leaves whole units behind: the
-next run goes on from there.
+Units of one machine are applied in order. A unit that needs a unit of another machine waits for
+it, and is skipped when that one fails. An interrupted controller leaves whole units behind, so the
+next run continues from there.
 """
 
 from __future__ import annotations
@@ -12,21 +12,15 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any
 
 from provision.core.errors import LabError
-from provision.engine.context import Context
+from provision.engine.apply import apply_unit, inspect
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host
-from provision.engine.plan import Plan, Unit, UnitPlan, plan, questions
-from provision.registry import desired
+from provision.engine.plan import Plan, Unit
 
-UNIT_TIMEOUT = 1200.0
-"""Seconds without a word from a machine that applies a unit (a slow mirror, a large clone)."""
-
-
-TAKEN_BACK = 30.0
-"""Seconds in which a machine has taken back what was not confirmed, and answers."""
+Units = Mapping[str, tuple[Unit, ...]]
+"""The desired state by machine (`Context.desired`)."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +28,10 @@ class Outcome:
     """What a run did to one machine.
 
     Args:
-        machine: its name.
-        changed: the names of the resources that were changed, and of units that were reloaded.
-        resources: how many were looked at.
-        seconds: from first question to last answer.
-        round_trips: requests that the machine answered.
-        error: why it was not finished, or None.
+        changed: the names of changed resources and of services that were reloaded.
+        resources: how many were compared.
+        round_trips: how many requests the machine answered.
+        error: why the run failed there, or None.
     """
 
     machine: str
@@ -50,201 +42,125 @@ class Outcome:
     error: LabError | None = None
 
 
-@dataclass
-class _Board:
-    """Which units are done, for those that wait for them; and whether everyone shall stop."""
+class Stopped(LabError):  # noqa: N818 (an outcome, not a fault)
+    """The run was interrupted between two units."""
 
-    done: dict[str, threading.Event] = field(default_factory=dict)
+    def __init__(self) -> None:
+        super().__init__("stopped before the next step", "invoke lab.up continues from here")
+
+
+@dataclass
+class _Progress:
+    """Which units of all machines are finished, by ``machine/unit``."""
+
+    finished: dict[str, threading.Event] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def add(self, machine: str, units: tuple[Unit, ...]) -> None:
-        for unit in units:
-            self.done[f"{machine}/{unit.name}"] = threading.Event()
-
-    def finish(self, machine: str, unit: str, ok: bool) -> None:
-        name = f"{machine}/{unit}"
+    def finish(self, name: str, ok: bool) -> None:
         if not ok:
             self.failed.add(name)
-        self.done[name].set()
+        self.finished[name].set()
 
-    def wait(self, name: str, what: str) -> None:
-        """Wait for another machine's unit.
+    def pending(self, name: str) -> bool:
+        """Whether a unit of this run is not finished; one of a stopped machine never is."""
+        return name in self.finished and not self.finished[name].is_set()
+
+    def wait(self, name: str, waiting: str) -> None:
+        """Wait until another machine's unit is finished.
 
         Args:
             name: of that unit, such as ``web-01/mysql``.
-            what: waits for it, for the message.
+            waiting: the unit that needs it, for the message.
 
         Raises:
-            LabError: when it failed, or the run is being stopped.
+            LabError: when it failed, or the run is stopped.
         """
-        event = self.done.get(name)
-        while event is not None and not event.wait(0.1):
+        while self.pending(name) and not self.finished[name].wait(0.1):
             if self.stop.is_set():
                 raise Stopped
         if name in self.failed:
             if self.stop.is_set():
                 raise Stopped
-            raise LabError(f"{what} was not begun, since {name} failed")
+            raise LabError(f"{waiting} was skipped, since {name} failed")
 
 
-class Stopped(LabError):  # noqa: N818 (an outcome, not a fault)
-    """The run was told to stop between two units."""
-
-    def __init__(self) -> None:
-        super().__init__("stopped before the next step", "invoke lab.up goes on from here")
+def plans(fleet: Fleet, units: Units) -> dict[str, Plan]:
+    """Compare every running machine with its desired state, in one round trip per machine."""
+    return fleet.each(lambda host: Plan(host.name, inspect(host, units[host.name])))
 
 
-def plans(context: Context, fleet: Fleet) -> dict[str, Plan]:
-    """What every running machine needs, without changing anything: one round trip a machine."""
-
-    def one(host: Host) -> Plan:
-        units = desired(context, context.lab.machine(host.name))
-        return plan(host.name, units, host.gather(questions(units).asked))
-
-    return fleet.each(one)
-
-
-def converge(context: Context, fleet: Fleet) -> dict[str, Outcome]:
-    """Make every running machine what it should be.
-
-    Args:
-        context: what is desired.
-        fleet: the machines.
+def converge(fleet: Fleet, units: Units) -> dict[str, Outcome]:
+    """Bring every running machine to its desired state.
 
     Returns:
-        An outcome a machine; look at ``error`` before calling it a success.
+        One outcome per machine. A failure is in its ``error``; it is not raised.
 
     Raises:
-        KeyboardInterrupt: after every machine has finished the unit that it was in.
+        KeyboardInterrupt: after every machine has finished its current unit.
     """
-    board = _Board()
-    units = {name: desired(context, context.lab.machine(name)) for name in fleet.hosts}
-    for name, each in units.items():
-        board.add(name, each)
-
-    with ThreadPoolExecutor(max_workers=max(1, len(units))) as pool:
+    names = [f"{machine}/{unit.name}" for machine in fleet.hosts for unit in units[machine]]
+    progress = _Progress({name: threading.Event() for name in names})
+    with ThreadPoolExecutor(max_workers=max(1, len(fleet.hosts))) as pool:
         try:
             futures = {
-                name: pool.submit(_machine, fleet.hosts[name], units[name], board) for name in units
+                name: pool.submit(_converge_machine, host, units[name], progress)
+                for name, host in fleet.hosts.items()
             }
             while wait(futures.values(), timeout=0.2).not_done:
-                pass
+                pass  # an unlimited wait would block Ctrl-C
         except KeyboardInterrupt:
-            board.stop.set()
-            for name in units:
+            progress.stop.set()
+            for name in fleet.hosts:
                 fleet.report(name, "finishing its step, then stopping")
             raise
         return {name: future.result() for name, future in futures.items()}
 
 
-def _machine(host: Host, units: tuple[Unit, ...], board: _Board) -> Outcome:
-    """Gather, plan and apply on one machine."""
+def _converge_machine(host: Host, units: tuple[Unit, ...], progress: _Progress) -> Outcome:
     started, trips = time.monotonic(), host.round_trips
     changed: list[str] = []
     error: LabError | None = None
-    remaining = list(units)
     try:
-        host.say("reading its state")
-        planned = _look(host, remaining)
-        while remaining:
-            unit = remaining.pop(0)
-            unit_plan = planned.pop(0)
-            if board.stop.is_set():
-                raise Stopped
-            if not unit_plan.empty:
-                for name in unit.needs:
-                    if name in board.done and not board.done[name].is_set():
-                        host.say(f"waiting for {name}")
-                    board.wait(name, f"{host.name}: {unit.name}")
-                changed += _apply(host, unit_plan)
-                if unit.name == "packages" and remaining:
-                    # What packages bring along (files, users, services) is news for the rest.
-                    host.say("reading its state")
-                    planned = _look(host, remaining)
-            board.finish(host.name, unit.name, True)
+        _apply_units(host, units, progress, changed)
     except LabError as caught:
         error = caught
     finally:
         for unit in units:
-            if not board.done[f"{host.name}/{unit.name}"].is_set():
-                board.finish(host.name, unit.name, False)
-    host.say(_summary(changed, error))
-    count = sum(len(u.resources) for u in units)
+            if progress.pending(f"{host.name}/{unit.name}"):
+                progress.finish(f"{host.name}/{unit.name}", False)
+    host.log(_summary(changed, error))
+    count = sum(len(unit.resources) for unit in units)
     seconds = time.monotonic() - started
     return Outcome(host.name, tuple(changed), count, seconds, host.round_trips - trips, error)
+
+
+def _apply_units(
+    host: Host, units: tuple[Unit, ...], progress: _Progress, changed: list[str]
+) -> None:
+    """Apply the units in order; ``changed`` grows, so that it is known after an error too."""
+    host.log("reading its state")
+    planned = {unit_plan.unit.name: unit_plan for unit_plan in inspect(host, units)}
+    for position, unit in enumerate(units):
+        if progress.stop.is_set():
+            raise Stopped
+        unit_plan = planned[unit.name]
+        if not unit_plan.empty:
+            for name in unit.needs:
+                if progress.pending(name):
+                    host.log(f"waiting for {name}")
+                progress.wait(name, f"{host.name}: {unit.name}")
+            host.log(f"configuring {unit.name}")
+            changed += apply_unit(host, unit_plan)
+            remaining = units[position + 1 :]
+            if unit.name == "packages" and remaining:
+                # Packages bring files, users and services that the first plan did not know.
+                host.log("reading its state")
+                planned = {later.unit.name: later for later in inspect(host, remaining)}
+        progress.finish(f"{host.name}/{unit.name}", True)
 
 
 def _summary(changed: list[str], error: LabError | None) -> str:
     if error is not None:
         return "stopped" if isinstance(error, Stopped) else "failed"
     return f"{len(changed)} changed" if changed else "unchanged"
-
-
-def _look(host: Host, units: list[Unit]) -> list[UnitPlan]:
-    answers: Mapping[str, Any] = host.gather(questions(units).asked)
-    return list(plan(host.name, units, answers).units)
-
-
-def _apply(host: Host, planned: UnitPlan) -> list[str]:
-    """Apply one unit on its machine.
-
-    Raises:
-        LabError: which step failed, what was said, and what the machine runs now.
-    """
-    unit = planned.unit
-    host.say(f"configuring {unit.name}")
-    answer = host.call("unit", planned.request(), UNIT_TIMEOUT)
-    if answer["ok"]:
-        if unit.confirm and planned.changes:
-            _confirm(host, unit)
-        names = [change.resource.name for change in planned.changes]
-        if answer["activated"] and not names:
-            names = [f"{answer['activated']} {unit.service}"]
-        return names
-    raise LabError(
-        f"{host.name}: {unit.name} failed at step {answer['step']!r}: {answer['error']}\n"
-        + _aftermath(unit, answer),
-        "mend what it says, then invoke lab.up again; "
-        f"invoke lab.ssh {host.name} to look around there",
-        output=answer["output"],
-    )
-
-
-def _confirm(host: Host, unit: Unit) -> None:
-    """Confirm a change from outside: that a new connection can be made is what is confirmed.
-
-    Raises:
-        LabError: when none can; the machine takes the change back by itself then.
-    """
-    host.say(f"confirming {unit.name} over a new connection")
-    try:
-        with Host(host.name, host.endpoint) as new:
-            if new.call(unit.confirm, {})["kept"]:
-                return
-        why = "it was confirmed too late"
-    except LabError as error:
-        why = f"no new connection came through ({error.what})"
-    end = time.monotonic() + TAKEN_BACK
-    what = f"{host.name} has not answered since"
-    while time.monotonic() < end:
-        try:
-            with Host(host.name, host.endpoint) as new:
-                new.connect()
-            what = f"{host.name} has taken it back by itself and answers again"
-            break
-        except LabError:
-            time.sleep(0.2)
-    raise LabError(
-        f"{host.name}: the change of {unit.name} was not kept: {why}; {what}",
-        "invoke lab.plan shows the change; ssh_from in the topology says who may reach sshd",
-    )
-
-
-def _aftermath(unit: Unit, answer: Mapping[str, Any]) -> str:
-    if not answer["restored"]:
-        return "nothing had to be put back"
-    text = f"put back: {', '.join(answer['restored'])}"
-    if answer["after"]:
-        return f"{text}; {answer['after']}"
-    return f"{text}; {unit.service} goes on with the configuration it had" if unit.service else text

@@ -1,64 +1,39 @@
-"""All machines of a lab over SSH at once: connections, and doing something on each in parallel."""
+"""The running machines of a lab: their connections, and parallel work on all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import partial
+from typing import Protocol, TypeVar
 
 from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError, LabError
 from provision.core.lab import Lab
+from provision.core.parallel import for_each
 from provision.core.report import Report
 from provision.engine.host import Host
-from provision.providers.base import Provider
 
 T = TypeVar("T")
 
 
-def quiet(machine: str, doing: str) -> None:
-    """A report that says nothing."""
+def quiet(machine: str, message: str) -> None:
+    """A `Report` that discards its messages."""
 
 
-def in_parallel(work: Mapping[str, Callable[[], T]]) -> dict[str, T]:
-    """Run one function a machine, all at once; every error is reported, not only the first.
+class Locator(Protocol):
+    """The part of a provider that finds running machines."""
 
-    Args:
-        work: by machine name, what to call.
+    def network_problem(self, lab: Lab) -> str:
+        """Why the lab's network is not up, or empty."""
 
-    Returns:
-        The results by machine name, in the same order.
-
-    Raises:
-        LabError: one error as it is; several as one message.
-    """
-    if not work:
-        return {}
-    results: dict[str, T] = {}
-    errors: list[LabError] = []
-    with ThreadPoolExecutor(max_workers=len(work)) as pool:
-        futures = {name: pool.submit(function) for name, function in work.items()}
-        while wait(futures.values(), timeout=0.2).not_done:
-            pass  # a wait without an end would not let Ctrl-C through
-        for name, future in futures.items():
-            try:
-                results[name] = future.result()
-            except LabError as error:
-                errors.append(error)
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise LabError("\n".join(str(e) for e in errors))
-    return results
+    def endpoints(self, lab: Lab) -> Mapping[str, Endpoint]:
+        """The endpoints of the running machines."""
 
 
 @dataclass
 class Fleet:
-    """The machines of a lab, connected when first used and kept.
-
-    Use it as a context manager: leaving it closes every connection.
-    """
+    """Running machines; each is connected at first use. A context manager closes them all."""
 
     lab: Lab
     endpoints: Mapping[str, Endpoint]
@@ -67,10 +42,10 @@ class Fleet:
 
     def __post_init__(self) -> None:
         for name, endpoint in self.endpoints.items():
-            self.hosts[name] = Host(name, endpoint, self._teller(name))
+            self.hosts[name] = Host(name, endpoint, partial(self._log, name))
 
-    def _teller(self, name: str) -> Callable[[str], None]:
-        return lambda text: self.report(name, text)
+    def _log(self, machine: str, message: str) -> None:
+        self.report(machine, message)
 
     def __enter__(self) -> Fleet:
         return self
@@ -83,38 +58,36 @@ class Fleet:
         """The machine of that name.
 
         Raises:
-            UsageError: when the lab has none of that name.
-            HostError: when it does not run.
+            UsageError: when the lab has no such machine.
+            HostError: when it is not running.
         """
         self.lab.machine(name)
         if name not in self.hosts:
-            raise HostError(f"{name} is not running", "invoke lab.up starts it")
+            raise HostError(f"{name} is not running", "invoke lab.up")
         return self.hosts[name]
 
     def each(
         self, function: Callable[[Host], T], only: Iterable[str] | None = None
     ) -> dict[str, T]:
-        """Call a function for every machine (or those named), all at once."""
-        names = list(self.hosts) if only is None else list(only)
+        """Call a function for every machine, or for some, in parallel.
 
-        def bound(host: Host) -> Callable[[], T]:
-            return lambda: function(host)
+        Raises:
+            LabError: all errors of all machines in one.
+        """
+        hosts = self.hosts if only is None else {name: self.host(name) for name in only}
+        return for_each(hosts, lambda name: function(hosts[name]))
 
-        return in_parallel({name: bound(self.host(name)) for name in names})
 
-
-def running(lab: Lab, provider: Provider, report: Report = quiet) -> Fleet:
-    """The machines of a lab that run now.
+def running(lab: Lab, provider: Locator, report: Report = quiet) -> Fleet:
+    """The running machines of a lab.
 
     Raises:
-        LabError: when the lab's network is not there (nothing may be sent to its addresses then),
-            or no machine runs.
+        LabError: when none is running, or the lab's network is not up; then a connection to the
+            lab's private addresses would leave through the host's default route.
     """
-    problem = provider.link_problem(lab)
+    problem = provider.network_problem(lab)
     endpoints = {} if problem else provider.endpoints(lab)
     if not endpoints:
-        raise LabError(
-            f"lab {lab.name} is not running{f' ({problem})' if problem else ''}",
-            "invoke lab.up" + ("" if lab.name == "default" else f" --lab {lab.name}"),
-        )
+        reason = f" ({problem})" if problem else ""
+        raise LabError(f"lab {lab.name} is not running{reason}", "invoke lab.up")
     return Fleet(lab, endpoints, report)

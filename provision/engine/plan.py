@@ -1,8 +1,8 @@
-"""What happens to a machine: desired state, its difference from the actual one, and applying it.
+"""The desired state of a machine, and its difference from the actual state.
 
-A role declares ``Unit``s of ``Resource``s. Every resource contributes a question; all questions of
-a machine go in one round trip (``gather``). ``plan`` compares the answers with what is desired and
-returns plain values: printing them is ``lab.plan``, carrying them out is ``apply``.
+A role declares `Unit`s of `Resource`s. Every resource has a probe; all probes of a machine travel
+in one round trip (``Host.gather``). `plan` compares the results with the desired state and returns
+values, which ``lab.plan`` prints and ``apply_unit`` carries out.
 """
 
 from __future__ import annotations
@@ -10,25 +10,34 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic
 
-from provision.core.patience import patience
+from provision.core.waiting import timeout_factor
+from provision.engine.agent.files import loaded_probe
+from provision.engine.agent.protocol import (
+    Action,
+    Probe,
+    R,
+    Readiness,
+    Results,
+    Stamp,
+    UnitRequest,
+)
 
-Answer = Mapping[str, Any]
 State = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One attribute of one resource that is not as desired.
+    """One attribute of one resource that differs from its desired value.
 
     Args:
         key: the attribute, such as ``mode`` or ``content``.
-        before: what it is now; empty when there is nothing.
-        after: what it should be.
-        secret: True when neither may be shown.
+        before: the actual value; empty when there is none.
+        after: the desired value.
+        secret: whether the values must not be shown.
     """
 
     key: str
@@ -38,45 +47,42 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Resource(ABC):
-    """One kind of thing on a machine: asks how it is, knows how it should be, can be made so."""
-
-    kind: ClassVar[str]
-    """The name of the probe on the machine that answers for it."""
+class Resource(ABC, Generic[R]):
+    """One thing on a machine, with the result type of its probe."""
 
     @property
     def loads(self) -> bool:
-        """Whether the unit's process reads it, so that a change makes a reload due."""
+        """Whether the unit's process reads it, so that a change requires a reload."""
         return False
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What people call it: ``file /etc/nginx/nginx.conf``."""
+        """Human-readable: ``file /etc/nginx/nginx.conf``."""
 
     @abstractmethod
-    def question(self) -> dict[str, Any]:
-        """The arguments of its probe."""
+    def probe(self) -> Probe[R]:
+        """What `actual` needs to know."""
 
     @abstractmethod
     def expected(self) -> State:
-        """How it should be, as flat text values."""
+        """The desired state, as flat text values."""
 
     @abstractmethod
-    def actual(self, answer: Answer) -> State:
-        """How it is, in the same keys, understood from the probe's answer. A pure function."""
+    def actual(self, result: R) -> State:
+        """The actual state, with the same keys. A pure function."""
 
     @abstractmethod
-    def actions(self, answer: Answer) -> list[dict[str, Any]]:
-        """What to do on the machine to make it so."""
+    def actions(self, result: R) -> list[Action]:
+        """What to do on the machine to reach the desired state."""
 
     def secret_keys(self) -> frozenset[str]:
         """The keys whose values are never shown."""
         return frozenset()
 
-    def differences(self, answer: Answer) -> tuple[Difference, ...]:
-        """Where the actual state is not the expected one."""
-        actual = self.actual(answer)
+    def differences(self, result: R) -> tuple[Difference, ...]:
+        """The differences between actual and desired state."""
+        actual = self.actual(result)
         hidden = self.secret_keys()
         return tuple(
             Difference(key, actual.get(key, ""), value, key in hidden)
@@ -93,149 +99,122 @@ class Unit:
         name: such as ``haproxy``; unique on its machine.
         resources: in the order in which they are changed.
         service: the systemd unit that loads the files, or empty.
-        activate: how the service takes up changed files: ``reload``, ``restart``, or
-            ``try-restart``, which leaves it alone when it does not run.
-        validate: a program that refuses a bad configuration, run before activation.
-        wait: what must answer afterwards (see ``remote/http.py``), or None.
-        needs: units of other machines that must be done first, as ``web-01/mysql``.
-        confirm: an operation of the agent (``remote/agent.py``) that is called over a new
-            connection after a change; without it the machine takes the change back by itself.
-        also: further text that the process has loaded and no resource here holds (a fingerprint).
+        activate: how the service loads changed files: ``reload``, ``restart``, or
+            ``try-restart``, which does not start a stopped service.
+        validate: argv of a program that rejects a bad configuration, run before activation.
+        readiness: what must respond afterwards.
+        needs: units of other machines that are applied first, such as ``web-01/mysql``.
+        extra_fingerprint: text that the process loads and no resource of the unit holds.
+        confirm: an operation of the agent that is called over a new connection after a change;
+            without that call the machine reverts the change automatically.
     """
 
     name: str
-    resources: tuple[Resource, ...]
+    resources: tuple[Resource[Any], ...]
     service: str = ""
     activate: str = ""
     validate: tuple[str, ...] = ()
-    wait: Mapping[str, Any] | None = None
+    readiness: Readiness | None = None
     needs: tuple[str, ...] = ()
-    also: str = ""
+    extra_fingerprint: str = ""
     confirm: str = ""
 
     @property
     def fingerprint(self) -> str:
         """A digest of everything that the service's process loads."""
         loaded = [(r.name, dict(r.expected())) for r in self.resources if r.loads]
-        text = json.dumps([loaded, self.also], sort_keys=True)
+        text = json.dumps([loaded, self.extra_fingerprint], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def questions(self) -> list[tuple[str, dict[str, Any]]]:
-        """All probes of this unit: those of its resources, and what its process has loaded."""
-        asked = [(r.kind, r.question()) for r in self.resources]
-        if self.service and self.activate:
-            asked.append(("stamp", {"unit": self.name}))
-        return asked
+    @property
+    def stamped(self) -> bool:
+        """Whether a process loads the configuration, so that its fingerprint is recorded."""
+        return bool(self.service and self.activate)
+
+    def probes(self) -> list[Probe[Any]]:
+        """The probes of its resources, and of what its process has loaded."""
+        probes: list[Probe[Any]] = [resource.probe() for resource in self.resources]
+        return [*probes, loaded_probe(self.name)] if self.stamped else probes
 
 
 @dataclass(frozen=True)
 class Change:
-    """A resource that is not as desired."""
+    """A resource that differs from its desired state."""
 
-    resource: Resource
+    resource: Resource[Any]
     differences: tuple[Difference, ...]
-    answer: Answer
+    result: Any
 
 
 @dataclass(frozen=True)
 class UnitPlan:
-    """What a unit needs: changes, and whether its service must take up a new configuration."""
+    """The difference of one unit.
+
+    Args:
+        unit: the desired state.
+        changes: the resources that differ.
+        needs_reload: the service has not loaded its present files.
+        already_loaded: the service was brought to the new configuration at run time; it is
+            recorded as loaded without a reload.
+    """
 
     unit: Unit
     changes: tuple[Change, ...] = ()
-    due: bool = False
+    needs_reload: bool = False
+    already_loaded: bool = False
 
     @property
     def empty(self) -> bool:
-        """True when the unit is as desired."""
-        return not self.changes and not self.due
+        """Whether nothing has to be done."""
+        return not self.changes and not self.needs_reload
 
-    def request(self) -> dict[str, Any]:
-        """The plan as one request for the machine (see ``remote/units.py``)."""
-        unit = self.unit
-        touched = self.due or any(c.resource.loads for c in self.changes)
-        return {
-            "actions": [a for c in self.changes for a in c.resource.actions(c.answer)],
-            "validate": list(unit.validate) if touched and unit.validate else None,
-            "service": unit.service,
-            "activate": unit.activate,
-            "due": touched,
-            "wait": _patient(unit.wait) if unit.wait else None,
-            "stamp": {"unit": unit.name, "fingerprint": unit.fingerprint}
-            if unit.service and unit.activate
-            else None,
-        }
-
-
-def _patient(wait: Mapping[str, Any]) -> dict[str, Any]:
-    """A wait with its deadline as long as this controller is patient."""
-    return {**wait, "deadline": wait["deadline"] * patience()}
+    def request(self) -> UnitRequest:
+        """The plan as one request for the machine."""
+        unit, readiness = self.unit, self.unit.readiness
+        changed = self.needs_reload or any(c.resource.loads for c in self.changes)
+        if readiness is not None:
+            readiness = replace(readiness, deadline=readiness.deadline * timeout_factor())
+        return UnitRequest(
+            actions=tuple(a for c in self.changes for a in c.resource.actions(c.result)),
+            validate=unit.validate if changed else (),
+            service=unit.service,
+            activate="" if self.already_loaded else unit.activate,
+            needs_reload=changed and not self.already_loaded,
+            readiness=readiness,
+            stamp=Stamp(unit.name, unit.fingerprint) if unit.stamped else None,
+        )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one machine needs."""
+    """The difference of one machine."""
 
     machine: str
     units: tuple[UnitPlan, ...] = ()
 
     @property
     def changes(self) -> int:
-        """How many resources and loads differ."""
-        return sum(len(u.changes) + (u.due and not u.changes) for u in self.units)
+        """How many resources differ, and services have to reload."""
+        return sum(len(u.changes) + (u.needs_reload and not u.changes) for u in self.units)
 
 
-@dataclass
-class Questions:
-    """The probes of many units, each asked once, and where each answer is found."""
-
-    asked: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    _places: dict[tuple[str, str], int] = field(default_factory=dict)
-
-    def add(self, kind: str, question: dict[str, Any]) -> None:
-        """Ask this once, however many want to know."""
-        key = (kind, json.dumps(question, sort_keys=True))
-        if key not in self._places:
-            each = self.asked.setdefault(kind, [])
-            self._places[key] = len(each)
-            each.append(question)
-
-    def answer(self, answers: Mapping[str, Any], kind: str, question: dict[str, Any]) -> Answer:
-        """The answer to one question, out of the machine's reply to all."""
-        place = self._places[kind, json.dumps(question, sort_keys=True)]
-        found: Answer = answers[kind][place]
-        return found
+def probes(units: Iterable[Unit]) -> list[Probe[Any]]:
+    """The probes that planning these units needs."""
+    return [probe for unit in units for probe in unit.probes()]
 
 
-def questions(units: Sequence[Unit]) -> Questions:
-    """Everything that must be known of a machine to plan these units."""
-    collected = Questions()
-    for unit in units:
-        for kind, question in unit.questions():
-            collected.add(kind, question)
-    return collected
+def plan(machine: str, units: Iterable[Unit], results: Results) -> Plan:
+    """Compare the desired state with the results of ``probes(units)``. A pure function."""
+    return Plan(machine, tuple(_plan_unit(unit, results) for unit in units))
 
 
-def plan(machine: str, units: Sequence[Unit], answers: Mapping[str, Any]) -> Plan:
-    """Compare what is desired with what a machine answered. A pure function.
-
-    Args:
-        machine: its name.
-        units: what is desired, in the order of application.
-        answers: the machine's reply to ``questions(units).asked``.
-    """
-    asked = questions(units)
-    planned = []
-    for unit in units:
-        changes = []
-        for resource in unit.resources:
-            answer = asked.answer(answers, resource.kind, resource.question())
-            differences = resource.differences(answer)
-            if differences:
-                changes.append(Change(resource, differences, answer))
-        due = False
-        if unit.service and unit.activate:
-            stamp = asked.answer(answers, "stamp", {"unit": unit.name})
-            due = stamp["fingerprint"] != unit.fingerprint
-        planned.append(UnitPlan(unit, tuple(changes), due))
-    return Plan(machine, tuple(planned))
+def _plan_unit(unit: Unit, results: Results) -> UnitPlan:
+    changes = []
+    for resource in unit.resources:
+        result = results[resource.probe()]
+        if differences := resource.differences(result):
+            changes.append(Change(resource, differences, result))
+    needs_reload = False
+    if unit.stamped:
+        needs_reload = results[loaded_probe(unit.name)].fingerprint != unit.fingerprint
+    return UnitPlan(unit, tuple(changes), needs_reload)

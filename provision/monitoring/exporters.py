@@ -1,21 +1,23 @@
-"""Exporters: what monitoring reads of a machine, of its Nginx, of its MySQL, and of the lab."""
+"""The role ``exporters``: node, Nginx and MySQL exporters, and the lab's own metrics."""
 
 from __future__ import annotations
 
-from provision import registry as roles
+from typing import Any
+
 from provision.core.lab import ROOT, Machine
 from provision.core.package_set import PackageSet
-from provision.database.agent.backup import FOLDER
-from provision.database.role import CHECKER, TLS
-from provision.engine.context import Allow, Context
+from provision.database.interface import BACKUP_FOLDER, CHECK_USER, TLS_FOLDER
+from provision.engine.agent.protocol import HttpRequest, Readiness
+from provision.engine.context import Context
 from provision.engine.plan import Resource, Unit
-from provision.engine.resources import File, Gone, Service
+from provision.engine.resources import File, NoFile, Service
 from provision.engine.resources.removal import NoService
+from provision.engine.role import Allow, Role
 
 SERVICE = "prometheus-node-exporter.service"
 NODE, MYSQL, NGINX, HAPROXY = 9100, 9104, 9113, 8404
-"""Ports, on the machine's address: the usual ones (Prometheus' wiki, "Default port allocations");
-HAProxy's exporter is part of HAProxy."""
+"""Ports on the machine's address (Prometheus wiki, "Default port allocations"). HAProxy's exporter
+is part of HAProxy."""
 
 CNF = "/etc/foobar-lab/mysqld-exporter.cnf"
 TEXTFILES = "/var/lib/prometheus/node-exporter"
@@ -25,25 +27,25 @@ CERTIFICATES = ("/etc/foobar-lab/tls/*.pem", "/etc/mysql/lab/*.pem")
 UNITS = "/etc/systemd/system"
 
 COLLECTORS = ("filesystem", "netdev", "sockstat", "systemd", "textfile", "uname")
-"""What is true inside a container; the rest of node exporter shows the host's numbers there."""
+"""Collectors that work in a container; the others report values of its host."""
 
-OF_A_WHOLE_MACHINE = ("cpu", "loadavg", "meminfo")
-NOT_DISKS = (
+VM_COLLECTORS = ("cpu", "loadavg", "meminfo")
+EXCLUDED_FILE_SYSTEMS = (
     "autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|mqueue"
     "|nsfs|proc|pstore|ramfs|securityfs|sysfs|tracefs"
 )
-"""File systems without a size. Unlike node exporter's own list this leaves overlay in, a
-container's ``/``."""
+"""File systems without a size. Unlike node exporter's default, overlay (a container's ``/``) is not
+excluded."""
 
 
 def exporters(machine: Machine) -> tuple[tuple[str, str, int], ...]:
-    """What a machine runs: job, systemd unit, port."""
-    found = [("node", SERVICE, NODE)]
+    """The exporters of a machine: job, systemd unit, port."""
+    listed = [("node", SERVICE, NODE)]
     if "nginx" in machine.roles:
-        found.append(("nginx", "prometheus-nginx-exporter.service", NGINX))
+        listed.append(("nginx", "prometheus-nginx-exporter.service", NGINX))
     if "mysql" in machine.roles:
-        found.append(("mysql", "prometheus-mysqld-exporter.service", MYSQL))
-    return tuple(found)
+        listed.append(("mysql", "prometheus-mysqld-exporter.service", MYSQL))
+    return tuple(listed)
 
 
 def packages(context: Context, machine: Machine) -> PackageSet:
@@ -56,14 +58,14 @@ def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
     sources = tuple(str(m.address) for m in context.lab.with_role("monitoring"))
     if not sources:
         return ()
-    wanted = [(job, port) for job, _, port in exporters(machine)]
+    opened = [(job, port) for job, _, port in exporters(machine)]
     if "haproxy" in machine.roles:
-        wanted.append(("haproxy", HAPROXY))
-    return tuple(Allow(port, sources, f"numbers of {job} for monitoring") for job, port in wanted)
+        opened.append(("haproxy", HAPROXY))
+    return tuple(Allow(port, sources, f"{job} metrics for monitoring") for job, port in opened)
 
 
 def command(context: Context, machine: Machine, job: str, port: int) -> list[str]:
-    """The command line of an exporter, in systemd's notation."""
+    """The command line of an exporter, quoted for systemd."""
     program = {
         "node": "/usr/bin/prometheus-node-exporter",
         "nginx": "/usr/bin/prometheus-nginx-exporter",
@@ -73,31 +75,31 @@ def command(context: Context, machine: Machine, job: str, port: int) -> list[str
     if job == "nginx":
         return [*words, f"--nginx.scrape-uri={STATUS}"]
     if job == "mysql":
-        # Of what is read by default, these need tables that the account does not see.
+        # These default collectors need tables that the account may not read.
         without = ("innodb_cmp", "innodb_cmpmem", "query_response_time")
         more = [f"--no-collect.info_schema.{name}" for name in without]
         return [*words, f"--config.my-cnf={CNF}", *more]
-    collectors = COLLECTORS if context.state.provider == "lxc" else COLLECTORS + OF_A_WHOLE_MACHINE
+    collectors = COLLECTORS if context.state.provider == "lxc" else COLLECTORS + VM_COLLECTORS
     watched = "|".join(
-        name.removesuffix(".service").replace(".", "[.]") for name in roles.services(machine)
+        name.removesuffix(".service").replace(".", "[.]") for name in context.services(machine)
     )
     return [
         *words,
         "--web.disable-exporter-metrics",
         "--collector.disable-defaults",
         *(f"--collector.{name}" for name in collectors),
-        # who has the shared address
+        # which machine holds the virtual address
         *(["--collector.netdev.address-info"] if "keepalived" in machine.roles else []),
         f'"--collector.systemd.unit-include=({watched})[.]service"',
         # "$" is doubled for systemd
-        f'"--collector.filesystem.fs-types-exclude=^({NOT_DISKS})$$"',
+        f'"--collector.filesystem.fs-types-exclude=^({EXCLUDED_FILE_SYSTEMS})$$"',
         '"--collector.filesystem.mount-points-exclude=^/(dev|proc|run|sys|tmp|var/tmp)($$|/)"',
         f"--collector.textfile.directory={TEXTFILES}",
     ]
 
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """The facts about the lab, then a unit an exporter."""
+    """The lab's own metrics, then one unit per exporter."""
     return (_facts(context, machine), *(_unit(context, machine, *e) for e in exporters(machine)))
 
 
@@ -112,16 +114,15 @@ def _unit(context: Context, machine: Machine, job: str, service: str, port: int)
         writes="",
         memory=64,
     )
-    resources: list[Resource] = [File(_drop_in(service), drop_in)]
+    resources: list[Resource[Any]] = [File(_drop_in(service), drop_in)]
     if job == "mysql":
-        # The account that lab.check asks with is what this needs: REPLICATION CLIENT and no data.
-        # It exists in every stage, so that going back leaves none behind.
+        # The account of lab.check: REPLICATION CLIENT, no access to data, in every topology.
         client = context.render(
             "monitoring/mysqld-exporter.cnf.j2",
             machine,
-            user=CHECKER,
+            user=CHECK_USER,
             password=context.secrets.password("mysql-check"),
-            ca=f"{TLS}/ca.pem",
+            ca=f"{TLS_FOLDER}/ca.pem",
         )
         resources.append(File(CNF, client, group="prometheus", mode="0640", secret=True))
     return Unit(
@@ -129,21 +130,20 @@ def _unit(context: Context, machine: Machine, job: str, service: str, port: int)
         (*resources, Service(service)),
         service=service,
         activate="restart",
-        wait={
-            "name": f"the {job} exporter",
-            "http": {"address": str(machine.address), "port": port, "path": "/"},
-            "statuses": [200],
-            "deadline": 15,
-        },
+        readiness=Readiness(
+            f"the {job} exporter",
+            deadline=15,
+            http=HttpRequest("/", address=str(machine.address), port=port),
+        ),
     )
 
 
 def _facts(context: Context, machine: Machine) -> Unit:
-    """What no exporter knows: certificates and backups, twice a minute."""
+    """Metrics that no exporter has: certificate expiry and backup age, twice a minute."""
     words = ["/usr/bin/python3", "-I", "-B", FACTS, f"{TEXTFILES}/lab_facts.prom"]
     words += [f"certificate={pattern}" for pattern in CERTIFICATES]
     if "mysql" in machine.roles:
-        words.append(f"backups={FOLDER}")
+        words.append(f"backups={BACKUP_FOLDER}")
     program = ROOT / "provision" / "monitoring" / "agent" / "facts.py"
     service = context.render(
         "monitoring/lab-facts.service.j2", machine, command=words, code=FACTS, writes=TEXTFILES
@@ -168,7 +168,7 @@ def _drop_in(service: str) -> str:
 
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """Nothing of it runs, and its files are gone; Debian's packages stay."""
+    """Services stopped and files removed; Debian's packages stay."""
     services = (SERVICE, "prometheus-nginx-exporter.service", "prometheus-mysqld-exporter.service")
     files = (
         FACTS,
@@ -176,9 +176,13 @@ def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
         CNF,
         *(_drop_in(service) for service in services),
     )
-    stopped = [
+    resources: tuple[Resource[Any], ...] = (
         NoService("lab-facts.timer"),
         NoService("lab-facts.service"),
         *(Service(name, running=False) for name in services),
-    ]
-    return (Unit("no-exporters", (*stopped, *(Gone(path) for path in files))),)
+        *(NoFile(path) for path in files),
+    )
+    return (Unit("no-exporters", resources),)
+
+
+ROLE = Role("exporters", 90, units, absent, packages=packages, ports=ports, service=SERVICE)

@@ -1,224 +1,221 @@
-"""Restarting a machine, or a service wherever it runs, one after the other while the site serves.
+"""Restart a machine, or a service on every machine that has it, while the site keeps serving.
 
-Every server is drained, restarted, found healthy and put back before the next one's turn comes.
-A machine is rebooted through SSH, so this is the same for every provider.
+One server at a time is drained, restarted, checked and put back into rotation. A machine reboots
+through SSH, so this works with every provider.
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from provision import checks
-from provision import registry as roles
 from provision.checks.observe import observe
 from provision.core import state as records
 from provision.core.errors import HostError, LabError, UsageError
-from provision.core.lab import Lab, Machine
+from provision.core.lab import Machine
+from provision.core.report import Report
+from provision.core.waiting import Timeout, wait_until
 from provision.database import promote as db_promote
 from provision.database import role as mysql
-from provision.database.failover import role as autopromote
+from provision.database.failover import feature as failover
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host
-from provision.services.haproxy import role as haproxy
-from provision.services.haproxy.traffic import Drained, Say
+from provision.services.haproxy import interface as haproxy
+from provision.services.haproxy.drained import drained
 
-REBOOT = 300.0
-"""Seconds until a machine answers over SSH again; an emulated one needs more than a minute."""
+REBOOT_SECONDS = 300.0
+"""Until a machine accepts SSH connections again; an emulated one needs more than a minute."""
 
-HEALTHY = 60.0
-"""Seconds until the checks of what was restarted pass."""
+RECOVERY_SECONDS = 60.0
+"""Until the checks of a restarted service pass."""
 
-ALIASES = {"app": "foobar", "gunicorn": "foobar", "mysqld": "mysql"}
-"""What a service is also called."""
+KINDS = ("service", "database", "replication", "semisync", "web", "tls")
+"""Checks that must pass before a restarted server goes back into rotation."""
 
 
-def services(lab: Lab) -> dict[str, tuple[Machine, ...]]:
-    """By short name, the services of a lab and the machines that they run on."""
-    found: dict[str, tuple[Machine, ...]] = {}
-    for machine in lab.machines:
-        for unit in roles.services(machine):
-            name = unit.removesuffix(".service")
-            found[name] = (*found.get(name, ()), machine)
-    return found
+def services(context: Context) -> dict[str, tuple[Machine, ...]]:
+    """The machines that run each service, by the service's short name."""
+    machines: dict[str, tuple[Machine, ...]] = {}
+    for machine in context.lab.machines:
+        for role in context.roles_of(machine):
+            if role.service:
+                name = role.short_service
+                machines[name] = (*machines.get(name, ()), machine)
+    return machines
 
 
 def order(context: Context, service: str, machines: tuple[Machine, ...]) -> tuple[Machine, ...]:
-    """Whose turn is when: as in the topology, but of databases the primary comes last."""
+    """In the order of the topology, except that the primary database restarts last."""
     if f"{service}.service" != mysql.SERVICE:
         return machines
     return tuple(sorted(machines, key=lambda m: m.name == context.state.primary))
 
 
-def restart(context: Context, fleet: Fleet, what: str, say: Say) -> None:
+def restart(context: Context, fleet: Fleet, name: str, report: Report) -> None:
     """Restart a machine or a service.
 
     Args:
-        context: the lab.
-        fleet: its machines.
-        what: a machine's name, or a service's.
-        say: told what each machine is doing.
+        name: of a machine, or of a service with or without ``.service``, or an alias of one.
 
     Raises:
-        UsageError: when there is neither; with what there is.
-        LabError: when one does not come back healthy. It stays out of rotation, and those after
-            it were not touched.
+        UsageError: when nothing has that name; lists the names that exist.
+        LabError: when a server is unhealthy afterwards. It stays out of rotation, and those after
+            it were not restarted.
     """
-    known = services(context.lab)
-    if what in {machine.name for machine in context.lab.machines}:
-        _machine(context, fleet, context.lab.machine(what), say)
+    running = services(context)
+    if name in {machine.name for machine in context.lab.machines}:
+        _reboot(context, fleet, context.lab.machine(name), report)
         return
-    short = what.removesuffix(".service")
-    name = ALIASES.get(short, short)
-    if name not in known:
+    aliases = {alias: role.short_service for role in context.roles for alias in role.aliases}
+    short = name.removesuffix(".service")
+    service = aliases.get(short, short)
+    if service not in running:
         machines = ", ".join(machine.name for machine in context.lab.machines)
         raise UsageError(
-            f"{what!r} is neither a machine nor a service of lab {context.lab.name}",
-            f"machines: {machines}; services: {', '.join(sorted(known))}",
+            f"{name!r} is neither a machine nor a service of lab {context.lab.name}",
+            f"machines: {machines}; services: {', '.join(sorted(running))}",
         )
-    for machine in known[name]:
-        fleet.host(machine.name)  # one that does not run is found before the first is touched
-    for machine in order(context, name, known[name]):
-        _service(context, fleet, machine, name, say)
+    for machine in running[service]:
+        fleet.host(machine.name)  # a stopped machine is an error before the first restart
+    for machine in order(context, service, running[service]):
+        _restart_service(context, fleet, machine, service, report)
 
 
-def _service(context: Context, fleet: Fleet, machine: Machine, name: str, say: Say) -> None:
+def _restart_service(
+    context: Context, fleet: Fleet, machine: Machine, name: str, report: Report
+) -> None:
     host, unit = fleet.host(machine.name), f"{name}.service"
-    with _handed_over(context, fleet, machine, (unit,), say), Drained(context, fleet, machine, say):
-        # A new HAProxy takes the sockets over from the old one: a restart would refuse requests.
-        word = "reload" if unit == haproxy.SERVICE else "restart"
-        say(machine.name, f"{word} {name}")
-        done = host.run("systemctl", word, unit, timeout=180)
-        if not done.ok:
+    # At a reload a new HAProxy inherits the listening sockets; a restart would refuse requests.
+    verb = "reload" if unit == haproxy.SERVICE else "restart"
+    with (
+        _primary_moved(context, fleet, machine, (unit,), report),
+        drained(context, fleet, machine, report),
+    ):
+        report(machine.name, f"{verb} {name}")
+        result = host.run("systemctl", verb, unit, timeout=180)
+        if not result.ok:
             raise LabError(
-                f"{machine.name}: systemctl {word} {name} failed",
+                f"{machine.name}: systemctl {verb} {name} failed",
                 f"invoke lab.logs {machine.name} --service {name}",
-                output=done.err,
+                output=result.stderr,
             )
-        _wait(context, fleet, machine, say)
-    say(machine.name, f"{name} is back")
+        _wait_until_healthy(context, fleet, KINDS, report, machine.name)
+    report(machine.name, f"{name} is healthy")
 
 
-def _machine(context: Context, fleet: Fleet, machine: Machine, say: Say) -> None:
-    host = fleet.host(machine.name)
-    units = roles.services(machine)
+def _reboot(context: Context, fleet: Fleet, machine: Machine, report: Report) -> None:
+    host, name = fleet.host(machine.name), machine.name
     if machine.address == context.lab.address:
-        say(machine.name, "is what users talk to: nothing is served until it is back")
-    with _handed_over(context, fleet, machine, units, say), Drained(context, fleet, machine, say):
-        before = boot(host)
-        say(machine.name, "rebooting")
-        with contextlib.suppress(HostError):  # it may be faster than its answer
+        report(name, "is the front: the site is unavailable until it is back")
+    with (
+        _primary_moved(context, fleet, machine, context.services(machine), report),
+        drained(context, fleet, machine, report),
+    ):
+        before = boot_id(host)
+        report(name, "rebooting")
+        with contextlib.suppress(HostError):  # the connection may be lost before the result
             host.run("systemctl", "reboot", timeout=20)
         host.close()
-        _wait_for_boot(host, before)
-        say(machine.name, "waiting for its services")
-        _wait(context, fleet, machine, say)
-    say(machine.name, "is back")
+        wait_until(lambda: _has_rebooted(host, before), REBOOT_SECONDS, f"the reboot of {name}")
+        report(name, "waiting for its services")
+        _wait_until_healthy(context, fleet, KINDS, report, name)
+    report(name, "is healthy")
 
 
 @contextlib.contextmanager
-def _handed_over(
-    context: Context, fleet: Fleet, machine: Machine, units: tuple[str, ...], say: Say
+def _primary_moved(
+    context: Context, fleet: Fleet, machine: Machine, units: Collection[str], report: Report
 ) -> Iterator[None]:
-    """Let another database take the writes meanwhile, where the lab would promote one by itself.
+    """With automatic failover, make another database the primary during the body.
 
-    Elsewhere a restart of the primary is a pause, and a person decides whether it is one.
+    Otherwise the guards would promote one. Without automatic failover a restart only pauses writes.
 
     Raises:
-        LabError: when the writes cannot be moved there or back.
+        LabError: when a promotion fails.
     """
     if mysql.SERVICE not in units or machine.name != context.state.primary:
         yield
         return
-    if not autopromote.wanted(context):
-        say(machine.name, "is the primary: writes pause until it is back")
+    if not failover.enabled(context):
+        report(machine.name, "is the primary: writes pause until it is back")
         yield
         return
-    other = next(m.name for m in context.lab.with_role("mysql") if m != machine)
-    say(machine.name, f"is the primary: {other} takes the writes meanwhile")
-    db_promote.promote(context, fleet, other)
+    replica = next(m.name for m in context.lab.with_role("mysql") if m != machine)
+    report(machine.name, f"is the primary: promoting {replica} meanwhile")
+    db_promote.promote(context, fleet, replica)
     yield
-    now = replace(context, state=records.load(context.lab.directory) or context.state)
-    _settle(now, fleet, ("autopromote",), say)
-    say(machine.name, "takes the writes again")
-    db_promote.promote(now, fleet, machine.name)
+    after = _recorded(context)
+    _wait_until_healthy(after, fleet, ("autopromote",), report)
+    report(machine.name, "promoting it again")
+    db_promote.promote(after, fleet, machine.name)
 
 
-def boot(host: Host) -> str:
-    """What is another after every boot.
+def _recorded(context: Context) -> Context:
+    return replace(context, state=records.load(context.lab.directory) or context.state)
 
-    The kernel's boot id is that of the host in a container, and the time at which systemd began
-    is much the same after every boot of a virtual machine; together they tell.
+
+def boot_id(host: Host) -> str:
+    """A text that differs between two boots of a machine.
+
+    The kernel's boot id alone is the host's in a container, and the start time of systemd alone
+    hardly differs between two boots of a virtual machine.
+
+    Raises:
+        LabError: when it cannot be read.
     """
-    done = host.run(
+    result = host.run(
         "sh",
         "-c",
         "cat /proc/sys/kernel/random/boot_id; "
         "systemctl show --property=UserspaceTimestampMonotonic --value",
     )
-    if not done.ok:
-        raise LabError(f"{host.name}: it does not tell which boot this is", output=done.err)
-    return done.out
+    if not result.ok:
+        raise LabError(f"{host.name}: cannot read the boot id", output=result.stderr)
+    return result.stdout
 
 
-def _wait_for_boot(host: Host, before: str) -> None:
-    end = time.monotonic() + REBOOT
-    while True:
-        try:
-            if boot(host) != before:
-                return
-            why = "it has not gone down"
-        except LabError as error:
-            why = error.what
-            host.close()
-        if time.monotonic() >= end:
-            raise LabError(
-                f"{host.name} has not rebooted after {REBOOT:g} s: {why}", "invoke lab.status"
-            )
-        time.sleep(0.3)
+def _has_rebooted(host: Host, before: str) -> bool:
+    try:
+        return boot_id(host) != before
+    except LabError:
+        host.close()
+        return False
 
 
-def _wait(context: Context, fleet: Fleet, machine: Machine, say: Say) -> None:
-    """Wait until a machine's services run, its database has its role, and its site answers.
-
-    Raises:
-        LabError: with the checks that still fail.
-    """
-    now = replace(context, state=records.load(context.lab.directory) or context.state)
-    kinds = ("service", "database", "replication", "semisync", "web", "tls")
-    _settle(now, fleet, kinds, say, machine.name)
-
-
-def _settle(
-    context: Context, fleet: Fleet, kinds: tuple[str, ...], say: Say, machine: str = ""
+def _wait_until_healthy(
+    context: Context, fleet: Fleet, kinds: tuple[str, ...], report: Report, machine: str = ""
 ) -> None:
     """Wait until the checks of some kinds pass, of one machine or of all.
 
     Raises:
         LabError: with the checks that still fail.
     """
-    mine = [
+    context = _recorded(context)
+    selected = [
         check
         for check in checks.checks(context)
         if machine in ("", check.machine) and check.name.partition("/")[0] in kinds
     ]
-    end = time.monotonic() + HEALTHY
-    while True:
-        seen = observe(context, fleet, {}, requests_too=False)
-        verdicts = [(check, check.judge(seen)) for check in mine]
-        bad = [(check, verdict) for check, verdict in verdicts if not verdict.ok]
-        if not bad:
-            return
-        where = machine or bad[0][0].machine
-        if time.monotonic() >= end:
-            lines = [f"{check.name}: {verdict.got}" for check, verdict in bad]
-            raise LabError(
-                f"{where} is not healthy {HEALTHY:g} s later, and stays out of rotation:\n"
-                + "\n".join(lines),
-                bad[0][0].next,
-            )
-        say(where, f"waiting for {', '.join(check.name for check, _ in bad[:3])}")
-        time.sleep(0.3)
+    failed: list[checks.CheckResult] = []
+
+    def healthy() -> bool:
+        observation = observe(context, fleet, {}, with_requests=False)
+        results = [checks.CheckResult(check, check.judge(observation)) for check in selected]
+        failed[:] = [result for result in results if not result.ok]
+        if failed:
+            names = ", ".join(result.check.name for result in failed[:3])
+            report(machine or failed[0].check.machine, f"waiting for {names}")
+        return not failed
+
+    try:
+        wait_until(healthy, RECOVERY_SECONDS, "checks to pass", interval=0.3)
+    except Timeout:
+        where = machine or failed[0].check.machine
+        raise LabError(
+            f"{where} is unhealthy after {RECOVERY_SECONDS:g} s, and stays out of rotation:\n"
+            + "\n".join(f"{r.check.name}: {r.verdict.got}" for r in failed),
+            failed[0].check.hint,
+        ) from None

@@ -20,80 +20,74 @@ PROVIDERS = {
     "vagrant": ("provision.providers.vagrant", "VagrantProvider"),
     "ssh": ("provision.providers.ssh", "SshProvider"),
 }
-"""By name: the module and the class, imported when one is asked for."""
+"""By name: module and class. A provider's module is imported only when it is used."""
 
 
 def provider(name: str) -> Provider:
     """The provider of that name.
 
     Raises:
-        UsageError: when there is none.
+        UsageError: when the name is unknown.
     """
     if name not in PROVIDERS:
-        known = ", ".join(PROVIDERS)
-        raise UsageError(f"there is no provider {name!r}", f"choose from {known}")
+        raise UsageError(f"unknown provider {name!r}", f"choose from {', '.join(PROVIDERS)}")
     module, attribute = PROVIDERS[name]
-    make = cast("Callable[[], Provider]", getattr(import_module(module), attribute))
-    return make()
+    return cast("Callable[[], Provider]", getattr(import_module(module), attribute))()
 
 
-def asked(option: str) -> str:
-    """The provider that somebody asks for: ``--provider``, else LAB_PROVIDER, else empty."""
+def requested(option: str) -> str:
+    """The provider that the user requests: ``--provider``, else LAB_PROVIDER, else empty."""
     return option or os.environ.get("LAB_PROVIDER", "")
 
 
-def tell(source: Provider, inventory: str, pin: bool) -> None:
-    """Give a provider what was said about machines that exist already.
+def set_ssh_options(source: Provider, inventory: str, pin: bool) -> None:
+    """Pass ``--inventory`` and ``--pin`` to the ssh provider.
 
     Raises:
-        UsageError: when it makes its machines itself.
+        UsageError: when one is given to a provider that creates its machines.
     """
     if not inventory and not pin:
         return
     if source.name != "ssh":
         raise UsageError(
-            f"--inventory and --pin are about machines that exist already, and provider "
-            f"{source.name} makes its own",
+            f"--inventory and --pin are for existing machines, and provider {source.name} "
+            "creates its own",
             "add --provider ssh",
         )
     existing = cast("SshProvider", source)
     existing.inventory, existing.pin = inventory, pin
 
 
-def of(state: State) -> Provider:
-    """The provider that a lab's machines came from: what is there decides, not what is wished."""
+def for_state(state: State) -> Provider:
+    """The provider that created a lab's machines."""
     return provider(state.provider)
 
 
 def choose(
-    option: str, state: State | None, look: Callable[[], choice.Host] = choice.gather
+    option: str,
+    state: State | None,
+    detect: Callable[[], choice.HostCapabilities] = choice.detect,
 ) -> tuple[Provider, str]:
-    """The provider that a lab comes up with, and why it is that one.
+    """The provider for ``lab.up``, and the reason for it.
 
-    What ``--provider`` says, else the environment's LAB_PROVIDER, else what the lab was made
-    with, else what this host can do.
-
-    Args:
-        option: what ``--provider`` said, or empty.
-        state: what is recorded of the lab, or None.
-        look: finds out what this host has; asked only when nothing else decides.
+    Precedence: ``--provider``, LAB_PROVIDER, the lab's record, the capabilities of this host.
 
     Raises:
-        UsageError: when the name is unknown, or differs from the one the lab was made with.
+        UsageError: when the name is unknown, or differs from the recorded provider.
     """
-    recorded = state.provider if state else ""
-    for asked, who, other in (
-        (option, "--provider", "leave --provider out"),
+    current = state.provider if state else ""
+    for value, origin, undo in (
+        (option, "--provider", "omit --provider"),
         (os.environ.get("LAB_PROVIDER", ""), "LAB_PROVIDER", "unset LAB_PROVIDER"),
     ):
-        if asked:
-            if asked in PROVIDERS and recorded not in ("", asked):
+        if value:
+            if value in PROVIDERS and current not in ("", value):
                 raise UsageError(
-                    f"this lab's machines come from {recorded}, not {asked} as {who} says",
-                    f"{other}, or take another --lab, or first: invoke lab.destroy",
+                    f"this lab was created with provider {current}, and {origin} is {value}",
+                    f"{undo}, choose another lab with --lab, or first: invoke lab.destroy",
                 )
-            return provider(asked), f"as {who} says"
-    if recorded:
-        return provider(recorded), "as the lab was made with"
-    name, why = choice.pick(look())
-    return provider(name), why
+            return provider(value), f"from {origin}"
+    if current:
+        return provider(current), "the lab was created with it"
+    name, reason = choice.select(detect())
+    return provider(name), reason

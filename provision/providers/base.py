@@ -1,4 +1,4 @@
-"""Where machines come from: what every provider offers. Above this, everything is SSH."""
+"""The interface of a provider, which makes the machines of a lab. Everything above it is SSH."""
 
 from __future__ import annotations
 
@@ -7,85 +7,106 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from provision.core.endpoint import Endpoint
+from provision.core.errors import LabError
 from provision.core.lab import Lab
 from provision.core.package_set import PackageSet
 from provision.core.report import Report
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Something a provider needs and does not have.
+class PreflightProblem:
+    """Something that prevents a provider from making machines, or a warning.
 
     Args:
-        what: what is missing or in the way.
-        advice: the command (or the step) that mends it.
-        fatal: False when the lab comes up all the same.
+        hint: the command or the step that fixes it.
+        fatal: False for a warning: the lab comes up nevertheless.
     """
 
     what: str
-    advice: str
+    hint: str
     fatal: bool = True
+
+    @classmethod
+    def of(cls, error: LabError) -> PreflightProblem:
+        """A fatal problem with the text of an error."""
+        return cls(error.what, error.hint)
 
 
 class Provider(Protocol):
-    """Makes, finds, stops and removes the machines of a lab."""
+    """Creates, starts, stops and removes the machines of a lab."""
 
     name: str
 
-    def preflight(self, lab: Lab) -> Sequence[Problem]:
-        """What is missing on this host, read only: nothing is installed or changed."""
+    def preflight(self, lab: Lab) -> Sequence[PreflightProblem]:
+        """Check the prerequisites on this host. Read only."""
 
     def up(
         self, lab: Lab, report: Report, preload: Mapping[str, PackageSet]
     ) -> Mapping[str, Endpoint]:
-        """Bring every machine up, in parallel, and wait until its sshd answers.
+        """Create and start every machine, in parallel, and wait until sshd accepts connections.
 
-        Machines that exist are started with their data. ``preload`` is a hint by machine name;
-        the configuration over SSH installs whatever is not there.
+        Existing machines are started with their data.
+
+        Args:
+            preload: by machine name, packages that may already be in the machine's image. The
+                configuration over SSH installs those that are not.
 
         Raises:
-            ProviderError: when a machine could not be brought up; those already up stay.
+            ProviderError: when a machine could not be started; the others stay up.
         """
 
     def endpoints(self, lab: Lab) -> Mapping[str, Endpoint]:
-        """The endpoints of the machines that run now, without changing anything."""
+        """The endpoints of the running machines."""
 
-    def link_problem(self, lab: Lab) -> str:
-        """Why nothing may be sent to the lab's addresses now; empty when its network is up.
+    def network_problem(self, lab: Lab) -> str:
+        """Why the lab's network is not up, or empty.
 
-        A private address whose bridge is gone would be routed out of this host.
+        Without its bridge, packets for the lab's private addresses would leave through the host's
+        default route. No connection is made while there is a network problem.
         """
 
     def state(self, lab: Lab) -> Mapping[str, str]:
         """By machine name: ``running``, ``halted`` or ``absent``."""
 
     def halt(self, lab: Lab, report: Report, machines: Sequence[str] = ()) -> None:
-        """Stop machines cleanly (all, or those named), keeping their data."""
+        """Shut machines down cleanly (all of them by default) and keep their data."""
 
     def kill(self, lab: Lab, machine: str) -> None:
-        """Take one machine's power away, as a fault."""
+        """Power a machine off without a shutdown, to simulate a crash."""
 
     def start(self, lab: Lab, machine: str) -> None:
-        """Start one halted or killed machine; returns when its sshd answers."""
-
-    def strays(self, lab: Lab) -> Sequence[str]:
-        """Machines that were made for this lab and are not in its topology any more."""
-
-    def remove(self, lab: Lab, machines: Sequence[str], report: Report) -> None:
-        """Remove some machines with their data; the lab's topology (or `strays`) has them.
+        """Start a halted machine and wait until sshd accepts connections.
 
         Raises:
-            ProviderError: when they cannot be removed, or are not the provider's to remove.
+            ProviderError: when it does not exist or does not start.
+        """
+
+    def orphaned_machines(self, lab: Lab) -> Sequence[str]:
+        """Machines that exist for this lab and are no longer in its topology, sorted."""
+
+    def remove(self, lab: Lab, machines: Sequence[str], report: Report) -> None:
+        """Remove some machines and their data, including orphaned ones.
+
+        Raises:
+            ProviderError: when they cannot be removed, or existed before the lab.
         """
 
     def destroy(self, lab: Lab, report: Report) -> None:
-        """Remove every machine and everything of this lab on the host. Can be repeated."""
+        """Remove every machine and every other trace of the lab on this host. Idempotent."""
 
     def snapshot(self, lab: Lab, name: str, report: Report) -> None:
-        """Keep the state of all machines under a name."""
+        """Take a snapshot of all machines.
+
+        Raises:
+            ProviderError: when the name is invalid or in use, or the lab has no machines.
+        """
 
     def restore(self, lab: Lab, name: str, report: Report) -> None:
-        """Bring all machines back to a snapshot."""
+        """Restore all machines from a snapshot.
+
+        Raises:
+            ProviderError: when the snapshot does not exist.
+        """
 
     def snapshots(self, lab: Lab) -> Sequence[str]:
-        """The names there are."""
+        """The names of the snapshots, sorted."""

@@ -1,4 +1,4 @@
-"""Which provider a new lab gets when nobody says: judged from what this host has."""
+"""The default provider of a new lab, selected by the capabilities of this host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SYSTEMS = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}
-"""``sys.platform`` and what people call it."""
+"""Names of operating systems by ``sys.platform``."""
 
 GEMS = (
     "/usr/share/rubygems-integration/all/gems",  # Debian's package vagrant-libvirt
@@ -20,15 +20,13 @@ LIBVIRT_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
 
 
 @dataclass(frozen=True)
-class Host:
-    """What this host has for making machines.
+class HostCapabilities:
+    """What this host can create machines with; ``system`` is one of `SYSTEMS`.
 
     Args:
-        system: ``Linux``, ``macOS`` or ``Windows``.
-        vagrant: whether Vagrant is installed.
         virtualbox: whether VirtualBox is installed and, on Linux, its kernel driver is loaded.
         libvirt: whether libvirt runs and Vagrant has its plugin for it.
-        kvm: whether the processor can run virtual machines for us.
+        kvm: whether the current user can run virtual machines with KVM.
     """
 
     system: str = "Linux"
@@ -38,50 +36,45 @@ class Host:
     kvm: bool = False
 
 
-def pick(host: Host) -> tuple[str, str]:
-    """The provider for a new lab on that host, and why it is that one."""
+def select(host: HostCapabilities) -> tuple[str, str]:
+    """The provider for a new lab on that host, and the reason for it."""
     if host.vagrant and host.virtualbox:
-        return "vagrant", "VirtualBox and Vagrant are installed here"
+        return "vagrant", "VirtualBox and Vagrant are installed"
     if host.vagrant and host.libvirt and host.kvm:
-        return "vagrant", "libvirt and Vagrant are installed here, and KVM works"
-    if host.system == "Linux":
-        if host.vagrant:
-            return "lxc", f"system containers run on any Linux host, and {_lacks(host)}"
-        return "lxc", "system containers run on any Linux host"
-    return "vagrant", f"on {host.system} a lab's machines are virtual ones"
+        return "vagrant", "libvirt and Vagrant are installed, and KVM works"
+    if host.system != "Linux":
+        return "vagrant", f"{host.system} needs virtual machines"
+    reason = "system containers run on any Linux host"
+    if host.vagrant:
+        missing = "KVM does not work" if host.libvirt else "neither VirtualBox nor libvirt works"
+        reason += f", and Vagrant cannot be used: {missing} here"
+    return "lxc", reason
 
 
-def _lacks(host: Host) -> str:
-    """Why Vagrant, which is there, was not taken."""
-    if not host.libvirt:
-        return "Vagrant has neither VirtualBox nor libvirt here"
-    return "KVM does not work for Vagrant and libvirt here"
-
-
-def gather(environ: Mapping[str, str] = os.environ) -> Host:
-    """Look at this host: files and programs only, nothing is started."""
+def detect(environ: Mapping[str, str] = os.environ) -> HostCapabilities:
+    """The capabilities of this host, from files and the search path; no program is run."""
     system = SYSTEMS.get(sys.platform, "Linux")
     driver = system != "Linux" or Path("/dev/vboxdrv").exists()
-    return Host(
+    return HostCapabilities(
         system=system,
         vagrant=shutil.which("vagrant") is not None,
-        virtualbox=vboxmanage(environ) is not None and driver,
-        libvirt=any(Path(path).exists() for path in LIBVIRT_SOCKETS) and plugin(),
+        virtualbox=find_vboxmanage(environ) is not None and driver,
+        libvirt=any(Path(path).exists() for path in LIBVIRT_SOCKETS) and has_libvirt_plugin(),
         kvm=system == "Linux" and kvm_works(),
     )
 
 
-def vboxmanage(environ: Mapping[str, str] = os.environ) -> str | None:
-    """VirtualBox's command line; on Windows its installer does not put it into the path."""
-    found = shutil.which("VBoxManage")
-    places = [environ.get("VBOX_MSI_INSTALL_PATH"), environ.get("VBOX_INSTALL_PATH")]
-    for folder in filter(None, places):
-        found = found or shutil.which("VBoxManage", path=folder)
-    return found
+def find_vboxmanage(environ: Mapping[str, str] = os.environ) -> str | None:
+    """VirtualBox's command line; its installer for Windows does not add it to the search path."""
+    program = shutil.which("VBoxManage")
+    folders = [environ.get("VBOX_MSI_INSTALL_PATH"), environ.get("VBOX_INSTALL_PATH")]
+    for folder in filter(None, folders):
+        program = program or shutil.which("VBoxManage", path=folder)
+    return program
 
 
-def plugin() -> bool:
-    """Whether vagrant-libvirt is installed, from the folders that plugins go to."""
+def has_libvirt_plugin() -> bool:
+    """Whether vagrant-libvirt is installed, from the folders that plugins are installed to."""
     return any(
         next(Path(path.anchor).glob(f"{path.relative_to(path.anchor)}/vagrant-libvirt-*"), None)
         for path in (Path(folder).expanduser() for folder in GEMS)
@@ -89,10 +82,10 @@ def plugin() -> bool:
 
 
 def kvm_works(cpuinfo: Path = Path("/proc/cpuinfo"), device: Path = Path("/dev/kvm")) -> bool:
-    """Whether we may use KVM, and the processor has what an ordinary kernel needs under it.
+    """Whether the current user may use KVM, and it can run an ordinary kernel.
 
-    The device alone proves little: hosts that are virtual themselves may offer it without the
-    processor's ``vmx`` or ``svm``, and then only kernels made for that run.
+    The device alone is not enough: a virtual host may have it without the processor flags ``vmx``
+    or ``svm``, and then KVM runs only kernels built for that.
     """
     if not os.access(device, os.R_OK | os.W_OK):
         return False

@@ -1,7 +1,7 @@
-"""The topology as a picture: who stands where, what runs there, who asks whom, and how it is now.
+"""The topology as a diagram: machines in tiers, connections, replication, and current states.
 
-`diagram` turns a lab and what was seen of it into boxes and arrows, as values; provision/drawing
-makes pictures of them for slides, and provision/commands/explain.py draws in a terminal.
+A `Diagram` is made of values; provision/teaching/drawing renders it as SVG or PNG, and
+provision/commands/diagram.py in a terminal.
 """
 
 from __future__ import annotations
@@ -9,67 +9,42 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from provision import registry as roles
-from provision.checks.observation import Seen
-from provision.core.lab import Lab, Machine
-from provision.database.failover import role as autopromote
+from provision.checks.balancer import holds_address
+from provision.checks.machines import service_state
+from provision.checks.observation import Observation
+from provision.core.lab import Machine
 from provision.engine.context import Context
 
-LAYERS = ("haproxy", "nginx", "app", "mysql")
-"""A machine stands in the layer of the first of these roles that it has, top down."""
-
-TITLES = {
-    "visitor": "visitors",
-    "haproxy": "load balancer",
-    "nginx": "web server",
-    "app": "application server",
-    "mysql": "database",
-    "": "others",
-}
-SHOWN = {"foobar": "gunicorn, Flask", "haproxy": "HAProxy", "nginx": "Nginx", "mysql": "MySQL"}
-"""What people call a service; others keep their unit's name."""
-
 PLANNED = "planned"
-"""The state of a machine in the picture of a design, of which no lab has been asked."""
+"""State of a machine in the diagram of a topology that is not running."""
 
 
 @dataclass(frozen=True)
-class Program:
-    """One program on a machine: how it is called, and ``active``, ``failed`` … or empty."""
+class ProgramState:
+    """One service on a machine, and its systemd state; empty when unknown."""
 
     name: str
     state: str
 
     @property
     def bad(self) -> bool:
-        """Whether it is known not to run."""
+        """Whether it is known not to be active."""
         return self.state not in ("", "active")
 
 
 @dataclass(frozen=True)
-class Box:
-    """One machine.
-
-    Args:
-        name: of the machine.
-        address: its own.
-        state: ``running``, ``halted`` or ``absent``; `PLANNED` when none was asked.
-        programs: what runs on it.
-        note: what is special about it now: ``takes writes``, ``holds 192.168.56.100``.
-    """
+class MachineBox:
+    """One machine; its state is that of the provider, or `PLANNED`."""
 
     name: str
     address: str
     state: str
-    programs: tuple[Program, ...]
+    programs: tuple[ProgramState, ...]
     note: str = ""
 
     @property
-    def colour(self) -> str:
-        """``green``: all well; ``orange``: something on it is not; ``red``: it does not run.
-
-        ``grey``: it is only planned.
-        """
+    def color(self) -> str:
+        """``green``: healthy; ``orange``: a service is down; ``red``: not running; ``grey``."""
         if self.state != "running":
             return "grey" if self.state == PLANNED else "red"
         return "orange" if any(p.bad for p in self.programs) else "green"
@@ -77,28 +52,17 @@ class Box:
 
 @dataclass(frozen=True)
 class Layer:
-    """Machines that do the same, and how the layer above talks to them."""
+    """The machines of one tier, and how the layer above connects to it."""
 
     role: str
-    boxes: tuple[Box, ...]
-    asked: str = ""
-
-    @property
-    def title(self) -> str:
-        """What the machines are."""
-        return TITLES[self.role]
+    title: str
+    boxes: tuple[MachineBox, ...]
+    connection: str = ""
 
 
 @dataclass(frozen=True)
 class Diagram:
-    """A lab's picture.
-
-    Args:
-        title: lab and topology.
-        site: the name that visitors type, and the address it stands for.
-        layers: from visitors to data.
-        replication: pairs of machine names, the source first.
-    """
+    """A lab's diagram; ``replication`` has pairs of machines, the source first."""
 
     title: str
     site: str
@@ -106,70 +70,74 @@ class Diagram:
     replication: tuple[tuple[str, str], ...]
 
     def values(self) -> dict[str, Any]:
-        """For programs: as it stands here, and the colour of each box."""
-        found = asdict(self)
-        for shown, layer in zip(found["layers"], self.layers, strict=True):
-            for each, box in zip(shown["boxes"], layer.boxes, strict=True):
-                each["colour"] = box.colour
-        return found
+        """The diagram as plain values, with the color of each box, for JSON."""
+        values = asdict(self)
+        for plain_layer, layer in zip(values["layers"], self.layers, strict=True):
+            for plain_box, box in zip(plain_layer["boxes"], layer.boxes, strict=True):
+                plain_box["color"] = box.color
+        return values
 
 
-def diagram(context: Context, seen: Seen) -> Diagram:
-    """The picture of a lab as it is now."""
+def diagram(context: Context, observation: Observation) -> Diagram:
+    """The diagram of a lab in its current state."""
     lab = context.lab
-    layers = []
-    for role in (*LAYERS, ""):
-        members = [m for m in lab.machines if _layer(m) == role]
-        if members:
-            boxes = tuple(_box(context, seen, m) for m in members)
-            layers.append(Layer(role, boxes, _asked(lab, role)))
+    tiers = [role for role in reversed(context.roles) if role.tier]
+    members: dict[str, list[Machine]] = {name: [] for name in (*(r.name for r in tiers), "")}
+    for machine in lab.machines:
+        members[next((r.name for r in tiers if r.on(context, machine)), "")].append(machine)
+    layers = [
+        Layer(
+            role.name,
+            role.tier.title,
+            tuple(_box(context, observation, m) for m in members[role.name]),
+            role.tier.connection(lab),
+        )
+        for role in tiers
+        if role.tier and members[role.name]
+    ]
+    if members[""]:
+        layers.append(
+            Layer("", "others", tuple(_box(context, observation, m) for m in members[""]))
+        )
     primary = context.state.primary
     pairs = tuple((primary, m.name) for m in lab.with_role("mysql") if m.name != primary)
     title = f"lab {lab.name}: {lab.topology.name}, on {lab.network}"
     return Diagram(title, f"{lab.site} = {lab.address}", tuple(layers), pairs)
 
 
-def design(context: Context) -> Diagram:
-    """The picture of what a lab would be, whether or not there is one."""
+def planned_diagram(context: Context) -> Diagram:
+    """The diagram of a topology, whether or not the lab exists."""
     lab = context.lab
-    picture = diagram(context, Seen({m.name: PLANNED for m in lab.machines}))
-    return replace(picture, title=f"the design {lab.topology.name}, on {lab.network}")
+    picture = diagram(context, Observation({m.name: PLANNED for m in lab.machines}))
+    return replace(picture, title=f"topology {lab.topology.name}, on {lab.network}")
 
 
-def _layer(machine: Machine) -> str:
-    return next((role for role in LAYERS if role in machine.roles), "")
-
-
-def _asked(lab: Lab, role: str) -> str:
-    """How the layer above talks to this one."""
-    secure = lab.topology.https
-    above = {
-        "haproxy": "HTTPS, port 443" if secure else "HTTP, port 80",
-        "nginx": "HTTPS, verified" if secure and lab.with_role("haproxy") else "HTTP, port 80",
-        "app": "HTTPS to gunicorn" if secure else "HTTP to gunicorn",
-        "mysql": "MySQL over TLS, port 3306",
-        "": "",
-    }
-    return above[role]
-
-
-def _box(context: Context, seen: Seen, machine: Machine) -> Box:
-    answers = seen.answers.get(machine.name, {}).get("service", [])
-    names = (*roles.services(machine), *autopromote.services(context, machine))
-    states = (
-        [a["ActiveState"] for a in answers] if len(answers) == len(names) else [""] * len(names)
-    )
-    programs = []
-    for unit, state in reversed(list(zip(names, states, strict=True))):  # outermost first
-        short = unit.removesuffix(".service")
-        programs.append(Program(SHOWN.get(short, short), state))
+def _box(context: Context, observation: Observation, machine: Machine) -> MachineBox:
     notes = []
     if "mysql" in machine.roles:
-        leads = machine.name == context.state.primary
-        notes.append("takes writes" if leads else "replica")
-    shared = context.lab.topology.virtual_address
-    if shared is not None and "keepalived" in machine.roles and seen.holds(machine.name, shared):
-        notes.append(f"holds {shared}")
-    programs.sort(key=lambda program: program.name not in SHOWN.values())
-    state = seen.states.get(machine.name, "absent")
-    return Box(machine.name, str(machine.address), state, tuple(programs), ", ".join(notes))
+        notes.append("primary" if machine.name == context.state.primary else "replica")
+    if "keepalived" in machine.roles and holds_address(context, observation, machine.name):
+        notes.append(f"holds {context.lab.address}")
+    return MachineBox(
+        machine.name,
+        str(machine.address),
+        observation.states.get(machine.name, "absent"),
+        _programs(context, observation, machine),
+        ", ".join(notes),
+    )
+
+
+def _programs(
+    context: Context, observation: Observation, machine: Machine
+) -> tuple[ProgramState, ...]:
+    """The services of a machine: those with a label first, from the outermost tier inwards."""
+    roles = [role for role in reversed(context.roles_of(machine)) if role.service]
+    programs = [
+        ProgramState(
+            role.label or role.short_service,
+            service_state(observation, machine.name, role.service),
+        )
+        for role in roles
+    ]
+    labels = {role.label for role in roles if role.label}
+    return tuple(sorted(programs, key=lambda program: program.name not in labels))

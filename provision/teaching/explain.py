@@ -1,25 +1,26 @@
-"""Short texts on what the exercises ask, with the running lab's own values in them.
+"""Short texts that answer the questions of the exercises, with values of the running lab.
 
-A text is a template below configs/explain; everything it may say of the lab is in `facts`. It ends
-with commands of this lab that show the point happening.
+A text is a template in configs/explain, rendered with `facts`. It ends with commands that
+demonstrate the point in this lab.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from provision import topology
-from provision.checks import balancer_view, database
-from provision.checks.observation import Seen
+from provision.checks.balancer import backend_servers
+from provision.checks.database import server_status
+from provision.checks.observation import Observation
 from provision.core.errors import UsageError
-from provision.core.lab import Lab, Machine
-from provision.database.status import Status
+from provision.core.hints import for_lab
+from provision.core.lab import Machine
+from provision.database.agent.server_status import ServerStatus
 from provision.engine.context import Context
-from provision.registry import services
 from provision.services.app import role as app_role
-from provision.services.haproxy.role import WEIGHT
+from provision.services.haproxy.interface import WEIGHT
 
 TOPICS = {
     "server": "What is a server?",
@@ -35,36 +36,31 @@ TOPICS = {
     "firewall": "Why a firewall?",
     "https": "Why HTTPS?",
     "monitoring": "What does monitoring collect, and how?",
-    "qps": "How is a web server's QPS watched?",
-    "tls-at-balancer": "Why is ending TLS at the balancer an issue?",
-    "one-writer": "Why is having one MySQL that takes writes an issue?",
+    "qps": "How is a web server's QPS monitored?",
+    "tls-at-balancer": "Why is terminating TLS at the balancer an issue?",
+    "one-writer": "Why is a single writable MySQL server an issue?",
     "identical-servers": "Why are identical all-in-one servers an issue?",
 }
-"""By name, in the order of the exercises, the question that a text answers."""
+"""The question of each topic, in the order of the exercises."""
 
-UNKNOWN = "not known, the lab does not run"
+UNKNOWN = "unknown: not running"
 
 
-def text(context: Context, topic: str, seen: Seen) -> str:
-    """One text, as Markdown.
-
-    Args:
-        context: the lab.
-        topic: a key of `TOPICS`.
-        seen: what was asked of it, or an empty one when it does not run.
+def text(context: Context, topic: str, observation: Observation) -> str:
+    """The text of one of `TOPICS`, as Markdown.
 
     Raises:
-        UsageError: when there is no such topic.
+        UsageError: for an unknown topic.
     """
     if topic not in TOPICS:
-        raise UsageError(f"there is no text on {topic!r}", f"choose from {', '.join(TOPICS)}")
+        raise UsageError(f"unknown topic {topic!r}", f"choose from {', '.join(TOPICS)}")
     front = context.lab.front
-    rendered = context.render(f"explain/{topic}.md.j2", front, **facts(context, seen))
-    return re.sub(r"\n{3,}", "\n\n", rendered)
+    rendered = context.render(f"explain/{topic}.md.j2", front, **facts(context, observation))
+    return for_lab(re.sub(r"\n{3,}", "\n\n", rendered), context.lab.name)
 
 
 def commands(markdown: str) -> tuple[str, ...]:
-    """The commands that a text tells to type."""
+    """The commands of a text."""
     return tuple(re.findall(r"^    (invoke .+)$", markdown, re.MULTILINE))
 
 
@@ -72,30 +68,25 @@ def list_of(machines: Iterable[Machine]) -> str:
     """``web-01, web-02 and web-03``."""
     names = [machine.name for machine in machines]
     if not names:
-        return "nobody"
+        return "none"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def command(lab: Lab, task: str, remote: str = "") -> str:
-    """A task's command line for this lab."""
-    option = "" if lab.name == "default" else f" --lab {lab.name}"
-    return f"invoke {task}{option}" + (f" -- {remote}" if remote else "")
-
-
-def facts(context: Context, seen: Seen) -> dict[str, Any]:
-    """Everything that a text may say of the lab."""
+def facts(context: Context, observation: Observation) -> dict[str, Any]:
+    """The variables of the templates."""
     lab, state = context.lab, context.state
     databases = lab.with_role("mysql")
-    statuses = {m.name: Status.read(database(seen, m.name)) for m in databases}
+    statuses = {m.name: server_status(observation, m.name) for m in databases}
     balancers, webs, apps = lab.with_role("haproxy"), lab.with_role("nginx"), lab.with_role("app")
-    rows = balancer_view(seen, balancers[0].name) if balancers else {}
+    rows = backend_servers(observation, balancers[0].name) if balancers else {}
     replicas = tuple(m for m in databases if m.name != state.primary)
     lag = {name: _lag(state.primary, name, status) for name, status in statuses.items()}
 
     def cmd(task: str, remote: str = "") -> str:
-        known = topology.names(lab.root)
-        wanted = task.partition("--topology ")[2]
-        return command(lab, task if not wanted or wanted in known else "lab.status", remote)
+        # A checkout may lack some of the topologies.
+        name = task.partition("--topology ")[2]
+        existing = not name or name in topology.names(lab.root)
+        return f"invoke {task if existing else 'lab.status'}" + (f" -- {remote}" if remote else "")
 
     return {
         "cmd": cmd,
@@ -114,9 +105,10 @@ def facts(context: Context, seen: Seen) -> dict[str, Any]:
         "mode": context.balance.mode,
         "weights": {m.name: state.weights.get(m.name, WEIGHT) for m in webs},
         "release": app_role.version_of(app_role.release_folder(context)),
-        "states": {m.name: seen.states.get(m.name, "absent") for m in lab.machines},
+        "states": {m.name: observation.states.get(m.name, "absent") for m in lab.machines},
         "programs": {
-            m.name: ", ".join(s.removesuffix(".service") for s in services(m)) for m in lab.machines
+            m.name: ", ".join(s.removesuffix(".service") for s in context.services(m))
+            for m in lab.machines
         },
         "served": {name: row["stot"] for name, row in rows.items()},
         "rate": {name: row["rate"] for name, row in rows.items()},
@@ -133,14 +125,9 @@ def facts(context: Context, seen: Seen) -> dict[str, Any]:
     }
 
 
-def _lag(primary: str, name: str, status: Status) -> str:
+def _lag(primary: str, name: str, status: ServerStatus) -> str:
     if name == primary:
         return "-"
     if not status.up:
         return UNKNOWN
-    return f"{status.lag} s" if status.lag is not None else "replication is stopped"
-
-
-def nothing(states: Mapping[str, str]) -> Seen:
-    """What is seen of a lab that does not run."""
-    return Seen(states)
+    return f"{status.lag} s" if status.lag is not None else "replication is not running"

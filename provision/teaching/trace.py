@@ -1,7 +1,7 @@
-"""The way of one request: asked once, with a mark in its query, and looked up at every hop.
+"""Trace one request: send it with a unique query parameter and find it at every hop.
 
-What is shown is what each hop said itself: the name server's answer, HAProxy's and Nginx's lines in
-their own logs, the application's headers, the newest row of the database that was read.
+Each hop is shown by its own output: the reply of the name server, the log lines of HAProxy and
+Nginx, the headers of the application, the newest row of the database that was read.
 """
 
 from __future__ import annotations
@@ -13,162 +13,163 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from provision.checks.observation import Page
-from provision.checks.observe import request
 from provision.core.errors import LabError
 from provision.core.lab import Lab
+from provision.core.waiting import Timeout, wait_until
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host
-from provision.services.dns import names
+from provision.services.dns import lookup
+from provision.services.tls.https import SiteResponse, request
 
 ACCESS_LOG = "/var/log/nginx/access.log"
-LOGGED = 3.0
-"""Seconds in which a request is in the logs."""
+LOG_SECONDS = 3.0
+"""Time for a request to appear in the logs."""
 
 ROW = "SELECT seq, id, author, text, host, created FROM foobar.notes ORDER BY seq DESC LIMIT 1"
 
 
 @dataclass(frozen=True)
 class Hop:
-    """One station of a request.
+    """One hop of a request; ``details`` are names and values in display order."""
 
-    Args:
-        what: its part, such as ``web server``.
-        where: program and machine.
-        said: names and values, in the order in which they are shown.
-        ok: False where the way ends although it should go on.
-    """
-
-    what: str
-    where: str
-    said: tuple[tuple[str, str], ...]
+    component: str
+    location: str
+    details: tuple[tuple[str, str], ...]
     ok: bool = True
 
     def values(self) -> dict[str, Any]:
-        """The hop as plain values, for programs."""
-        return {"what": self.what, "where": self.where, "ok": self.ok, "said": dict(self.said)}
+        """The hop as plain values, for JSON."""
+        return {
+            "component": self.component,
+            "location": self.location,
+            "ok": self.ok,
+            "details": dict(self.details),
+        }
 
 
 def trace(context: Context, fleet: Fleet, path: str) -> list[Hop]:
-    """Ask for one page and follow it.
-
-    Args:
-        context: the lab.
-        fleet: its running machines.
-        path: of the page, with its query.
-    """
+    """Request one page and trace it; ``path`` may have a query."""
     return list(_hops(context, fleet, path))
 
 
 def _hops(context: Context, fleet: Fleet, path: str) -> Iterator[Hop]:
     lab = context.lab
-    mark = secrets.token_hex(6)
-    marked = f"{path}{'&' if '?' in path else '?'}trace={mark}"
+    trace_id = secrets.token_hex(6)
+    traced_path = f"{path}{'&' if '?' in path else '?'}trace={trace_id}"
     yield name_hop(lab)
-    began = time.monotonic()
-    page = request(lab, marked)
-    took = time.monotonic() - began
-    yield client_hop(lab, marked, page, took)
+    begin = time.monotonic()
+    page = request(lab, traced_path)
+    seconds = time.monotonic() - begin
+    yield client_hop(lab, traced_path, page, seconds)
     if page.error:
         return
     balancer = page.header("x-balanced-by")
     web = page.header("x-served-by")
     if balancer:
-        line = _logged(fleet, balancer, ["journalctl", "-q", "-o", "cat", "-u", "haproxy"], mark)
+        line = _logged(
+            fleet, balancer, ["journalctl", "-q", "-o", "cat", "-u", "haproxy"], trace_id
+        )
         yield balancer_hop(balancer, context, web, line)
     if not web:
-        yield Hop("web server", "Nginx", (("said", "none of them answered"),), False)
+        yield Hop("web server", "Nginx", (("error", "no web server responded"),), False)
         return
-    line = _logged(fleet, web, ["tail", "-n", "500", ACCESS_LOG], mark)
+    line = _logged(fleet, web, ["tail", "-n", "500", ACCESS_LOG], trace_id)
     yield Hop("web server", f"Nginx on {web}", (("log", line),), page.status < 500)
     app = page.header("x-app-host")
     if not app:
-        return  # a file, or an error: Nginx's own answer
-    said = [
+        return  # a static file or an error, sent by Nginx
+    details = [
         ("release", page.header("x-app-version")),
         ("request", page.header("x-request-id")),
-        ("answered", f"status {page.status}, {len(page.body)} characters"),
+        ("response", f"status {page.status}, {len(page.body)} characters"),
     ]
-    yield Hop("application", f"gunicorn and Flask on {app}", tuple(said), page.status < 500)
+    yield Hop("application", f"gunicorn and Flask on {app}", tuple(details), page.status < 500)
     read = page.header("x-read-from")
     if read:
         yield _row(context, fleet, read)
 
 
 def name_hop(lab: Lab) -> Hop:
-    """What the lab's name server says of the site; what the hosts file would say without one."""
+    """The reply of the lab's name server; without one, the entry in the hosts files."""
     servers = lab.with_role("dns")
     if not servers:
-        answer = f"{lab.site} is {lab.address} in every machine's /etc/hosts"
-        return Hop("name", "no name server in this topology", (("answered", answer),))
-    reply = names.Reply()
-    where = ""
+        entry = f"{lab.address} {lab.site} in /etc/hosts of every machine"
+        return Hop("name resolution", "no name server in this topology", (("hosts file", entry),))
+    reply = lookup.DnsReply()
+    location = ""
     for server in servers:
-        reply = names.ask(str(server.address), lab.site)
-        where = f"dnsmasq on {server.name} ({server.address} port 53)"
+        reply = lookup.query(str(server.address), lab.site)
+        location = f"dnsmasq on {server.name} ({server.address} port 53)"
         if reply.code:
             break
     if not reply.code:
-        return Hop("name", where, (("asked", f"{lab.site} A"), ("said", reply.error)), False)
-    shown = [f"{r.kind} {r.value}, for {r.ttl} s" for r in reply.records] or [reply.code]
-    said = (
-        ("asked", f"{lab.site} A"),
-        ("answered", f"{'; '.join(shown)} ({reply.seconds * 1000:.1f} ms)"),
+        error = (("query", f"{lab.site} A"), ("error", reply.error))
+        return Hop("name resolution", location, error, False)
+    records = [f"{r.kind} {r.value}, TTL {r.ttl} s" for r in reply.records] or [reply.code]
+    details = (
+        ("query", f"{lab.site} A"),
+        ("reply", f"{'; '.join(records)} ({reply.seconds * 1000:.1f} ms)"),
     )
-    return Hop("name", where, said, reply.values("A") == (str(lab.address),))
+    return Hop("name resolution", location, details, reply.values("A") == (str(lab.address),))
 
 
-def client_hop(lab: Lab, path: str, page: Page, seconds: float) -> Hop:
-    """What the controller, in the browser's place, sent and got."""
-    said = [("sent", f"GET {path} HTTP/1.1, Host: {lab.site}")]
+def client_hop(lab: Lab, path: str, page: SiteResponse, seconds: float) -> Hop:
+    """Request and response of the controller, which acts as the browser."""
+    details = [("request", f"GET {path} HTTP/1.1, Host: {lab.site}")]
     if page.error:
-        said.append(("got", page.error))
+        details.append(("error", page.error))
     else:
-        kind = page.header("content-type") or "no type"
-        said.append(("got", f"{page.status}, {kind}, after {seconds * 1000:.0f} ms"))
-    return Hop("browser", f"this computer, to {lab.url}", tuple(said), not page.error)
+        content_type = page.header("content-type") or "no content type"
+        details.append(
+            ("response", f"{page.status}, {content_type}, after {seconds * 1000:.0f} ms")
+        )
+    return Hop("browser", f"this computer, to {lab.url}", tuple(details), not page.error)
 
 
 def balancer_hop(balancer: str, context: Context, web: str, line: str) -> Hop:
-    """What HAProxy did with it."""
-    said = [("chose", f"{web or 'nobody'} ({context.balance.algorithm})"), ("log", line)]
-    found = re.search(r" (-?\d+)/(-?\d+)/(-?\d+)/(-?\d+)/(-?\d+) ", line)
-    if found:
-        words = ("waiting for the request", "queue", "connecting", "the server's answer", "in all")
-        times = ", ".join(f"{w} {ms} ms" for w, ms in zip(words, found.groups(), strict=True))
-        said.insert(1, ("times", times))
-    return Hop("balancer", f"HAProxy on {balancer}", tuple(said), bool(web))
+    """The server that HAProxy selected, and its timers (configuration manual, 8.4)."""
+    details = [("selected", f"{web or 'no server'} ({context.balance.algorithm})"), ("log", line)]
+    timers = re.search(r" (-?\d+)/(-?\d+)/(-?\d+)/(-?\d+)/(-?\d+) ", line)
+    if timers:
+        names = ("client request", "queue", "connect", "server response", "total")
+        times = ", ".join(
+            f"{name} {ms} ms" for name, ms in zip(names, timers.groups(), strict=True)
+        )
+        details.insert(1, ("timers", times))
+    return Hop("balancer", f"HAProxy on {balancer}", tuple(details), bool(web))
 
 
-def _logged(fleet: Fleet, machine: str, argv: list[str], mark: str) -> str:
-    """The line of a machine's log with this mark in it; logs are written a moment later."""
+def _logged(fleet: Fleet, machine: str, argv: list[str], trace_id: str) -> str:
+    """The line of a machine's log with this trace id; logs are written a moment later."""
     if argv[0] == "journalctl":
         argv = [*argv, "-n", "500"]
-    deadline = time.monotonic() + LOGGED
-    while True:
-        try:
-            text = fleet.host(machine).run(*argv, timeout=10).out
-        except LabError as error:
-            return f"not known: {error.what}"
-        found = [line for line in text.splitlines() if mark in line]
-        if found:
-            return found[-1].strip()
-        if time.monotonic() > deadline:
-            return "not in its log"
-        time.sleep(0.1)
+
+    def newest_line() -> str:
+        log = fleet.host(machine).run(*argv, timeout=10).stdout
+        lines = [line.strip() for line in log.splitlines() if trace_id in line]
+        return lines[-1] if lines else ""
+
+    try:
+        return wait_until(newest_line, LOG_SECONDS, "the request to appear in the log")
+    except Timeout:
+        return "not in the log"
+    except LabError as error:
+        return f"unknown: {error.what}"
 
 
 def _row(context: Context, fleet: Fleet, name: str) -> Hop:
     """The newest row of the guest book on the database that was read."""
     role = "primary" if name == context.state.primary else "replica"
-    where = f"MySQL on {name} ({role})"
+    location = f"MySQL on {name} ({role})"
     try:
         host: Host = fleet.host(name)
-        done = host.run("mysql", "--batch", "--skip-column-names", input=ROW + ";\n", timeout=10)
+        result = host.run("mysql", "--batch", "--skip-column-names", input=ROW + ";\n", timeout=10)
     except LabError as error:
-        return Hop("database", where, (("said", error.what),), False)
-    row = done.out.strip().replace("\t", " | ")
-    shown = row or ("the guest book has no entry yet" if done.ok else done.err.strip())
-    said = (("query", ROW), ("row" if row else "said", shown))
-    return Hop("database", where, said, done.ok)
+        return Hop("database", location, (("error", error.what),), False)
+    row = result.stdout.strip().replace("\t", " | ")
+    if not result.ok:
+        details = (("query", ROW), ("error", result.stderr.strip()))
+    else:
+        details = (("query", ROW), ("row", row or "the guest book is empty"))
+    return Hop("database", location, details, result.ok)

@@ -1,8 +1,8 @@
-"""The first step: a topology file is read strictly, checked whole, and becomes a Topology.
+"""Find, read and validate topology files.
 
-`nodes` keeps the line of everything and trusts nothing; `rules` collect every error with its line
-and key, so that a file is mended in one go. A Vagrantfile reads the same files with Ruby's safe
-YAML loader, so they are plain: no aliases, no tags, one document.
+`nodes` reads YAML with line numbers, `checker` checks single values, `machines` and `document`
+parse the keys, `relations` checks machines against each other. All errors of a file are reported
+at once. The Vagrantfile reads the same files with Ruby's safe YAML loader, so they are plain YAML.
 """
 
 from __future__ import annotations
@@ -11,130 +11,139 @@ from pathlib import Path
 
 from provision.core.errors import TopologyError
 from provision.core.lab import ROOT, Topology
-from provision.topology.nodes import read
-from provision.topology.rules import Rules
-from provision.topology.values import (
-    ALGORITHMS,
-    MODES,
-    PRIVATE,
-    ROLES,
-    SSH_KEYS,
-    suggestion,
-    understand_network,
-)
+from provision.topology.checker import Checker, suggestion
+from provision.topology.document import build_topology, parse_document
+from provision.topology.machines import parse_ssh
+from provision.topology.nodes import Node, parse_yaml
+from provision.topology.relations import check_relations
+from provision.topology.values import ALGORITHMS, MODES, SSH_KEYS, parse_network
 
 __all__ = [
     "ALGORITHMS",
     "MODES",
-    "PRIVATE",
-    "ROLES",
     "SSH_KEYS",
     "find",
     "inventory",
     "load",
     "names",
-    "understand_network",
+    "parse_network",
+    "reference",
 ]
+
+FOLDER = Path("configs/topologies")
+"""The topologies of a checkout."""
 
 
 def names(root: Path = ROOT) -> tuple[str, ...]:
-    """The topologies of a checkout, by name, sorted."""
-    return tuple(sorted(p.stem for p in (root / "configs" / "topologies").glob("*.yml")))
+    """The topologies of a checkout, sorted."""
+    return tuple(sorted(p.stem for p in (root / FOLDER).glob("*.yml")))
 
 
 def find(name_or_path: str, root: Path = ROOT) -> Path:
     """The file of a topology.
 
     Args:
-        name_or_path: ``distributed``, or the path of a file (it has a ``/`` or ends in ``.yml``).
-        root: the checkout whose ``configs/topologies`` a name is looked up in.
+        name_or_path: ``distributed``, or a path (contains a ``/`` or ends in ``.yml``).
 
     Raises:
-        TopologyError: when there is none; the message lists those there are.
+        TopologyError: when there is no such file; the hint lists all names.
     """
-    wanted = name_or_path.strip()
-    if "/" in wanted or wanted.endswith((".yml", ".yaml")):
-        given = Path(wanted).expanduser()
-        tried = [given, root / given, root / "configs" / "topologies" / given]
-        for path in tried:
+    text = name_or_path.strip()
+    if "/" in text or text.endswith((".yml", ".yaml")):
+        given = Path(text).expanduser()
+        for path in (given, root / given, root / FOLDER / given):
             if path.is_file():
                 return path.resolve()
-        raise TopologyError(f"there is no file {given}", _choose(root), status=2)
-    path = root / "configs" / "topologies" / f"{wanted}.yml"
-    if wanted and not wanted.startswith(".") and path.is_file():
+        raise TopologyError(f"file {given} does not exist", _choices(root), status=2)
+    path = root / FOLDER / f"{text}.yml"
+    if text and not text.startswith(".") and path.is_file():
         return path
-    hint = suggestion(wanted, names(root))
-    raise TopologyError(f"there is no topology {wanted!r}{hint}", _choose(root), status=2)
+    similar = suggestion(text, names(root))
+    raise TopologyError(f"unknown topology {text!r}{similar}", _choices(root), status=2)
 
 
-def _choose(root: Path) -> str:
-    known = ", ".join(names(root))
-    if not known:
-        return f"there are none in {root / 'configs' / 'topologies'}: give the path of a file"
-    return f"choose from {known}, or give the path of a file"
+def reference(topology: Topology, root: Path) -> str:
+    """What `find` finds a topology by: its name, or the path of a file in another folder."""
+    path = topology.path.absolute()
+    in_checkout = path.parent == root.absolute() / FOLDER and path.suffix == ".yml"
+    return path.stem if in_checkout else str(path)
 
 
 def load(path: Path) -> Topology:
-    """Read one topology file and check all of it.
-
-    Args:
-        path: the file, from `find`.
+    """Read and validate a topology file.
 
     Raises:
-        TopologyError: every error of the file at once, a line each: file, line, key, what is wrong
-            and what would be right.
+        TopologyError: with all errors of the file, one line per error.
     """
-    shown = _shown(path)
+    file = _relative(path)
     try:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise TopologyError(
-            f"{shown}:{line}: byte {error.object[error.start]:#04x} is not UTF-8",
+            f"{file}:{line}: byte {error.object[error.start]:#04x} is not UTF-8",
             "save the file as UTF-8",
         ) from None
     except OSError as error:
-        what = f"{shown} cannot be read: {error.strerror or error}"
-        raise TopologyError(what, _choose(ROOT)) from None
-    rules = Rules(shown)
-    topology = rules.topology(read(text, shown), path)
-    if rules.errors or topology is None:
-        lines = [message for _, message in sorted(rules.errors, key=lambda e: e[0])]
-        raise TopologyError("\n".join(lines), f"mend {shown}, then type the same again")
+        what = f"{file} cannot be read: {error.strerror or error}"
+        raise TopologyError(what, _choices(ROOT)) from None
+    check = Checker(file)
+    draft = parse_document(check, parse_yaml(text, file))
+    if draft is not None:
+        check_relations(check, draft)
+    topology = build_topology(draft, path) if draft is not None else None
+    if check.errors or topology is None:
+        raise _invalid(check)
     return topology
 
 
 def inventory(path: Path) -> dict[str, dict[str, str]]:
-    """An inventory file: by machine name, how a machine that exists already is reached.
+    """How existing machines are reached, by machine name.
 
     Args:
-        path: of a file with ``machines:`` and, a machine, the keys that ``ssh:`` has in a topology.
+        path: of a file with ``machines:``, and per machine the keys of ``ssh:`` in a topology.
 
     Raises:
-        TopologyError: every error of the file at once, as `load`.
+        TopologyError: with all errors of the file, one line per error.
     """
-    shown = _shown(path)
+    file = _relative(path)
     try:
-        node = read(path.read_bytes().decode("utf-8"), shown)
+        node = parse_yaml(path.read_bytes().decode("utf-8"), file)
     except (OSError, UnicodeDecodeError) as error:
-        what = f"the inventory {shown} cannot be read: {getattr(error, 'strerror', '') or error}"
-        raise TopologyError(what, "--inventory FILE names it", status=2) from None
-    rules = Rules(shown)
-    found: dict[str, dict[str, str]] = {}
+        what = f"the inventory {file} cannot be read: {getattr(error, 'strerror', '') or error}"
+        raise TopologyError(what, "set its path with --inventory FILE", status=2) from None
+    check = Checker(file)
+    machines = _inventory_machines(check, node)
+    if check.errors:
+        raise _invalid(check)
+    return machines
+
+
+def _inventory_machines(check: Checker, node: Node) -> dict[str, dict[str, str]]:
     example = "'machines: {web-01: {address: 203.0.113.7, user: debian}}'"
-    if rules.mapping(node, "", example):
-        for _, _, machines in rules.keys(node, "", ("machines",)):
-            if not rules.mapping(machines, "machines", example):
-                continue
-            for name, _, value in rules.keys(machines, "machines", None):
-                if rules.mapping(value, f"machines.{name}", "{address: 203.0.113.7}"):
-                    found[name] = dict(rules.ssh(value, f"machines.{name}"))
-    if rules.errors:
-        lines = [message for _, message in sorted(rules.errors, key=lambda e: e[0])]
-        raise TopologyError("\n".join(lines), f"mend {shown}, then type the same again")
-    return found
+    machines: dict[str, dict[str, str]] = {}
+    if not check.mapping(node, "", example):
+        return machines
+    for _, _, stanzas in check.keys(node, "", ("machines",)):
+        if not check.mapping(stanzas, "machines", example):
+            continue
+        for name, _, value in check.keys(stanzas, "machines"):
+            if check.mapping(value, f"machines.{name}", "{address: 203.0.113.7}"):
+                machines[name] = dict(parse_ssh(check, value, f"machines.{name}"))
+    return machines
 
 
-def _shown(path: Path) -> str:
+def _invalid(check: Checker) -> TopologyError:
+    return TopologyError("\n".join(check.errors), f"fix {check.file}, then run the command again")
+
+
+def _choices(root: Path) -> str:
+    choices = ", ".join(names(root))
+    if not choices:
+        return f"there are no topologies in {root / FOLDER}: use the path of a file"
+    return f"choose from {choices}, or use the path of a file"
+
+
+def _relative(path: Path) -> str:
     absolute = path.absolute()
     return str(absolute.relative_to(ROOT) if absolute.is_relative_to(ROOT) else path)

@@ -1,7 +1,7 @@
-"""Real machines for the live tests: one lab for the session, more by name where a test needs them.
+"""Real machines for the live tests: one lab per session, and more where a test asks for them.
 
-The commands run as a user types them, in a process of their own. Nothing is sent to a lab's
-addresses unless its bridge is up on this host. Whatever happens, every lab is removed at the end.
+Commands run as a user runs them, each in its own process. Nothing is sent to a lab's addresses
+unless its bridge is up on this host. Every lab is removed at the end, also after a failure.
 """
 
 from __future__ import annotations
@@ -22,62 +22,59 @@ import pytest
 import requests
 
 from provision import topology
-from provision.commands.base import Session, session
 from provision.core.lab import ROOT, Lab
+from provision.core.state import lab_names
+from provision.engine.agent.process import ProcessResult
 from provision.engine.fleet import Fleet
-from provision.engine.host import Result
-from provision.topology import labs
-from tests.live.order import LIVE, STAGES, Scheduler, order
+from provision.operations.session import Session, open_session
+from provision.topology import networks
+from tests.live.order import LIVE, Scheduler, order, topology_group
 
 INVOKE = str(Path(sys.executable).with_name("invoke"))
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
-"""Which of pytest's workers this is, such as ``gw0``; empty when there is one process."""
+"""The name of this pytest worker, such as ``gw0``; empty without workers."""
 
 PREFIX = os.environ.get("LAB_TEST_PREFIX", "t-") + (f"{WORKER}-" if WORKER else "")
-"""Labs of the tests begin with it; a run removes what an earlier, killed one has left. Two runs in
-one checkout at once need two prefixes, as pytest's workers have."""
+"""Names of test labs start with it; a run removes the labs that an earlier, killed run left behind.
+Concurrent runs in one checkout need different prefixes, as pytest's workers have."""
 
 
 def pool() -> IPv4Network | None:
-    """Where labs of the tests go: None for the product's own choice.
+    """The network from which test labs get their subnets; None for the product's own choice.
 
-    Workers that make labs at once have a part each of a network of their own, and so has a host on
-    which several people run tests (LAB_TEST_POOL).
+    Each worker has its own part of it. LAB_TEST_POOL sets another one, for a host that several
+    people share.
     """
-    said = os.environ.get("LAB_TEST_POOL", "")
+    pool = os.environ.get("LAB_TEST_POOL", "")
     if not WORKER:
-        return IPv4Network(said) if said else None
-    parts = list(IPv4Network(said or "10.254.0.0/17").subnets(prefixlen_diff=3))
+        return IPv4Network(pool) if pool else None
+    parts = list(IPv4Network(pool or "10.254.0.0/17").subnets(prefixlen_diff=3))
     return parts[int(WORKER.removeprefix("gw")) % len(parts)]
 
 
 def network_option(name: str) -> list[str]:
-    """The option of lab.up that puts a new lab into a free network of `pool`; often nothing."""
-    within = pool()
-    if within is None:
+    """The option of lab.up that selects a free subnet of `pool`; empty without a pool."""
+    network_pool = pool()
+    if network_pool is None:
         return []
-    read = topology.load(topology.find("distributed", ROOT))
-    used = labs.taken_networks(Lab(name, ROOT, read))
+    distributed = topology.load(topology.find("distributed", ROOT))
+    used = networks.used_networks(Lab(name, ROOT, distributed))
     free = (
         network
-        for network in within.subnets(new_prefix=24)
+        for network in network_pool.subnets(new_prefix=24)
         if not any(network.overlaps(other) for other in used)
     )
     return ["--network", str(next(free))]
 
 
-def assert_clean(said: str) -> None:
-    """No traceback, and no error that the code did not foresee."""
-    assert "Traceback" not in said, said
-    assert "error: unexpected" not in said, said
+def assert_no_traceback(output: str) -> None:
+    """Fail on a traceback or on an error that the code did not expect."""
+    assert "Traceback" not in output, output
+    assert "error: unexpected" not in output, output
 
 
-class Watched:
-    """A running command whose output is followed line by line.
-
-    Args:
-        process: it, with stdout as text.
-    """
+class RunningCommand:
+    """A running command whose output is read line by line; its stdout must be text."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -92,42 +89,38 @@ class Watched:
                 self.lines.append(line.rstrip())
 
     @property
-    def said(self) -> str:
-        """Everything up to now."""
+    def output(self) -> str:
+        """The output so far."""
         return "\n".join(self.lines)
 
-    def until(self, text: str, seconds: float = 120.0) -> None:
-        """Wait until a line holds this text; the command must not have ended before."""
+    def wait_for_output(self, text: str, seconds: float = 120.0) -> None:
+        """Wait until a line contains this text; fail when the command ends before that."""
         deadline = time.monotonic() + seconds
         while not any(text in line for line in list(self.lines)):
             ended = self.process.poll() is not None and not self._reader.is_alive()
-            assert not ended, f"ended before it said {text!r}:\n{self.said}"
-            assert time.monotonic() < deadline, f"not said in {seconds} s: {text!r}\n{self.said}"
+            assert not ended, f"ended before it printed {text!r}:\n{self.output}"
+            late = f"not printed in {seconds} s: {text!r}\n{self.output}"
+            assert time.monotonic() < deadline, late
             time.sleep(0.005)
 
     def signal(self, number: int, *, group: bool = False) -> None:
-        """Send a signal to the command; to its whole group as a terminal's Ctrl-C does."""
+        """Send a signal to the command, or to its process group as a terminal's Ctrl-C does."""
         if group:
             os.killpg(self.process.pid, number)
         else:
             self.process.send_signal(number)
 
-    def end(self, seconds: float = 120.0) -> int:
-        """Wait for its end; returns the exit status."""
+    def wait(self, seconds: float = 120.0) -> int:
+        """Wait until it exits; returns the exit status."""
         status = self.process.wait(seconds)
         self._reader.join(5)
-        assert_clean(self.said)
+        assert_no_traceback(self.output)
         return status
 
 
 @dataclass
 class RunningLab:
-    """A lab of the tests, used through its commands.
-
-    Args:
-        name: of the lab.
-        options: more environment for the commands.
-    """
+    """A test lab, used through its commands; `options` are environment variables for them."""
 
     name: str
     options: dict[str, str] = field(default_factory=dict)
@@ -136,10 +129,10 @@ class RunningLab:
         """A task's command line for this lab; words after ``--`` stay last."""
         words_before = words[: words.index("--")] if "--" in words else words
         rest = words[len(words_before) :]
-        place: list[str] = []
-        if words[0] == "lab.up" and "--network" not in words and self.name not in labs.labs():
-            place = network_option(self.name)
-        return [INVOKE, *words_before, "--lab", self.name, *place, *rest]
+        network: list[str] = []
+        if words[0] == "lab.up" and "--network" not in words and self.name not in lab_names():
+            network = network_option(self.name)
+        return [INVOKE, *words_before, "--lab", self.name, *network, *rest]
 
     def invoke(
         self,
@@ -148,15 +141,8 @@ class RunningLab:
         timeout: float = 400,
         env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a task to its end.
-
-        Args:
-            words: the task and its arguments.
-            check: whether a failure of the command fails the test.
-            timeout: seconds.
-            env: more environment.
-        """
-        done = subprocess.run(
+        """Run a task until it exits; with `check`, a failure fails the test."""
+        result = subprocess.run(
             self.command(*words),
             cwd=ROOT,
             text=True,
@@ -166,24 +152,25 @@ class RunningLab:
             env={**os.environ, **self.options, **(env or {})},
             check=False,
         )
-        said = done.stdout + done.stderr
-        assert_clean(said)
+        output = result.stdout + result.stderr
+        assert_no_traceback(output)
         if check:
-            assert done.returncode == 0, f"{' '.join(words)} ended with {done.returncode}:\n{said}"
-        return done
+            failure = f"{' '.join(words)} exited with {result.returncode}:\n{output}"
+            assert result.returncode == 0, failure
+        return result
 
     def invoke_bare(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a task that is about no lab in particular."""
-        done = subprocess.run(
+        """Run a task without --lab."""
+        result = subprocess.run(
             [INVOKE, *words], cwd=ROOT, text=True, capture_output=True, timeout=60, check=False
         )
-        assert_clean(done.stdout + done.stderr)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done
+        assert_no_traceback(result.stdout + result.stderr)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result
 
-    def start(self, *words: str, env: dict[str, str] | None = None) -> Watched:
-        """Start a task and return; its output is one stream, line by line."""
-        return Watched(
+    def start(self, *words: str, env: dict[str, str] | None = None) -> RunningCommand:
+        """Start a task in the background; stdout and stderr are one stream."""
+        return RunningCommand(
             subprocess.Popen(
                 self.command(*words),
                 cwd=ROOT,
@@ -201,37 +188,37 @@ class RunningLab:
         return self.invoke("lab.up", *words)
 
     def session(self) -> Session:
-        """The lab as the code knows it, read anew."""
-        return session(self.name)
+        """The lab's current state as the commands read it."""
+        return open_session(self.name)
 
     def fleet(self) -> Fleet:
-        """Its machines over SSH; use it with ``with``."""
+        """SSH connections to its machines; a context manager."""
         return self.session().fleet()
 
-    def run(self, machine: str, *argv: str, input: str = "") -> Result:
-        """Run one program on a machine as root, over a connection of its own."""
+    def run(self, machine: str, *argv: str, input: str = "") -> ProcessResult:
+        """Run one program on a machine as root, over a new connection."""
         with self.fleet() as fleet:
             return fleet.host(machine).run(*argv, input=input)
 
     def out(self, machine: str, *argv: str, input: str = "") -> str:
-        """What a program on a machine prints; it must succeed."""
+        """The stdout of a program on a machine; the program must succeed."""
         done = self.run(machine, *argv, input=input)
-        assert done.ok, f"{machine}: {' '.join(argv)}: {done.status}\n{done.out}{done.err}"
-        return done.out
+        assert done.ok, f"{machine}: {' '.join(argv)}: {done.status}\n{done.stdout}{done.stderr}"
+        return done.stdout
 
     def sql(self, machine: str, statement: str) -> str:
-        """What MySQL answers to root on a machine's own socket: rows of tab-separated values."""
+        """Run SQL as root over a machine's local socket; returns tab-separated rows."""
         return self.out(machine, "mysql", "--batch", "--skip-column-names", input=statement).strip()
 
     @property
     def url(self) -> str:
-        """The front's address, once its network is known to be on this host."""
-        now = self.session()
-        assert now.provider.link_problem(now.lab) == ""
-        return now.lab.url
+        """The site's URL, after checking that the lab's network exists on this host."""
+        session = self.session()
+        assert session.provider.network_problem(session.lab) == ""
+        return session.lab.url
 
     def get(self, path: str = "/", **options: object) -> requests.Response:
-        """One request through the balancer on a connection of its own."""
+        """One request through the balancer on a new connection."""
         with requests.Session() as http:
             http.trust_env = False
             http.verify = str(ROOT / ".lab" / self.name / "ca.pem")
@@ -245,29 +232,29 @@ class RunningLab:
             return http.post(self.url + path, json=body, timeout=10)
 
     def destroy(self) -> None:
-        """Remove it, whether it was ever complete or not."""
-        done = self.invoke("lab.destroy", "--yes", check=False, timeout=180)
-        assert done.returncode == 0, done.stdout + done.stderr
+        """Remove the lab, complete or not."""
+        result = self.invoke("lab.destroy", "--yes", check=False, timeout=180)
+        assert result.returncode == 0, result.stdout + result.stderr
 
 
-def wait_until(true: Callable[[], bool], what: str, seconds: float = 20.0) -> float:
-    """Poll until something is true; returns the seconds it took, fails at the deadline."""
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> float:
+    """Poll a condition; returns the seconds it took, fails at the deadline."""
     started = time.monotonic()
-    while not true():
+    while not condition():
         assert time.monotonic() - started < seconds, f"not after {seconds} s: {what}"
         time.sleep(0.1)
     return time.monotonic() - started
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _nothing_left() -> Iterator[None]:
-    """Remove labs of earlier test runs first, and all of this run's afterwards."""
-    _sweep()
+def _no_labs_left() -> Iterator[None]:
+    """Remove labs that earlier test runs left behind, and this run's labs afterwards."""
+    _remove_test_labs()
     yield
-    _sweep()
+    _remove_test_labs()
 
 
-def _sweep() -> None:
+def _remove_test_labs() -> None:
     for path in sorted((ROOT / ".lab").glob(f"{PREFIX}*")):
         RunningLab(path.name).destroy()
         shutil.rmtree(path, ignore_errors=True)
@@ -275,7 +262,7 @@ def _sweep() -> None:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[RunningLab]:
-    """The session's lab: up, all checks passed."""
+    """The session's lab, up with all checks passed."""
     running = RunningLab(f"{PREFIX}main")
     running.up()
     yield running
@@ -284,9 +271,9 @@ def lab() -> Iterator[RunningLab]:
 
 @pytest.fixture(scope="session")
 def secured_lab() -> Iterator[RunningLab]:
-    """The session's lab of the stage ``secured``, from nothing: up, all checks passed.
+    """The session's lab in the topology ``secured``, up with all checks passed.
 
-    A test that breaks it mends it.
+    A test that breaks it has to repair it.
     """
     running = RunningLab(PREFIX + "secured")
     running.up("--topology", "secured")
@@ -295,62 +282,61 @@ def secured_lab() -> Iterator[RunningLab]:
 
 
 @pytest.fixture(scope="session")
-def stages() -> Iterator[RunningLab]:
-    """The session's lab that changes its design; made when a test first needs it."""
-    running = RunningLab(f"{PREFIX}stages")
+def changing_lab() -> Iterator[RunningLab]:
+    """The session's lab that changes its topology; created when a test first needs it."""
+    running = RunningLab(f"{PREFIX}topology")
     yield running
     running.destroy()
 
 
-def brought_to(lab: RunningLab, topology: str) -> RunningLab:
-    """The lab in a design; nothing is done when it is there."""
-    if lab.name not in labs.labs() or lab.session().state.topology != topology:
+def with_topology(lab: RunningLab, topology: str) -> RunningLab:
+    """The lab in this topology; nothing is done when it has it already."""
+    if lab.name not in lab_names() or lab.session().state.topology != topology:
         lab.up("--topology", topology, "--yes")
     return lab
 
 
 @pytest.fixture
-def scaled(stages: RunningLab) -> RunningLab:
-    """The design that has every part twice: eight machines, made once for all tests."""
-    return brought_to(stages, "scaled")
+def scaled(changing_lab: RunningLab) -> RunningLab:
+    """The topology in which every component is redundant: eight machines, shared by all tests."""
+    return with_topology(changing_lab, "scaled")
 
 
 @pytest.fixture
-def mended(lab: RunningLab) -> Iterator[RunningLab]:
-    """The session's lab for a test that breaks it: afterwards lab.up mends what is left."""
+def repaired(lab: RunningLab) -> Iterator[RunningLab]:
+    """The session's lab for a test that breaks it: lab.up repairs what is left afterwards."""
     yield lab
     lab.up()
 
 
 @pytest.fixture
 def other_lab() -> Iterator[Callable[[str], RunningLab]]:
-    """Makes names for labs of a test's own; they are removed after it."""
-    made: list[RunningLab] = []
+    """Creates labs for one test; they are removed after it."""
+    created: list[RunningLab] = []
 
     def make(name: str, **options: str) -> RunningLab:
-        made.append(RunningLab(PREFIX + name, options))
-        return made[-1]
+        created.append(RunningLab(PREFIX + name, options))
+        return created[-1]
 
     yield make
-    for each in made:
-        each.destroy()
+    for lab in created:
+        lab.destroy()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a live test that failed once more, and say so (`RERUN` in the report).
+    """Retry a failed live test once, reported as `RERUN`, and mark tests of other topologies.
 
-    Machines that share a computer stall for seconds now and then; what is really broken fails
-    twice. Tests of the other designs, which boot labs of their own for minutes, are marked.
+    Machines that share a host stall for seconds now and then; a real fault fails twice.
     """
     for item in items:
         if LIVE in item.path.parents:
             item.add_marker(pytest.mark.flaky(reruns=1))
-            if item.path.stem.split("_")[1] in STAGES:
-                item.add_marker(pytest.mark.stages)
+            if topology_group(item.path):
+                item.add_marker(pytest.mark.topologies)
     items.sort(key=order)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
-    """How workers share the tests."""
+    """Distribute tests over workers by scope."""
     return Scheduler(config, log)

@@ -1,4 +1,4 @@
-"""In which order tests run, and how pytest's workers share them (``-n 2 --dist loadscope``)."""
+"""The order of the tests, and how pytest's workers share them (``-n 2 --dist loadscope``)."""
 
 from __future__ import annotations
 
@@ -7,35 +7,43 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-STAGES = ("monitoring", "scaled", "secured", "spof", "stages")
-"""The files (``test_STAGE….py``) whose tests `scripts/test --quick` leaves out."""
-
-DESIGNS = "designs"
-"""What is said of all tests of the other designs, where workers share the work."""
-
 LIVE = Path(__file__).parent
 
+SECURED = ("secured", "monitoring")
+SCALED = ("scaled", "spof", "topologies")
+"""Words after ``test_`` in the names of files that test other topologies than ``distributed``."""
 
-def together(nodeid: str) -> str:
-    """Tests with the same word are run by one worker: those of a file, those of all other designs.
 
-    So each lab is made once, and no two labs of many machines work at the same time.
+def topology_group(path: Path) -> str:
+    """``secured`` or ``scaled`` for a file that tests other topologies; empty for the rest."""
+    words = path.stem.split("_")[1:]
+    for group, names in (("secured", SECURED), ("scaled", SCALED)):
+        if any(word in names for word in words):
+            return group
+    return ""
+
+
+def scope(nodeid: str) -> str:
+    """Tests of one scope run in one worker, so that each lab is created once.
+
+    A file is a scope, except that the files of one topology group share one lab.
     """
     file = nodeid.partition("::")[0]
-    name = Path(file).stem.split("_")[1]
-    return DESIGNS if "/live/" in file and name in (*STAGES, "faults") else file
+    if "/live/" in file and (group := topology_group(Path(file))):
+        return group
+    return file
 
 
 def order(item: pytest.Item) -> tuple[int, bool]:
-    """The other designs, the usual lab, unit tests; faults after what they could disturb."""
+    """Live tests first, the longest of them at the start; faults after what they could disturb."""
     if LIVE not in item.path.parents:
         return 2, False
-    designs = together(item.nodeid) == DESIGNS
-    return 0 if designs else 1, designs and "faults" in item.path.parts
+    faults = "faults" in item.path.parts
+    return (0, faults) if topology_group(item.path) else (1, faults)
 
 
 class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
-    """Hands out what belongs together as a whole."""
+    """Gives each scope to one worker as a whole."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return together(nodeid)
+        return scope(nodeid)

@@ -1,4 +1,4 @@
-"""Releases on real machines: rolled out under users, refused, broken, cut off, taken back."""
+"""Releases on real machines: deployed under load, refused, broken, interrupted, rolled back."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from provision.engine.agent.http import http_probe
+from provision.engine.agent.protocol import HttpRequest
 from provision.services.app import releases
 from provision.services.app import role as app
-from provision.services.haproxy import runtime as balancer
+from provision.services.app.interface import SOCKET
+from provision.services.haproxy import runtime
 from tests.live.conftest import RunningLab
 from tests.live.faults.faults import release
 from tests.live.faults.stream import Users, count
@@ -23,15 +26,15 @@ FIRST = app.version_of(app.SOURCE)
 BROKEN = "raise RuntimeError('this release is broken on purpose')\n"
 """A module that cannot be imported."""
 
-PICKY = (
+BROKEN_ON_WEB_02 = (
     (app.SOURCE / "foobar" / "status.py").read_text()
     + """
 import os
 if os.environ["FOOBAR_HOST"] == "web-02":
-    raise RuntimeError("this release does not like web-02")
+    raise RuntimeError("this release is broken on web-02")
 """
 )
-"""A module that can be imported on the first server alone."""
+"""A module that can be imported only on the first server."""
 
 
 @pytest.fixture
@@ -44,28 +47,28 @@ def fresh(lab: RunningLab) -> Iterator[RunningLab]:
 
 
 def running(lab: RunningLab) -> dict[str, str]:
-    """Which release each web server runs, asked itself."""
+    """The release that each application server runs."""
     with lab.fleet() as fleet:
         found = {}
         for machine in fleet.lab.with_role("app"):
-            question = {"socket": app.SOCKET, "path": "/version"}
-            told = fleet.host(machine.name).gather({"http": [question]})["http"][0]
-            assert told["headers"]["x-app-version"] == json.loads(told["body"])["version"]
-            found[machine.name] = told["headers"]["x-app-version"]
+            probe = http_probe("version", HttpRequest("/version", socket=SOCKET))
+            response = fleet.host(machine.name).gather([probe])[probe]
+            assert response.headers["x-app-version"] == json.loads(response.body)["version"]
+            found[machine.name] = response.headers["x-app-version"]
         return found
 
 
 def rotation(lab: RunningLab) -> dict[str, str]:
-    """What the balancer says of each server."""
+    """The status of each server for the balancer."""
     with lab.fleet() as fleet:
-        return {v.name: v.status for v in balancer.look(lab.session().context, fleet)["lb-01"]}
+        return {v.name: v.status for v in runtime.statistics(lab.session().context, fleet)["lb-01"]}
 
 
 EVERYWHERE = {"web-01": FIRST, "web-02": FIRST}
 SERVING = {"web-01": "UP", "web-02": "UP"}
 
 
-def test_a_release_rolls_out_and_back_without_a_failed_request(fresh: RunningLab) -> None:
+def test_a_deploy_and_a_rollback_without_a_failed_request(fresh: RunningLab) -> None:
     migration = {
         "migrations/0003_second.sql": "CREATE TABLE IF NOT EXISTS second (id INT PRIMARY KEY);\n"
     }
@@ -83,7 +86,7 @@ def test_a_release_rolls_out_and_back_without_a_failed_request(fresh: RunningLab
     stream = users.finish()
     assert running(fresh) == EVERYWHERE
     assert stream.failures == ()
-    # Nothing was refused; an overloaded computer may be slower than the client's patience.
+    # No write was refused; on an overloaded computer the client may time out.
     assert [what for _, what in stream.refusals if "TimeoutError" not in what] == []
     assert len(stream.acknowledged) > 10
     with fresh.fleet() as fleet:
@@ -104,23 +107,23 @@ def test_a_release_rolls_out_and_back_without_a_failed_request(fresh: RunningLab
 
 
 @pytest.mark.parametrize(
-    ("version", "module"), [("3.1.0", BROKEN), ("3.2.0", PICKY)], ids=["first", "second"]
+    ("version", "module"), [("3.1.0", BROKEN), ("3.2.0", BROKEN_ON_WEB_02)], ids=["first", "second"]
 )
-def test_a_release_that_does_not_come_up_leaves_every_server_as_it_was(
+def test_a_release_that_does_not_become_ready_is_rolled_back_on_every_server(
     fresh: RunningLab, version: str, module: str
 ) -> None:
     with release(version, {"foobar/status.py": module}) as folder:
         failed = fresh.invoke("app.deploy", str(folder), check=False)
     where = "web-01" if module == BROKEN else "web-02"
     assert failed.returncode == 1
-    assert f"{version} does not come up on {where}" in failed.stderr
-    assert f"every server runs {FIRST}, as before; nothing was recorded" in failed.stderr
+    assert f"{version} does not become ready on {where}" in failed.stderr
+    assert f"every server runs {FIRST} again; nothing was recorded" in failed.stderr
     assert running(fresh) == EVERYWHERE
     assert rotation(fresh) == SERVING
     assert "no changes" in fresh.invoke("lab.plan", "--detailed-exitcode").stdout
 
 
-def test_a_bad_migration_stops_before_any_server_switches(fresh: RunningLab) -> None:
+def test_a_failed_migration_stops_before_any_server_is_updated(fresh: RunningLab) -> None:
     bad = {
         "migrations/0003_second.sql": "CREATE TABLE IF NOT EXISTS second (id INT PRIMARY KEY);\n",
         "migrations/0004_bad.sql": "CREATE TABL nonsense;\n",
@@ -128,19 +131,19 @@ def test_a_bad_migration_stops_before_any_server_switches(fresh: RunningLab) -> 
     with release("3.3.0", bad) as folder:
         failed = fresh.invoke("app.deploy", str(folder), check=False)
     assert failed.returncode == 1
-    assert "no server was switched, and nothing was recorded" in failed.stderr
+    assert "no server was updated, and nothing was recorded" in failed.stderr
     assert running(fresh) == EVERYWHERE
     assert rotation(fresh) == SERVING
 
 
 @pytest.mark.parametrize(
     "step",
-    ["looking for migrations", "unpacking", "draining", "switching to", "asking it directly"],
+    ["checking for migrations", "unpacking", "draining", "switching to", "verifying the release"],
 )
-def test_a_deploy_that_was_killed_is_undone_by_lab_up(fresh: RunningLab, step: str) -> None:
+def test_lab_up_rolls_back_a_deploy_that_was_killed(fresh: RunningLab, step: str) -> None:
     with release(f"4.0.{step.split()[0]}") as folder:
         child = fresh.start("app.deploy", str(folder))
-        child.until(step)
+        child.wait_for_output(step)
         child.signal(signal.SIGKILL)
         child.process.wait(20)
     fresh.up()
@@ -148,29 +151,29 @@ def test_a_deploy_that_was_killed_is_undone_by_lab_up(fresh: RunningLab, step: s
     assert rotation(fresh) == SERVING
 
 
-def test_what_is_no_release_is_refused_and_changes_nothing(
+def test_an_invalid_release_is_refused_and_changes_nothing(
     fresh: RunningLab, tmp_path: Path
 ) -> None:
     with release(FIRST) as same, release("5.0.0") as other, release("..") as odd:
         (same / "foobar" / "text.py").write_text("# another content\n")
         (other / "VERSION").unlink()
-        for words, said in (
-            ((str(same),), f"release called {FIRST}|another release is called {FIRST} already"),
-            ((str(other),), "does not say its version"),
-            ((str(odd),), "cannot"),
-            ((str(tmp_path),), "is no release of the guest book"),
-            ((str(tmp_path / "none"),), "is no folder"),
-            (("--version", "../up"), "cannot be a version"),
+        for words, messages in (
+            ((str(same),), f"has different files under version {FIRST}|already stored as {FIRST}"),
+            ((str(other),), "has no version"),
+            ((str(odd),), "is not a valid version"),
+            ((str(tmp_path),), "is not a release of the guest book"),
+            ((str(tmp_path / "none"),), "is not a folder"),
+            (("--version", "../up"), "is not a valid version"),
         ):
             refused = fresh.invoke("app.deploy", *words, check=False)
             assert refused.returncode in (1, 2)
-            assert any(each in refused.stderr for each in said.split("|")), refused.stderr
+            assert any(each in refused.stderr for each in messages.split("|")), refused.stderr
     unknown = fresh.invoke("app.rollback", "--version", "0.0.1", check=False)
     assert "no release '0.0.1' was deployed here" in unknown.stderr
     assert running(fresh) == EVERYWHERE
 
 
-def test_a_machine_that_is_down_is_found_before_the_first_server_is_touched(
+def test_a_machine_that_is_down_is_detected_before_the_first_server_is_updated(
     fresh: RunningLab,
 ) -> None:
     fresh.invoke("lab.kill", "web-02")

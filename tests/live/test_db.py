@@ -1,4 +1,4 @@
-"""Databases: promoted, lost, rejoined, rebooted, backed up and restored, under writes."""
+"""Databases: promotion, failure, rejoin, reboot, backup and restore, under writes."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ WEBS = ("web-01", "web-02")
 
 
 def status(lab: RunningLab) -> dict[str, dict[str, Any]]:
-    """What db.status says, by machine."""
-    return {each["machine"]: each for each in json.loads(lab.invoke("db.status", "--json").stdout)}
+    """The JSON of db.status, by machine."""
+    servers = json.loads(lab.invoke("db.status", "--json").stdout)
+    return {server["machine"]: server for server in servers}
 
 
 def writable(lab: RunningLab) -> list[str]:
-    """The machines whose database takes writes, asked one by one."""
-    found = []
+    """The machines whose database is writable."""
+    machines = []
     with lab.fleet() as fleet:
         for name in WEBS:
             if name in fleet.hosts:
                 done = fleet.host(name).run("mysql", "-Ne", "SELECT @@read_only")
-                if done.out.strip() == "0":
-                    found.append(name)
-    return found
+                if done.stdout.strip() == "0":
+                    machines.append(name)
+    return machines
 
 
-def writable_on(lab: RunningLab, machine: str) -> list[str]:
-    """The same, of one machine."""
-    return [machine] if lab.sql(machine, "SELECT @@read_only") == "0" else []
+def is_writable(lab: RunningLab, machine: str) -> bool:
+    return lab.sql(machine, "SELECT @@read_only") == "0"
 
 
 def primary(lab: RunningLab) -> str:
@@ -57,14 +57,14 @@ def replica(lab: RunningLab) -> str:
 
 
 def write(lab: RunningLab, text: str) -> str:
-    """Write a note through the balancer; its id."""
+    """Write a note through the load balancer; returns its id."""
     note = str(uuid.uuid4())
     with requests.Session() as http:
         http.trust_env = False
-        answer = http.post(
+        response = http.post(
             f"{lab.url}/api/notes", json={"id": note, "author": "t", "text": text}, timeout=10
         )
-    assert answer.status_code in (200, 201), answer.text
+    assert response.status_code in (200, 201), response.text
     return note
 
 
@@ -76,7 +76,7 @@ def texts(lab: RunningLab, machine: str) -> list[str]:
     return lab.sql(machine, "SELECT text FROM foobar.notes ORDER BY seq").splitlines()
 
 
-def answers(lab: RunningLab, machine: str) -> bool:
+def responds(lab: RunningLab, machine: str) -> bool:
     try:
         return lab.run(machine, "true").ok
     except HostError:
@@ -84,7 +84,7 @@ def answers(lab: RunningLab, machine: str) -> bool:
 
 
 class Writers:
-    """Writes through the balancer beside the test, each with an id of its own."""
+    """Writes notes with unique ids through the load balancer in background threads."""
 
     def __init__(self, lab: RunningLab, threads: int = 3) -> None:
         self.url = lab.url
@@ -110,15 +110,15 @@ class Writers:
                 note = str(uuid.uuid4())
                 body = {"id": note, "author": "stream", "text": note}
                 try:
-                    answer = http.post(f"{self.url}/api/notes", json=body, timeout=10)
+                    response = http.post(f"{self.url}/api/notes", json=body, timeout=10)
                 except requests.RequestException:
                     continue
-                if answer.status_code in (200, 201):
+                if response.status_code in (200, 201):
                     self.acknowledged.append((time.monotonic(), note))
                 time.sleep(0.02)
 
-    def go_on(self, seconds: float = 30.0) -> None:
-        """Wait until writes that begin now are acknowledged again."""
+    def wait_for_writes(self, seconds: float = 30.0) -> None:
+        """Wait until writes that begin from now on are acknowledged."""
         since = time.monotonic()
         wait_until(
             lambda: sum(when > since for when, _ in list(self.acknowledged)) > 5,
@@ -127,13 +127,13 @@ class Writers:
         )
 
     def missing(self, lab: RunningLab, machine: str) -> set[str]:
-        """Acknowledged writes that a database does not have."""
+        """Acknowledged writes that a database lacks."""
         return {note for _, note in self.acknowledged} - set(notes(lab, machine))
 
 
 @pytest.fixture
 def pair(lab: RunningLab) -> Iterator[RunningLab]:
-    """The session's lab; afterwards it is whole again and web-01 leads."""
+    """The session's lab; restored afterwards, with web-01 as primary."""
     yield lab
     lab.up()
     if primary(lab) != "web-01":
@@ -141,59 +141,59 @@ def pair(lab: RunningLab) -> Iterator[RunningLab]:
     wait_until(lambda: status(lab)["web-01"]["status"]["semisync_active"], "semi-sync again")
 
 
-# --- looking -------------------------------------------------------------------------------------
+# --- status --------------------------------------------------------------------------------------
 
 
 def test_status(lab: RunningLab) -> None:
-    found = status(lab)
-    assert found["web-01"]["role"] == "primary"
-    assert found["web-01"]["status"]["writable"]
-    assert found["web-01"]["semi_sync"] == "semi-sync"
-    assert found["web-02"]["role"] == "replica"
-    assert not found["web-02"]["status"]["writable"]
-    assert found["web-02"]["status"]["io_running"] == "Yes"
-    assert found["web-02"]["errant"] == ""
-    assert all(each["next_backup"] for each in found.values())
+    servers = status(lab)
+    assert servers["web-01"]["role"] == "primary"
+    assert servers["web-01"]["status"]["writable"]
+    assert servers["web-01"]["semi_sync"] == "semi-sync"
+    assert servers["web-02"]["role"] == "replica"
+    assert not servers["web-02"]["status"]["writable"]
+    assert servers["web-02"]["status"]["io_running"] == "Yes"
+    assert servers["web-02"]["errant"] == ""
+    assert all(server["next_backup"] for server in servers.values())
     assert "semi-sync" in lab.invoke("db.status").stdout
 
 
-def test_shell_passes_words_through(lab: RunningLab) -> None:
-    asked = ["--", "-Ne", "SELECT @@hostname, 'two words'"]
-    assert lab.invoke("db.shell", *asked).stdout == "web-01\ttwo words\n"
-    assert lab.invoke("db.shell", "--machine", "web-02", *asked).stdout.startswith("web-02")
+def test_shell_passes_arguments_to_mysql(lab: RunningLab) -> None:
+    query = ["--", "-Ne", "SELECT @@hostname, 'two words'"]
+    assert lab.invoke("db.shell", *query).stdout == "web-01\ttwo words\n"
+    assert lab.invoke("db.shell", "--machine", "web-02", *query).stdout.startswith("web-02")
     failed = lab.invoke("db.shell", "--", "-e", "SELECT nonsense", check=False)
     assert failed.returncode == 1
 
 
-def test_a_fall_back_to_async_is_seen(pair: RunningLab) -> None:
+def test_a_fallback_to_async_is_reported(pair: RunningLab) -> None:
     pair.sql("web-02", "STOP REPLICA IO_THREAD")
-    write(pair, "nobody acknowledges this")
+    write(pair, "no replica acknowledges this")
     assert status(pair)["web-01"]["semi_sync"].startswith("async")
     assert pair.invoke("lab.check", check=False).returncode == 1
     pair.sql("web-02", "START REPLICA IO_THREAD")
     wait_until(lambda: status(pair)["web-01"]["semi_sync"] == "semi-sync", "semi-sync again")
 
 
-def test_writes_go_on_when_the_only_replica_dies(pair: RunningLab) -> None:
+def test_writes_continue_when_the_only_replica_dies(pair: RunningLab) -> None:
     pair.invoke("lab.kill", "web-02")
     began = time.monotonic()
     write(pair, "without a replica")
     assert time.monotonic() - began < 4
 
 
-# --- planned -------------------------------------------------------------------------------------
+# --- planned promotion ---------------------------------------------------------------------------
 
 
 def test_a_planned_promotion_loses_nothing(pair: RunningLab) -> None:
     with Writers(pair) as writers:
-        said = pair.invoke("db.promote", "web-02").stdout
+        output = pair.invoke("db.promote", "web-02").stdout
         assert writable(pair) == ["web-02"]
-        writers.go_on()
-    pause = re.search(r"([\d.]+) s without writes", said)
+        writers.wait_for_writes()
+    pause = re.search(r"([\d.]+) s without writes", output)
     assert pause
     assert float(pause.group(1)) <= 1
     assert primary(pair) == "web-02"
-    wait_until(lambda: not writers.missing(pair, "web-01"), "the old primary follows")
+    wait_until(lambda: not writers.missing(pair, "web-01"), "the old primary has all writes")
     assert not writers.missing(pair, "web-02")
     assert len(notes(pair, "web-02")) == len(set(notes(pair, "web-02")))
     planned = pair.invoke("lab.plan", "--detailed-exitcode", check=False)
@@ -207,7 +207,7 @@ def test_promoting_the_primary_changes_nothing(lab: RunningLab) -> None:
 
 
 @pytest.mark.parametrize("machine", ["lb-01", "web-99"])
-def test_what_cannot_be_promoted(lab: RunningLab, machine: str) -> None:
+def test_machines_without_a_database_cannot_be_promoted(lab: RunningLab, machine: str) -> None:
     done = lab.invoke("db.promote", machine, check=False)
     assert done.returncode == 2
     assert "web-01" in done.stderr
@@ -220,55 +220,55 @@ def test_a_replica_that_does_not_catch_up_is_not_promoted(pair: RunningLab) -> N
     assert done.returncode == 1
     assert "did not catch up" in done.stderr
     assert writable(pair) == ["web-01"]
-    write(pair, "goes on")
+    write(pair, "writes continue")
 
 
 KILLED = """
 import os, sys
 sys.path.insert(0, {root!r})
-from provision.commands.base import session
+from provision.operations.session import open_session
 from provision.database import promote as db_promote
-now = session({lab!r})
-with now.lock(), now.fleet() as fleet:
+opened = open_session({lab!r})
+with opened.lock(), opened.fleet() as fleet:
     db_promote.promote(
-        now.context, fleet, "web-02",
-        stage=lambda stage: os._exit(9) if stage == {stage!r} else None,
+        opened.context, fleet, "web-02",
+        on_step=lambda step: os._exit(9) if step == {step!r} else None,
     )
 """
 
 
 @pytest.mark.parametrize(
-    ("stage", "finish", "leads"),
+    ("step", "finish", "expected"),
     [
         ("fenced", "lab.up", "web-01"),
         ("fenced", "db.promote web-02", "web-02"),
-        ("level", "lab.up", "web-01"),
+        ("caught up", "lab.up", "web-01"),
         ("recorded", "lab.up", "web-02"),
         ("recorded", "db.promote web-02", "web-02"),
         ("promoted", "lab.up", "web-02"),
     ],
 )
-def test_a_controller_killed_amid_a_promotion(
-    pair: RunningLab, stage: str, finish: str, leads: str
+def test_the_controller_is_killed_during_a_promotion(
+    pair: RunningLab, step: str, finish: str, expected: str
 ) -> None:
-    script = KILLED.format(root=str(ROOT), lab=pair.name, stage=stage)
+    script = KILLED.format(root=str(ROOT), lab=pair.name, step=step)
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False, timeout=120)
     assert done.returncode == 9
     assert len(writable(pair)) <= 1
     pair.invoke(*finish.split())
-    assert writable(pair) == [leads]
-    assert primary(pair) == leads
-    write(pair, f"after {stage}")
+    assert writable(pair) == [expected]
+    assert primary(pair) == expected
+    write(pair, f"after {step}")
     pair.invoke("lab.check")
 
 
-# --- unplanned -----------------------------------------------------------------------------------
+# --- forced promotion ----------------------------------------------------------------------------
 
 
-def test_a_living_primary_is_not_declared_dead(lab: RunningLab) -> None:
+def test_a_running_primary_is_not_considered_dead(lab: RunningLab) -> None:
     done = lab.invoke("db.promote", "web-02", "--old-primary-is-dead", check=False)
     assert done.returncode == 1
-    assert "web-01 is not dead: its database answers" in done.stderr
+    assert "web-01 is not dead: its database responds" in done.stderr
     assert writable(lab) == ["web-01"]
 
 
@@ -281,41 +281,44 @@ ip link set eth0 up
 """
 
 
-def test_a_cut_network_is_not_taken_for_death(pair: RunningLab) -> None:
+def test_a_network_partition_is_not_considered_a_dead_primary(pair: RunningLab) -> None:
     pair.out("web-01", "systemd-run", "--unit=t-cut", "bash", "-c", f"sleep 1; {CUT}")
     time.sleep(2)
     done = pair.invoke("db.promote", "web-02", "--old-primary-is-dead", check=False)
     assert done.returncode == 1
     assert "perhaps only the network is cut" in done.stderr
-    assert "lab.kill web-01" in done.stderr
-    assert writable_on(pair, "web-02") == []
-    wait_until(lambda: answers(pair, "web-01"), "the network is back", 60)
+    assert f"invoke lab.kill --lab {pair.name} web-01" in done.stderr
+    assert not is_writable(pair, "web-02")
+    wait_until(lambda: responds(pair, "web-01"), "the network is up again", 60)
 
 
 def test_the_primary_machine_is_killed(pair: RunningLab) -> None:
     with Writers(pair) as writers:
         pair.invoke("lab.kill", "web-01")
-        said = pair.invoke("db.promote", "web-02", "--old-primary-is-dead").stdout
-        writers.go_on()
-    assert "web-02 is primary instead of web-01" in said
+        output = pair.invoke("db.promote", "web-02", "--old-primary-is-dead").stdout
+        writers.wait_for_writes()
+    assert "web-02 is primary instead of web-01" in output
     assert not writers.missing(pair, "web-02")
 
-    # It returns, finds that it was replaced, and takes no writes.
+    # It comes back, finds that it was replaced, and stays read-only.
     pair.invoke("lab.start", "web-01")
     journal = ["journalctl", "-b", "-u", "lab-mysql-role", "-o", "cat", "--no-pager"]
-    wait_until(lambda: "stay: web-02 takes writes" in pair.out("web-01", *journal), "it stays")
+    wait_until(
+        lambda: "deny: web-02 is writable" in pair.out("web-01", *journal),
+        "web-01 stays read-only",
+    )
     assert writable(pair) == ["web-02"]
     pair.invoke("db.rejoin", "web-01")
-    wait_until(lambda: not writers.missing(pair, "web-01"), "the old primary has all of it")
+    wait_until(lambda: not writers.missing(pair, "web-01"), "the old primary has all writes")
     pair.invoke("lab.check")
 
 
 def test_mysqld_on_the_primary_is_stopped(pair: RunningLab) -> None:
-    """The machine lives: it is told, so that its database does not come back as a primary."""
+    """The machine still runs: its database must not come back as primary."""
     pair.out("web-01", "systemctl", "stop", "mysql")
     pair.invoke("db.promote", "web-02", "--old-primary-is-dead")
     pair.out("web-01", "systemctl", "start", "mysql")
-    wait_until(lambda: status(pair)["web-01"]["status"]["up"], "it answers")
+    wait_until(lambda: status(pair)["web-01"]["status"]["up"], "mysqld responds")
     time.sleep(1)
     assert writable(pair) == ["web-02"]
     pair.invoke("db.rejoin", "web-01")
@@ -334,8 +337,8 @@ def test_mysqld_on_the_primary_hangs(pair: RunningLab) -> None:
     pair.invoke("lab.check")
 
 
-def test_received_and_not_applied_is_not_thrown_away(pair: RunningLab) -> None:
-    """A lock on the replica keeps the applying back while the primary dies."""
+def test_received_transactions_that_are_not_applied_are_not_lost(pair: RunningLab) -> None:
+    """A lock on the replica blocks the applier thread while the primary dies."""
     lock = "FLUSH TABLES WITH READ LOCK; SELECT SLEEP(600)"
     pair.out("web-02", "systemd-run", "--unit=t-lock", "mysql", "-e", lock)
     running = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%'"
@@ -346,22 +349,22 @@ def test_received_and_not_applied_is_not_thrown_away(pair: RunningLab) -> None:
         "db.promote", "web-02", "--old-primary-is-dead", "--deadline", "2", check=False
     )
     assert done.returncode == 1
-    assert "received and not applied" in done.stderr
+    assert "received on web-02 but not applied" in done.stderr
     assert "--deadline" in done.stderr
     assert writable(pair) == []
     assert primary(pair) == "web-01"
     pair.out("web-02", "systemctl", "stop", "t-lock")
-    wait_until(lambda: pair.sql("web-02", running) == "0", "the lock is gone", 60)
+    wait_until(lambda: pair.sql("web-02", running) == "0", "the lock is released", 60)
     pair.invoke("db.promote", "web-02", "--old-primary-is-dead")
     assert note in notes(pair, "web-02")
     pair.invoke("lab.start", "web-01")
     pair.invoke("db.rejoin", "web-01")
 
 
-# --- roles come back -----------------------------------------------------------------------------
+# --- roles after a restart -----------------------------------------------------------------------
 
 
-def test_a_killed_mysqld_is_primary_again_by_itself(pair: RunningLab) -> None:
+def test_a_killed_mysqld_becomes_primary_again_automatically(pair: RunningLab) -> None:
     before = pair.out("web-01", "pidof", "mysqld")
     pair.out("web-01", "kill", "-9", before.strip())
     seconds = wait_until(lambda: writable(pair) == ["web-01"], "writable again", 20)
@@ -369,7 +372,7 @@ def test_a_killed_mysqld_is_primary_again_by_itself(pair: RunningLab) -> None:
     assert pair.out("web-01", "pidof", "mysqld") != before
 
 
-def test_a_killed_mysqld_is_primary_again_although_the_replica_is_dead(pair: RunningLab) -> None:
+def test_a_killed_mysqld_becomes_primary_again_without_its_replica(pair: RunningLab) -> None:
     pair.invoke("lab.kill", "web-02")
     pair.out("web-01", "kill", "-9", pair.out("web-01", "pidof", "mysqld").strip())
     wait_until(lambda: writable(pair) == ["web-01"], "writable again", 20)
@@ -382,17 +385,19 @@ def test_a_reboot_of_both_without_the_controller(pair: RunningLab, order: tuple[
         pair.invoke("lab.kill", name)
     first, second = order
     pair.invoke("lab.start", first)
-    wait_until(lambda: pair.run(first, "mysqladmin", "ping").ok, f"{first} answers", 30)
+    wait_until(lambda: pair.run(first, "mysqladmin", "ping").ok, f"{first} responds", 30)
     time.sleep(2)
-    # A primary that cannot ask anybody might have been replaced; it waits.
+    # A primary that reaches no peer might have been replaced; it waits.
     assert writable(pair) == []
     pair.invoke("lab.start", second)
-    wait_until(lambda: writable(pair) == ["web-01"], "the recorded primary leads", 30)
-    wait_until(lambda: status(pair)["web-02"]["status"]["io_running"] == "Yes", "followed", 30)
+    wait_until(lambda: writable(pair) == ["web-01"], "the recorded primary is writable", 30)
+    wait_until(
+        lambda: status(pair)["web-02"]["status"]["io_running"] == "Yes", "web-02 replicates", 30
+    )
     assert note in notes(pair, "web-01")
 
 
-# --- bringing back -------------------------------------------------------------------------------
+# --- rejoin --------------------------------------------------------------------------------------
 
 ERRANT = "INSERT INTO foobar.notes (id, author, text, host, created) VALUES "
 
@@ -406,16 +411,17 @@ def test_errant_transactions_are_kept_in_a_file(pair: RunningLab) -> None:
     )
     refused = pair.invoke("lab.up", check=False)
     assert refused.returncode == 1
-    assert "db.rejoin web-02" in refused.stderr + refused.stdout
-    assert "errant-1" in notes(pair, "web-02"), "lab.up must not rebuild a server by itself"
+    output = refused.stderr + refused.stdout
+    assert f"invoke db.rejoin --lab {pair.name} web-02" in output
+    assert "errant-1" in notes(pair, "web-02"), "lab.up must not rebuild a server"
     assert status(pair)["web-02"]["errant"]
 
-    said = pair.invoke("db.rejoin", "web-02").stdout
-    assert "web-02 had 1 transactions" in said
-    assert "was cloned" in said
-    found = re.search(r"kept in (\S+)", said)
-    assert found
-    saved = Path(found.group(1))
+    output = pair.invoke("db.rejoin", "web-02").stdout
+    assert "web-02 had 1 errant transactions" in output
+    assert "was cloned" in output
+    match = re.search(r"kept in (\S+)", output)
+    assert match
+    saved = Path(match.group(1))
     assert saved.stat().st_mode & 0o777 == 0o600
     assert "errant-1" in gzip.decompress(saved.read_bytes()).decode()
     assert "errant-1" not in notes(pair, "web-02")
@@ -441,7 +447,7 @@ def test_a_replica_that_cannot_catch_up_is_cloned_by_lab_up(pair: RunningLab) ->
     assert pair.sql("web-02", "SELECT @@server_uuid") == uuid_before
 
 
-def test_a_password_changed_by_hand_is_shown_hidden_and_mended(pair: RunningLab) -> None:
+def test_a_manually_changed_password_is_reported_redacted_and_fixed(pair: RunningLab) -> None:
     host = pair.sql("web-01", "SELECT host FROM mysql.user WHERE user = 'lab_check'")
     pair.sql("web-01", f"ALTER USER 'lab_check'@'{host}' IDENTIFIED BY 'changed-by-hand'")
     plan = pair.invoke("lab.plan").stdout
@@ -451,28 +457,28 @@ def test_a_password_changed_by_hand_is_shown_hidden_and_mended(pair: RunningLab)
     assert pair.invoke("lab.plan", "--detailed-exitcode", check=False).returncode == 0
 
 
-def test_passwords_are_nowhere_to_be_seen(lab: RunningLab) -> None:
-    known = json.loads((ROOT / ".lab" / lab.name / "secrets" / "passwords.json").read_text())
+def test_passwords_are_in_no_journal_and_no_binary_log(lab: RunningLab) -> None:
+    passwords = json.loads((ROOT / ".lab" / lab.name / "secrets" / "passwords.json").read_text())
     for name in WEBS:
         journal = lab.out(name, "journalctl", "-b", "--no-pager")
         binlog = lab.out(name, "bash", "-c", "mysqlbinlog /var/lib/mysql/binlog.0*")
-        for password in known.values():
+        for password in passwords.values():
             assert password not in journal
             assert password not in binlog
 
 
-def test_nobody_logs_in_without_tls_or_from_elsewhere(lab: RunningLab) -> None:
-    known = json.loads((ROOT / ".lab" / lab.name / "secrets" / "passwords.json").read_text())
+def test_logins_need_tls_and_an_allowed_host(lab: RunningLab) -> None:
+    passwords = json.loads((ROOT / ".lab" / lab.name / "secrets" / "passwords.json").read_text())
     address = str(lab.session().lab.machine("web-01").address)
-    config = f"[client]\nuser=foobar_app\npassword={known['mysql-app']}\nhost={address}\n"
+    config = f"[client]\nuser=foobar_app\npassword={passwords['mysql-app']}\nhost={address}\n"
 
-    def ask(*more: str) -> str:
+    def login(*options: str) -> str:
         script = 'cat > /run/t-client.cnf; mysql --defaults-file=/run/t-client.cnf "$@" 2>&1'
-        words = ["bash", "-c", script, "-", *more, "-Ne"]
-        return lab.run("web-02", *words, "SELECT 'in'", input=config).out
+        command = ["bash", "-c", script, "-", *options, "-Ne"]
+        return lab.run("web-02", *command, "SELECT 'in'", input=config).stdout
 
-    assert "in" in ask("--ssl-mode=REQUIRED").split()
-    assert "in" not in ask("--ssl-mode=DISABLED", "--get-server-public-key").split()
+    assert "in" in login("--ssl-mode=REQUIRED").split()
+    assert "in" not in login("--ssl-mode=DISABLED", "--get-server-public-key").split()
     denied = lab.run("web-02", "mysql", "-h", address, "-u", "root", "-e", "SELECT 1")
     assert not denied.ok
 
@@ -501,8 +507,8 @@ def test_backup_and_restore(pair: RunningLab, folder: Path) -> None:
     write(pair, "after the backup")
     pair.sql("web-01", "DELETE FROM foobar.notes LIMIT 1")
 
-    said = pair.invoke("db.restore", str(path)).stdout
-    assert "web-02 has it too" in said
+    output = pair.invoke("db.restore", str(path)).stdout
+    assert "web-02 has applied it" in output
     assert texts(pair, "web-01") == texts(pair, "web-02") == before
     write(pair, "after the restore")
     schemas = pair.sql("web-01", "SHOW DATABASES").splitlines()
@@ -513,13 +519,13 @@ def test_backup_and_restore(pair: RunningLab, folder: Path) -> None:
 def test_a_backup_under_writes_is_consistent(pair: RunningLab, folder: Path) -> None:
     with Writers(pair) as writers:
         path, made = take(pair, folder)
-        writers.go_on()
+        writers.wait_for_writes()
     pair.invoke("db.restore", str(path))
     kept = set(notes(pair, "web-01"))
     order = [note for _, note in writers.acknowledged]
     inside = [note in kept for note in order]
     assert len(kept) == made["rows"]["notes"]
-    # One snapshot: apart from writes that were under way together, nothing follows a gap.
+    # One snapshot: apart from concurrent writes, nothing committed after a gap is in the backup.
     first_gap = inside.index(False)
     assert not any(inside[first_gap + 10 :])
 
@@ -537,7 +543,7 @@ def test_a_damaged_backup_is_refused(pair: RunningLab, folder: Path, damage: str
     before = pair.sql("web-01", "SELECT @@gtid_executed")
     done = pair.invoke("db.restore", str(path), check=False)
     assert done.returncode == 1
-    assert "nothing was touched" in done.stderr
+    assert "nothing was changed" in done.stderr
     assert pair.sql("web-01", "SELECT @@gtid_executed") == before
 
 
@@ -548,15 +554,15 @@ def test_point_in_time(pair: RunningLab, folder: Path) -> None:
     moment = datetime.now(UTC).isoformat()
     time.sleep(0.1)
     pair.sql("web-01", "DELETE FROM foobar.notes")
-    said = pair.invoke("db.restore", str(path), "--to", moment).stdout
-    assert "later transactions" in said
+    output = pair.invoke("db.restore", str(path), "--to", moment).stdout
+    assert "later transactions" in output
     assert wanted in notes(pair, "web-01")
     assert notes(pair, "web-01") == notes(pair, "web-02")
 
     later = datetime.now(UTC).isoformat()
     refused = pair.invoke("db.restore", str(path), "--to", later, check=False)
     assert refused.returncode == 1
-    assert "replaced by a restore" in refused.stderr
+    assert "a restore replaced the data" in refused.stderr
 
 
 def test_point_in_time_after_a_promotion(pair: RunningLab, folder: Path) -> None:
@@ -572,7 +578,7 @@ def test_point_in_time_after_a_promotion(pair: RunningLab, folder: Path) -> None
 
 
 def test_restore_into_a_fresh_lab(pair: RunningLab, folder: Path, other_lab: Any) -> None:
-    write(pair, "moves to another lab")
+    write(pair, "restored in another lab")
     wait_until(lambda: texts(pair, "web-01") == texts(pair, "web-02"), "the replica has it")
     path, _ = take(pair, folder)
     other = other_lab("restore")
@@ -584,10 +590,10 @@ def test_restore_into_a_fresh_lab(pair: RunningLab, folder: Path, other_lab: Any
 def test_the_scheduled_backup(pair: RunningLab) -> None:
     for name in WEBS:
         pair.out(name, "systemctl", "start", "lab-mysql-backup.service")
-    found = status(pair)
-    assert found["web-01"]["backups"] == [], "the primary is left alone"
-    assert len(found["web-02"]["backups"]) == 1
-    assert found["web-02"]["backups"][0]["gtids"]
+    servers = status(pair)
+    assert servers["web-01"]["backups"] == [], "the primary makes no scheduled backup"
+    assert len(servers["web-02"]["backups"]) == 1
+    assert servers["web-02"]["backups"][0]["gtids"]
     for _ in range(9):
         moment = uuid.uuid4().hex
         old = f"/var/backups/lab-mysql/foobar-2020-{moment}.tar"
@@ -597,7 +603,7 @@ def test_the_scheduled_backup(pair: RunningLab) -> None:
     pair.out("web-02", "bash", "-c", "rm -f /var/backups/lab-mysql/*.tar")
 
 
-def test_a_full_disk_spoils_only_the_backup(pair: RunningLab, folder: Path) -> None:
+def test_a_full_disk_fails_only_the_backup(pair: RunningLab, folder: Path) -> None:
     mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", "/var/backups/lab-mysql"]
     pair.out("web-02", *mount)
     try:
@@ -607,4 +613,4 @@ def test_a_full_disk_spoils_only_the_backup(pair: RunningLab, folder: Path) -> N
         assert not list(folder.glob("*")) if folder.exists() else True
     finally:
         pair.out("web-02", "umount", "/var/backups/lab-mysql")
-    write(pair, "goes on")
+    write(pair, "writes continue")

@@ -1,4 +1,4 @@
-"""Names on real machines: asked with dig, with our own packets, and by the machines' resolver."""
+"""DNS on real machines: queried with dig, by the controller, and through the machines' resolver."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from provision.services.dns import names
+from provision.services.dns import lookup
 from tests.live.conftest import RunningLab, wait_until
 
 pytestmark = pytest.mark.live
 
 
-def test_dig_on_a_machine_gets_what_the_lab_is(lab: RunningLab) -> None:
+def test_dig_resolves_the_names_of_the_lab(lab: RunningLab) -> None:
     now = lab.session().lab
     wanted = {"www.foobar.com": str(now.address), "foobar.com": str(now.address)}
     wanted |= {f"{m.name}.foobar.com": str(m.address) for m in now.machines}
@@ -25,30 +25,30 @@ def test_dig_on_a_machine_gets_what_the_lab_is(lab: RunningLab) -> None:
     assert "\tA\t" in said
 
 
-def test_the_site_is_an_a_record_and_what_is_not_listed_does_not_exist(lab: RunningLab) -> None:
+def test_the_site_has_an_a_record_and_unknown_names_get_nxdomain(lab: RunningLab) -> None:
     now = lab.session()
-    assert now.provider.link_problem(now.lab) == ""
+    assert now.provider.network_problem(now.lab) == ""
     for machine in now.lab.with_role("dns"):
         server = str(machine.address)
-        got = names.ask(server, "www.foobar.com")
-        assert [(r.kind, r.value) for r in got.records] == [("A", str(now.lab.address))]
-        assert names.ask(server, "www.foobar.com", "CNAME").records == ()
-        assert names.ask(server, "nobody.foobar.com").code == "NXDOMAIN"
+        reply = lookup.query(server, "www.foobar.com")
+        assert [(r.kind, r.value) for r in reply.records] == [("A", str(now.lab.address))]
+        assert lookup.query(server, "www.foobar.com", "CNAME").records == ()
+        assert lookup.query(server, "nobody.foobar.com").code == "NXDOMAIN"
         back = ".".join(reversed(str(now.lab.machines[-1].address).split("."))) + ".in-addr.arpa"
-        assert names.ask(server, back, "PTR").values("PTR") == (
+        assert lookup.query(server, back, "PTR").values("PTR") == (
             f"{now.lab.machines[-1].name}.foobar.com",
         )
 
 
-def test_other_names_are_asked_where_the_machine_asked_before(lab: RunningLab) -> None:
-    """The fallback: with the lab's server dead, the one that was there answers."""
+def test_a_machine_falls_back_to_its_original_name_server(lab: RunningLab) -> None:
+    """With the lab's name server down, the original one responds."""
     server = lab.session().lab.with_role("dns")[0].name
     resolv = lab.out("web-02", "cat", "/etc/resolv.conf")
     assert str(lab.session().lab.gateway) in resolv
     lab.out(server, "systemctl", "stop", "dnsmasq")
     try:
         said = lab.run("web-02", "dig", "+time=1", "+tries=1", "localhost.")
-        assert f"SERVER: {lab.session().lab.gateway}#53" in said.out
+        assert f"SERVER: {lab.session().lab.gateway}#53" in said.stdout
         done = lab.invoke("lab.check", check=False)
         assert done.returncode == 1
         assert f"dns/{server}" in done.stdout
@@ -59,8 +59,8 @@ def test_other_names_are_asked_where_the_machine_asked_before(lab: RunningLab) -
 
 def test_the_trace_names_every_hop(lab: RunningLab) -> None:
     hops = json.loads(lab.invoke("dns.trace", "/", "--json").stdout)
-    assert [hop["what"] for hop in hops] == [
-        "name",
+    assert [hop["component"] for hop in hops] == [
+        "name resolution",
         "browser",
         "balancer",
         "web server",
@@ -68,22 +68,22 @@ def test_the_trace_names_every_hop(lab: RunningLab) -> None:
         "database",
     ]
     assert all(hop["ok"] for hop in hops)
-    by = {hop["what"]: hop for hop in hops}
-    web = by["balancer"]["said"]["chose"].split()[0]
-    assert f"web/{web} " in by["balancer"]["said"]["log"]
-    assert by["web server"]["where"] == f"Nginx on {web}"
-    assert "trace=" in by["web server"]["said"]["log"]
+    by = {hop["component"]: hop for hop in hops}
+    web = by["balancer"]["details"]["selected"].split()[0]
+    assert f"web/{web} " in by["balancer"]["details"]["log"]
+    assert by["web server"]["location"] == f"Nginx on {web}"
+    assert "trace=" in by["web server"]["details"]["log"]
     drawn = lab.invoke("dns.trace").stdout
-    assert "1  name" in drawn
+    assert "1  name resolution" in drawn
     assert "▼" in drawn
 
 
-def test_a_trace_ends_where_the_way_ends(mended: RunningLab) -> None:
+def test_a_trace_ends_at_the_hop_that_fails(repaired: RunningLab) -> None:
     for web in ("web-01", "web-02"):
-        mended.out(web, "systemctl", "stop", "nginx")
-    done = mended.invoke("dns.trace", check=False)
+        repaired.out(web, "systemctl", "stop", "nginx")
+    done = repaired.invoke("dns.trace", check=False)
     assert done.returncode == 1
-    assert "the way ends at" in done.stderr
+    assert "the request fails at" in done.stderr
 
 
 def test_a_hosts_file(lab: RunningLab, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_hosts_file(lab: RunningLab, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["notes", "/a b", "/\n"])
-def test_a_path_that_is_none(lab: RunningLab, path: str) -> None:
+def test_an_invalid_path_is_refused(lab: RunningLab, path: str) -> None:
     done = lab.invoke("dns.trace", path, check=False)
     assert done.returncode == 2
     assert "is not a path" in done.stderr

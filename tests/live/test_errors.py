@@ -16,15 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from provision import registry as roles
-from provision import topology
+from provision import registry, topology
 from provision.core.lab import ROOT, Lab
-from provision.core.state import State
-from provision.engine.context import Context
-from provision.providers import images
-from provision.providers.lxc import image, places
-from provision.topology import labs
-from tests.live.conftest import RunningLab, Watched, wait_until
+from provision.core.state import State, lab_names
+from provision.providers.image_recipe import load_recipe
+from provision.providers.lxc import images, paths
+from tests.live.conftest import RunningCommand, RunningLab, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -93,8 +90,8 @@ def test_not_enough_disk(other_lab: NewLab) -> None:
     done = lab.invoke("lab.up", check=False)
     assert done.returncode == 1
     assert re.search(r"\d+ MiB are free in \S+, and a lab needs \d+", done.stderr)
-    assert "mend: make room" in done.stderr
-    assert "making the machine" not in done.stderr
+    assert "fix: invoke lab.prune" in done.stderr
+    assert "creating the container" not in done.stderr
 
 
 def test_the_subnet_is_in_use_on_the_host(other_lab: NewLab) -> None:
@@ -109,10 +106,10 @@ def test_the_subnet_is_in_use_on_the_host(other_lab: NewLab) -> None:
         subprocess.run([*ip, "link", "set", bridge, "up"], check=True)
         done = lab.invoke("lab.up", "--network", str(place), check=False)
         assert done.returncode == 1
-        assert f"the network {place} is in use on this host already" in done.stderr
+        assert f"the network {place} is already in use on this host" in done.stderr
         assert bridge in done.stderr
-        assert re.search(r"mend: --network \d+\.\d+\.\d+\.0/24", done.stderr)
-        assert "making the machine" not in done.stderr
+        assert re.search(r"fix: --network \d+\.\d+\.\d+\.0/24", done.stderr)
+        assert "creating the container" not in done.stderr
     finally:
         subprocess.run([*ip, "link", "delete", bridge], check=True)
 
@@ -126,32 +123,32 @@ def test_a_package_source_that_does_not_answer_the_image(
     lab = other_lab("mirror", LAB_MIRROR="http://127.0.0.1:9/debian", LAB_CACHE=str(elsewhere))
     done = lab.invoke("lab.up", check=False, timeout=120)
     assert done.returncode == 1
-    expected = "the package source http://127.0.0.1:9/debian does not answer"
+    expected = "the package source http://127.0.0.1:9/debian does not respond"
     assert expected in done.stderr
     assert "next: " in done.stderr
 
 
-def test_a_package_source_that_does_not_answer_a_machine(mended: RunningLab) -> None:
+def test_a_package_source_that_does_not_answer_a_machine(repaired: RunningLab) -> None:
     sources = "/etc/apt/sources.list.d/debian.sources"
-    mended.out("lb-01", "sh", "-c", f"cp {sources} /root/kept; rm -rf /var/lib/apt/lists/*")
-    mended.out("lb-01", "sed", "-i", "s,^URIs:.*,URIs: http://127.0.0.1:9/debian,", sources)
-    mended.out("lb-01", "apt-get", "-qy", "purge", "haproxy")
+    repaired.out("lb-01", "sh", "-c", f"cp {sources} /root/kept; rm -rf /var/lib/apt/lists/*")
+    repaired.out("lb-01", "sed", "-i", "s,^URIs:.*,URIs: http://127.0.0.1:9/debian,", sources)
+    repaired.out("lb-01", "apt-get", "-qy", "purge", "haproxy")
     try:
         started = time.monotonic()
-        done = mended.invoke("lab.up", check=False)
+        done = repaired.invoke("lab.up", check=False)
         assert done.returncode == 1
         assert "lb-01: packages failed at step 'change'" in done.stderr
         assert "the package source http://127.0.0.1:9 does not answer" in done.stderr
         assert time.monotonic() - started < 90
     finally:
-        mended.out("lb-01", "cp", "/root/kept", sources)
-    checks_pass(mended)
+        repaired.out("lb-01", "cp", "/root/kept", sources)
+    checks_pass(repaired)
 
 
 # --- lab.up is interrupted or killed -------------------------------------------------------------
 
 STAGES = (
-    "making the machine",
+    "creating the container",
     "starting",
     "waiting for sshd",
     "reading its state",
@@ -185,17 +182,17 @@ def test_killed_at_every_stage(other_lab: NewLab, way: str) -> None:
         hit.append(stage)
         if way == "SIGINT":
             run.signal(signal.SIGINT, group=True)
-            assert run.end() == 130, run.said
-            assert "error: interrupted; the same command goes on from here" in run.said
+            assert run.wait() == 130, run.output
+            assert "error: interrupted; run the same command again to continue" in run.output
         else:
             run.signal(signal.SIGKILL)
-            run.end()
-    assert run.end() == 0, run.said
+            run.wait()
+    assert run.wait() == 0, run.output
     assert len(hit) >= HIT, hit
     checks_pass(lab)
 
 
-def next_stage(run: Watched, hit: list[str]) -> str:
+def next_stage(run: RunningCommand, hit: list[str]) -> str:
     """Wait until it is at a stage that was not hit yet; nothing when it ends before."""
     while True:
         over = run.process.poll() is not None
@@ -212,23 +209,23 @@ def next_stage(run: Watched, hit: list[str]) -> str:
 def test_killed_while_a_layer_is_built(other_lab: NewLab, elsewhere: Path, way: str) -> None:
     """A cache of its own, with this host's images in it except the smallest layer."""
     read = topology.load(topology.find("distributed", ROOT))
-    context = Context(Lab("any", ROOT, read), State(primary=read.primary))
-    recipe = images.recipe()
-    wanted = image.layer_key(recipe, roles.packages(context, context.lab.machine("lb-01")))
+    context = registry.context(Lab("any", ROOT, read), State(primary=read.primary))
+    recipe = load_recipe()
+    wanted = images.layer_key(recipe, context.packages(context.lab.machine("lb-01")))
     cache = elsewhere / "cache"
     for kind in ("images", "layers"):
         (cache / kind).mkdir(parents=True)
-        for each in (places.cache() / kind).glob("[!.]*"):
+        for each in (paths.cache() / kind).glob("[!.]*"):
             if each.name != wanted:
                 copy = ["cp", "-al", str(each), str(cache / kind)]
                 if subprocess.run([*ROOT_WORDS, *copy], check=False).returncode:
                     pytest.skip(f"{cache} is on another file system than the images")
     lab = other_lab(f"b-{way[-3:].lower()}", LAB_CACHE=str(cache))
     run = lab.start("lab.up")
-    run.until("building a layer with")
+    run.wait_for_output("building a layer with")
     run.signal(getattr(signal, way), group=way == "SIGINT")
-    status = run.end()
-    assert status == (130 if way == "SIGINT" else -signal.SIGKILL), run.said
+    status = run.wait()
+    assert status == (130 if way == "SIGINT" else -signal.SIGKILL), run.output
     checks_pass(lab)
     lab.destroy()
 
@@ -237,35 +234,35 @@ def test_packages_over_ssh_survive_a_killed_controller(other_lab: NewLab) -> Non
     """Without layers, as on virtual machines: the first run dies while apt works."""
     lab = other_lab("plain", LAB_LAYERS="0", LAB_TOPOLOGY="simple")
     run = lab.start("lab.up")
-    run.until("installing ")
+    run.wait_for_output("installing ")
     run.signal(signal.SIGKILL)
-    run.end()
+    run.wait()
     again = lab.start("lab.up")
-    assert again.end(400) == 0, again.said
+    assert again.wait(400) == 0, again.output
     lab.invoke("lab.check")
 
 
 @pytest.fixture
-def slow_reload(mended: RunningLab) -> Iterator[RunningLab]:
+def slow_reload(repaired: RunningLab) -> Iterator[RunningLab]:
     """A lab whose HAProxy needs a while for a reload, and whose configuration was changed."""
     folder = "/run/systemd/system/haproxy.service.d"
     unit = "[Service]\nExecReload=\nExecReload=/bin/sleep 8\n"
     script = f"mkdir -p {folder}; cat > {folder}/slow.conf; systemctl daemon-reload"
-    mended.out("lb-01", "sh", "-c", script, input=unit)
-    mended.out("lb-01", "sh", "-c", "echo '# by hand' >> /etc/haproxy/haproxy.cfg")
+    repaired.out("lb-01", "sh", "-c", script, input=unit)
+    repaired.out("lb-01", "sh", "-c", "echo '# by hand' >> /etc/haproxy/haproxy.cfg")
     maintenance = "echo 'set server web/web-02 state maint' | socat - /run/haproxy/admin.sock"
-    mended.out("lb-01", "sh", "-c", maintenance)
-    yield mended
-    mended.out("lb-01", "sh", "-c", f"rm {folder}/slow.conf; systemctl daemon-reload")
+    repaired.out("lb-01", "sh", "-c", maintenance)
+    yield repaired
+    repaired.out("lb-01", "sh", "-c", f"rm {folder}/slow.conf; systemctl daemon-reload")
 
 
 def test_ctrl_c_ends_the_step_and_begins_no_other(slow_reload: RunningLab) -> None:
     run = slow_reload.start("lab.up")
-    run.until("reload haproxy.service")
+    run.wait_for_output("reload haproxy.service")
     run.signal(signal.SIGINT)
-    assert run.end() == 130
-    assert "finishing its step, then stopping" in run.said
-    assert "configuring haproxy-servers" not in run.said
+    assert run.wait() == 130
+    assert "finishing its step, then stopping" in run.output
+    assert "configuring haproxy-servers" not in run.output
     assert "by hand" not in slow_reload.out("lb-01", "cat", "/etc/haproxy/haproxy.cfg")
     said = slow_reload.invoke("lab.plan").stdout
     assert "configuration not loaded" not in said
@@ -274,12 +271,12 @@ def test_ctrl_c_ends_the_step_and_begins_no_other(slow_reload: RunningLab) -> No
 
 def test_a_second_ctrl_c_ends_at_once(slow_reload: RunningLab) -> None:
     run = slow_reload.start("lab.up")
-    run.until("reload haproxy.service")
+    run.wait_for_output("reload haproxy.service")
     run.signal(signal.SIGINT)
-    run.until("finishing its step")
+    run.wait_for_output("finishing its step")
     run.signal(signal.SIGINT)
     started = time.monotonic()
-    assert run.end() == 130
+    assert run.wait() == 130
     assert time.monotonic() - started < 5
 
 
@@ -289,36 +286,36 @@ def test_a_second_ctrl_c_ends_at_once(slow_reload: RunningLab) -> None:
 def killed_at(lab: RunningLab, machine: str, words: str) -> None:
     """Run lab.up, kill a machine when it does that: a clear error in bounded time; then mend it."""
     run = lab.start("lab.up")
-    run.until(words)
+    run.wait_for_output(words)
     now = lab.session()
     now.provider.kill(now.lab, machine)
     started = time.monotonic()
-    assert run.end(120) == 1, run.said
+    assert run.wait(120) == 1, run.output
     assert time.monotonic() - started < 60
     # A dying systemd may have answered that its last job failed.
     pattern = (
-        rf"^(error: )?{machine}: (the machine stopped answering|\w+ failed at step 'activate')"
+        rf"^(error: )?{machine}: (the machine stopped responding|\w+ failed at step 'activate')"
     )
-    assert re.search(pattern, run.said, re.M), run.said
-    assert f"next: invoke lab.status --lab {lab.name}" in run.said or "next: mend" in run.said
+    assert re.search(pattern, run.output, re.M), run.output
+    assert f"next: invoke lab.status --lab {lab.name}" in run.output or "next: fix" in run.output
     checks_pass(lab)
 
 
-def test_a_machine_is_killed_while_packages_are_installed(mended: RunningLab) -> None:
-    mended.out("lb-01", "apt-get", "-qy", "purge", "haproxy")
-    killed_at(mended, "lb-01", "installing 1 packages")
+def test_a_machine_is_killed_while_packages_are_installed(repaired: RunningLab) -> None:
+    repaired.out("lb-01", "apt-get", "-qy", "purge", "haproxy")
+    killed_at(repaired, "lb-01", "installing 1 packages")
 
 
-def test_a_machine_is_killed_while_mysql_is_configured(mended: RunningLab) -> None:
-    mended.out("web-02", "sh", "-c", "echo '# by hand' >> /etc/mysql/mysql.conf.d/zz-lab.cnf")
-    killed_at(mended, "web-02", "restart mysql.service")
+def test_a_machine_is_killed_while_mysql_is_configured(repaired: RunningLab) -> None:
+    repaired.out("web-02", "sh", "-c", "echo '# by hand' >> /etc/mysql/mysql.conf.d/zz-lab.cnf")
+    killed_at(repaired, "web-02", "restart mysql.service")
 
 
 def test_the_machine_of_the_primary_is_killed_while_mysql_is_configured(
-    mended: RunningLab,
+    repaired: RunningLab,
 ) -> None:
-    mended.out("web-01", "sh", "-c", "echo '# by hand' >> /etc/mysql/mysql.conf.d/zz-lab.cnf")
-    killed_at(mended, "web-01", "restart mysql.service")
+    repaired.out("web-01", "sh", "-c", "echo '# by hand' >> /etc/mysql/mysql.conf.d/zz-lab.cnf")
+    killed_at(repaired, "web-01", "restart mysql.service")
 
 
 # --- more than one, and not the right one --------------------------------------------------------
@@ -327,7 +324,7 @@ def test_the_machine_of_the_primary_is_killed_while_mysql_is_configured(
 def test_two_runs_at_once_on_one_lab(lab: RunningLab) -> None:
     first = lab.start("lab.up")
     try:
-        first.until("reading its state")
+        first.wait_for_output("reading its state")
         first.signal(signal.SIGSTOP)
         started = time.monotonic()
         second = lab.invoke("lab.up", check=False)
@@ -340,7 +337,7 @@ def test_two_runs_at_once_on_one_lab(lab: RunningLab) -> None:
             lab.invoke(read_only)
     finally:
         first.signal(signal.SIGCONT)
-    assert first.end() == 0, first.said
+    assert first.wait() == 0, first.output
 
 
 def test_a_changed_host_key_is_refused(lab: RunningLab) -> None:
@@ -358,7 +355,7 @@ def test_a_changed_host_key_is_refused(lab: RunningLab) -> None:
         done = lab.invoke("lab.up", check=False)
         assert done.returncode == 1
         assert "web-02: the machine at" in done.stderr
-        assert "shows another host key" in done.stderr
+        assert "presents another host key" in done.stderr
         assert done.stderr.count("ssh-ed25519 SHA256:") == 2
         assert "lb-01: the machine" not in done.stderr
         plain = subprocess.run(
@@ -375,22 +372,22 @@ def test_a_changed_host_key_is_refused(lab: RunningLab) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["lab.ssh", "web-09"], 2, "no machine is called 'web-09' in lab"),
+        (["lab.ssh", "web-09"], 2, "unknown machine 'web-09' in lab"),
         (["lab.logs", "web-09"], 2, "choose from lb-01, web-01, web-02"),
-        (["lab.halt", "web-09"], 2, "no machine is called 'web-09' in lab"),
-        (["lab.kill", "web-09"], 2, "no machine is called 'web-09' in lab"),
-        (["lab.start", "web-09"], 2, "no machine is called 'web-09' in lab"),
+        (["lab.halt", "web-09"], 2, "unknown machine 'web-09' in lab"),
+        (["lab.kill", "web-09"], 2, "unknown machine 'web-09' in lab"),
+        (["lab.start", "web-09"], 2, "unknown machine 'web-09' in lab"),
         (["lb.drain", "lb-01"], 2, "the balancer has no server 'lb-01'"),
-        (["lab.logs", "lb-01", "--lines", "many"], 2, "--lines is 'many'"),
+        (["lab.logs", "lb-01", "--lines", "many"], 2, "invalid --lines 'many'"),
         (["lab.check", "--only", "nothing"], 2, "no check has 'nothing' in its name"),
-        (["lab.up", "--topology", "nothing"], 2, "there is no topology 'nothing'"),
+        (["lab.up", "--topology", "nothing"], 2, "unknown topology 'nothing'"),
         (["lab.up", "--network", "10.1.2.0/24"], 2, "its machines cannot move to 10.1.2.0/24"),
         (["lab.up", "--network", "nonsense"], 2, "--network"),
         (["lab.up", "--provider", "nonsense"], 2, "nonsense"),
         (["lab.nonsense"], 1, "No idea what 'lab.nonsense' is!"),
         (["lab.up", "--nonsense"], 1, "No idea what '--nonsense' is!"),
         (["lab.ssh"], 1, "did not receive required positional arguments: 'machine'"),
-        (["lab.destroy"], 2, "say so with --yes"),
+        (["lab.destroy"], 2, "pass --yes to confirm"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -410,13 +407,13 @@ def test_a_lab_that_was_never_up(task: str) -> None:
     assert done.returncode == 1
     assert "error: there is no lab never-up yet" in done.stderr
     assert "next: invoke lab.up --lab never-up" in done.stderr
-    assert "never-up" not in labs.labs()
+    assert "never-up" not in lab_names()
 
 
 def test_the_name_of_a_lab_that_cannot_be() -> None:
     done = RunningLab("../evil").invoke("lab.up", check=False)
     assert done.returncode == 2
-    assert "'../evil' cannot be the name of a lab" in done.stderr
+    assert "invalid lab name '../evil'" in done.stderr
 
 
 def test_secrets_are_nobodys_but_the_owners(lab: RunningLab) -> None:

@@ -1,4 +1,4 @@
-"""The texts hold what the running lab really is, their commands exist; pictures are pictures."""
+"""Explain texts have the lab's values and existing commands; diagrams show its state."""
 
 from __future__ import annotations
 
@@ -20,70 +20,70 @@ pytestmark = pytest.mark.live
 def test_every_text_ends_with_commands_that_exist(lab: RunningLab) -> None:
     now = lab.session()
     with lab.fleet() as fleet:
-        seen = observe(now.context, fleet, now.provider.state(now.lab), requests_too=False)
+        seen = observe(now.context, fleet, now.provider.state(now.lab), with_requests=False)
     living = [str(now.lab.address), str(now.lab.network), *(m.name for m in now.lab.machines)]
     for topic in TOPICS:
         written = text(now.context, topic, seen)
         assert written.startswith("# ")
         assert "{{" not in written
         assert "None" not in written
-        told = commands(written)
-        assert told, topic
-        assert written.rstrip().endswith(told[-1])
-        for command in told:
+        listed = commands(written)
+        assert listed, topic
+        assert written.rstrip().endswith(listed[-1])
+        for command in listed:
             assert command.split()[1] in namespace.task_names, command
             assert f"--lab {lab.name}" in command
         assert any(value in written for value in living), topic
 
 
-def test_a_text_follows_the_lab(mended: RunningLab) -> None:
-    before = mended.invoke("lab.explain", "replication").stdout
+def test_a_text_shows_the_current_state(repaired: RunningLab) -> None:
+    before = repaired.invoke("lab.explain", "replication").stdout
     assert "**web-01** is the primary" in before
     assert "| web-02 | replica | no | 0 s |" in before
-    mended.invoke("lb.algorithm", "leastconn")
-    assert "uses **leastconn** now" in mended.invoke("lab.explain", "algorithm").stdout
-    mended.invoke("lb.algorithm", "roundrobin")
-    mended.invoke("db.promote", "web-02")
+    repaired.invoke("lb.algorithm", "leastconn")
+    assert "uses **leastconn** for" in repaired.invoke("lab.explain", "algorithm").stdout
+    repaired.invoke("lb.algorithm", "roundrobin")
+    repaired.invoke("db.promote", "web-02")
     try:
-        after = mended.invoke("lab.explain", "replication").stdout
+        after = repaired.invoke("lab.explain", "replication").stdout
         assert "**web-02** is the primary" in after
     finally:
-        mended.invoke("db.promote", "web-01")
+        repaired.invoke("db.promote", "web-01")
 
 
-def test_what_there_is_to_ask(lab: RunningLab) -> None:
+def test_topics_are_listed(lab: RunningLab) -> None:
     said = lab.invoke("lab.explain").stdout
     assert all(topic in said for topic in TOPICS)
     done = lab.invoke("lab.explain", "nothing", check=False)
     assert done.returncode == 2
-    assert "there is no text on 'nothing'" in done.stderr
+    assert "unknown topic 'nothing'" in done.stderr
 
 
-def test_the_pictures(mended: RunningLab, tmp_path: Path) -> None:
-    now = mended.session().lab
-    drawn = mended.invoke("lab.diagram").stdout
+def test_diagrams(repaired: RunningLab, tmp_path: Path) -> None:
+    now = repaired.session().lab
+    drawn = repaired.invoke("lab.diagram").stdout
     assert all(str(m.address) in drawn and m.name in drawn for m in now.machines)
     path = tmp_path / "lab.svg"
-    mended.invoke("lab.diagram", "--svg", str(path))
+    repaired.invoke("lab.diagram", "--svg", str(path))
     texts = [e.text for e in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
     for machine in now.machines:
         assert f"{machine.address} · running" in texts
     assert {now.site, str(now.address)} <= set(texts)
     shot = tmp_path / "lab.png"
-    mended.invoke("lab.diagram", "--png", str(shot))
+    repaired.invoke("lab.diagram", "--png", str(shot))
     with Image.open(shot) as image:
         assert (image.format, image.width) == ("PNG", 1920)
-    mended.invoke("lab.kill", "web-02")
-    mended.out("web-01", "systemctl", "stop", "nginx")
-    picture = json.loads(mended.invoke("lab.diagram", "--json").stdout)
+    repaired.invoke("lab.kill", "web-02")
+    repaired.out("web-01", "systemctl", "stop", "nginx")
+    picture = json.loads(repaired.invoke("lab.diagram", "--json").stdout)
     boxes = {b["name"]: b for layer in picture["layers"] for b in layer["boxes"]}
     assert boxes["web-02"]["state"] == "halted"
     assert {"name": "Nginx", "state": "inactive"} in boxes["web-01"]["programs"]
-    mended.invoke("lab.start", "web-02")
-    wait_until(lambda: mended.run("web-02", "true").ok, "web-02 answers")
+    repaired.invoke("lab.start", "web-02")
+    wait_until(lambda: repaired.run("web-02", "true").ok, "web-02 to accept connections")
 
 
-def test_a_picture_that_cannot_be_made(lab: RunningLab, tmp_path: Path) -> None:
+def test_invalid_diagram_files(lab: RunningLab, tmp_path: Path) -> None:
     done = lab.invoke("lab.diagram", "--svg", str(tmp_path / "a.png"), check=False)
     assert (done.returncode, "name ends in .svg" in done.stderr) == (2, True)
     done = lab.invoke("lab.diagram", "--svg", str(tmp_path / "no" / "a.svg"), check=False)

@@ -1,4 +1,4 @@
-"""The balancer under an operator's hands: what is decided works at once and outlives everything."""
+"""Operator settings of the balancer: they apply at once and survive reload, restart and reboot."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from provision.services.haproxy import runtime as balancer
-from provision.services.haproxy import traffic
-from provision.services.haproxy.runtime import ServerView
+from provision.services.haproxy import runtime, traffic
+from provision.services.haproxy.statistics import ServerStatistics
 from tests.live.conftest import RunningLab, wait_until
 from tests.live.faults.faults import Fault, measure
 
@@ -22,24 +21,26 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture
 def plain(lab: RunningLab) -> Iterator[RunningLab]:
-    """The session's lab; afterwards everything an operator may have decided is taken back."""
+    """The session's lab; all operator settings are reverted afterwards."""
     yield lab
     now = lab.session()
     with now.fleet() as fleet:
-        nothing: dict[str, object] = {"admin": {}, "weights": {}, "mode": "", "algorithm": ""}
-        context = traffic.decide(now.context, fleet, **nothing)
+        defaults: dict[str, object] = {"admin": {}, "weights": {}, "mode": "", "algorithm": ""}
+        context = traffic.record_and_apply(now.context, fleet, **defaults)
         for name in ("web-01", "web-02"):
-            balancer.wait_until_up(context, fleet, name)
+            runtime.wait_until_up(context, fleet, name)
 
 
-def status(lab: RunningLab) -> dict[str, ServerView]:
-    """What the balancer says, by server."""
+def status(lab: RunningLab) -> dict[str, ServerStatistics]:
+    """The statistics of each server."""
     with lab.fleet() as fleet:
-        return {view.name: view for view in balancer.look(lab.session().context, fleet)["lb-01"]}
+        return {
+            view.name: view for view in runtime.statistics(lab.session().context, fleet)["lb-01"]
+        }
 
 
 def answering(lab: RunningLab, requests: int = 12) -> Counter[str]:
-    """Which servers answer, and how often."""
+    """The number of responses by server."""
     return Counter(lab.get("/version").headers["X-Served-By"] for _ in range(requests))
 
 
@@ -47,8 +48,8 @@ def on(lab: RunningLab, machine: str, *argv: str) -> None:
     lab.out(machine, *argv)
 
 
-def upheavals(lab: RunningLab) -> Iterator[str]:
-    """Everything that a decision has to outlive, one after the other."""
+def disruptions(lab: RunningLab) -> Iterator[str]:
+    """All events that a setting must survive, one after the other."""
     on(lab, "lb-01", "systemctl", "reload", "haproxy.service")
     yield "reload"
     on(lab, "lb-01", "systemctl", "restart", "haproxy.service")
@@ -59,13 +60,13 @@ def upheavals(lab: RunningLab) -> Iterator[str]:
     yield "lab.up"
 
 
-def tell(lab: RunningLab, line: str) -> None:
-    """Change something at run time behind the lab's back."""
+def change_at_runtime(lab: RunningLab, line: str) -> None:
+    """Change a setting by a runtime command, unknown to the lab."""
     with lab.fleet() as fleet:
-        assert balancer.runtime(fleet.host("lb-01"), line)[0].strip() == ""
+        assert runtime.run_commands(fleet.host("lb-01"), line)[0].strip() == ""
 
 
-def test_lb_status_is_there_for_programs(lab: RunningLab) -> None:
+def test_lb_status_as_json(lab: RunningLab) -> None:
     found = json.loads(lab.invoke("lb.status", "--json").stdout)["lb-01"]
     assert [(v["name"], v["status"], v["weight"]) for v in found] == [
         ("web-01", "UP", 1),
@@ -73,20 +74,20 @@ def test_lb_status_is_there_for_programs(lab: RunningLab) -> None:
     ]
 
 
-def test_a_weight_works_at_once_and_outlives_reload_restart_reboot_and_up(
+def test_a_weight_applies_at_once_and_survives_reload_restart_reboot_and_up(
     plain: RunningLab,
 ) -> None:
     plain.invoke("lb.weight", "web-02", "2")
     assert answering(plain) == {"web-01": 4, "web-02": 8}
-    for upheaval in upheavals(plain):
+    for upheaval in disruptions(plain):
         assert status(plain)["web-02"].weight == 2, upheaval
         said = plain.invoke("lab.plan", "--detailed-exitcode").stdout
         assert "web-02: weight 2 instead of 1" in said, upheaval
 
 
-def test_a_drain_outlives_reload_restart_reboot_and_up(plain: RunningLab) -> None:
+def test_a_drain_survives_reload_restart_reboot_and_up(plain: RunningLab) -> None:
     plain.invoke("lb.drain", "web-01")
-    for upheaval in upheavals(plain):
+    for upheaval in disruptions(plain):
         assert status(plain)["web-01"].status == "DRAIN", upheaval
         assert answering(plain) == {"web-02": 12}, upheaval
         assert "web-01: drain" in plain.invoke("lab.plan", "--detailed-exitcode").stdout
@@ -94,9 +95,9 @@ def test_a_drain_outlives_reload_restart_reboot_and_up(plain: RunningLab) -> Non
     assert answering(plain) == {"web-01": 6, "web-02": 6}
 
 
-def test_what_was_changed_at_run_time_alone_is_planned_and_mended(plain: RunningLab) -> None:
-    tell(plain, "set server web/web-01 weight 7")
-    tell(plain, "set server web/web-02 state maint")
+def test_drift_at_run_time_is_planned_and_fixed(plain: RunningLab) -> None:
+    change_at_runtime(plain, "set server web/web-01 weight 7")
+    change_at_runtime(plain, "set server web/web-02 state maint")
     planned = plain.invoke("lab.plan", "--detailed-exitcode", check=False)
     assert planned.returncode == 2
     assert "web-01: weight 7 → weight 1" in planned.stdout
@@ -106,9 +107,7 @@ def test_what_was_changed_at_run_time_alone_is_planned_and_mended(plain: Running
 
 
 @pytest.mark.parametrize("word", ["leastconn", "static-rr", "source", "roundrobin"])
-def test_with_every_algorithm_servers_can_be_weighed_and_taken_out(
-    plain: RunningLab, word: str
-) -> None:
+def test_weights_and_drains_work_with_every_algorithm(plain: RunningLab, word: str) -> None:
     plain.invoke("lb.algorithm", word)
     if word == "source":
         assert len(answering(plain)) == 1
@@ -164,25 +163,25 @@ def test_drain_waits_for_open_requests_up_to_its_deadline(plain: RunningLab) -> 
     with slow_write(plain, "web-02") as finish:
         late = plain.invoke("lb.drain", "web-02", "--deadline", "0.5", check=False)
         assert late.returncode == 1
-        assert "sessions on web-02 have not ended after 0.5 s" in late.stderr
+        assert "open sessions on web-02 after 0.5 s" in late.stderr
         assert status(plain)["web-02"].status == "DRAIN"
         assert answering(plain) == {"web-01": 12}
         now = plain.session()
-        told: list[str] = []
+        messages: list[str] = []
         with now.fleet() as fleet, ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(traffic.drain, now.context, fleet, "web-02", 20, told.append)
-            wait_until(lambda: bool(told), "it says what it waits for")
+            waiting = pool.submit(traffic.drain, now.context, fleet, "web-02", 20, messages.append)
+            wait_until(lambda: bool(messages), "it reports the open sessions")
             assert not waiting.done()
             assert set(finish()) == {"HTTP/1.1 201 CREATED"}
             waiting.result(timeout=20)
 
 
-def test_drain_knows_the_requests_of_before_a_reload(plain: RunningLab) -> None:
+def test_drain_waits_for_old_workers_after_a_reload(plain: RunningLab) -> None:
     with slow_write(plain, "web-02"):
         on(plain, "lb-01", "systemctl", "reload", "haproxy.service")
         late = plain.invoke("lb.drain", "web-02", "--deadline", "1", check=False)
         assert late.returncode == 1
-        assert "of before HAProxy's reload are still open" in late.stderr
+        assert "of HAProxy processes from before a reload" in late.stderr
     plain.invoke("lb.drain", "web-02", "--deadline", "10")
 
 
@@ -190,41 +189,41 @@ def test_the_last_server_is_not_drained(plain: RunningLab) -> None:
     plain.invoke("lb.drain", "web-01")
     refused = plain.invoke("lb.drain", "web-02", check=False)
     assert refused.returncode == 2
-    assert "no other server would be left" in refused.stderr
+    assert "no other server is up: draining web-02 would stop the site" in refused.stderr
     assert answering(plain) == {"web-02": 12}
     plain.invoke("lb.ready", "web-01")
     on(plain, "web-01", "systemctl", "stop", "nginx.service")
-    wait_until(lambda: status(plain)["web-01"].status == "DOWN", "web-01 is found down")
+    wait_until(lambda: status(plain)["web-01"].status == "DOWN", "web-01 is down")
     assert plain.invoke("lb.drain", "web-02", check=False).returncode == 2
-    # One that is down can be drained: it stays out when it comes back.
+    # A server that is down can be drained; it stays drained when it is back.
     plain.invoke("lb.drain", "web-01")
     on(plain, "web-01", "systemctl", "start", "nginx.service")
-    wait_until(lambda: status(plain)["web-01"].status == "DRAIN", "web-01 stays out")
+    wait_until(lambda: status(plain)["web-01"].status == "DRAIN", "web-01 stays drained")
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("lb.drain", "web-09"), "choose from web-01, web-02"),
         (("lb.ready", "lb-01"), "choose from web-01, web-02"),
-        (("lb.drain", "web-02", "--deadline", "soon"), "--deadline is 'soon'"),
-        (("lb.drain", "web-02", "--deadline=-1"), "--deadline is '-1'"),
+        (("lb.drain", "web-02", "--deadline", "soon"), "invalid --deadline 'soon'"),
+        (("lb.drain", "web-02", "--deadline=-1"), "invalid --deadline '-1'"),
         (("lb.weight", "web-02", "0"), "invoke lb.drain"),
         (("lb.weight", "web-02", "257"), "1 to 256"),
-        (("lb.weight", "web-02", "1.5"), "a whole number"),
-        (("lb.weight", "web-02", "heavy"), "a whole number"),
+        (("lb.weight", "web-02", "1.5"), "use an integer"),
+        (("lb.weight", "web-02", "heavy"), "use an integer"),
         (("lb.mode", "active"), "active-active, active-passive"),
         (("lb.algorithm", "random"), "roundrobin, leastconn, static-rr, source"),
-        (("lb.watch", "--every", "0"), "--every is '0'"),
+        (("lb.watch", "--every", "0"), "invalid --every '0'"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_and_changes_nothing(
-    lab: RunningLab, words: tuple[str, ...], said: str
+def test_invalid_arguments_are_refused_and_change_nothing(
+    lab: RunningLab, words: tuple[str, ...], message: str
 ) -> None:
     before = (lab.session().lab.directory / "state.json").read_text()
     refused = lab.invoke(*words, check=False)
     assert refused.returncode == 2
-    assert said in refused.stderr
+    assert message in refused.stderr
     assert (lab.session().lab.directory / "state.json").read_text() == before
 
 
@@ -237,7 +236,7 @@ def _stopped(unit: str) -> Fault:
     )
 
 
-def test_the_passive_server_takes_over_without_a_failed_read_and_hands_back(
+def test_the_passive_server_takes_over_and_fails_back_without_a_failed_read(
     plain: RunningLab,
 ) -> None:
     plain.invoke("lb.mode", "active-passive")
@@ -249,13 +248,13 @@ def test_the_passive_server_takes_over_without_a_failed_read_and_hands_back(
         assert answering(plain) == {"web-01": 12}
 
 
-def test_watch_shows_every_server_again_and_again(lab: RunningLab) -> None:
+def test_watch_shows_every_server_repeatedly(lab: RunningLab) -> None:
     said = lab.invoke("lb.watch", "--seconds", "3", "--every", "0.3").stdout
     assert said.count("web-01") == said.count("web-02") >= 2
     assert "RATE" in said
 
 
-def test_a_decision_that_haproxy_cannot_take_up_is_kept_for_lab_up(plain: RunningLab) -> None:
+def test_a_setting_that_haproxy_cannot_apply_is_kept_for_lab_up(plain: RunningLab) -> None:
     on(plain, "lb-01", "systemctl", "stop", "haproxy.service")
     plain.invoke("lb.weight", "web-02", "30", check=False)
     assert plain.session().state.weights == {"web-02": 30}

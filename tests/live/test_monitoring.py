@@ -1,7 +1,7 @@
-"""Monitoring on real machines: every exporter answers, alerts fire and resolve, the page draws.
+"""Monitoring on real machines: exporters, alerts that fire and resolve, the page, the terminal.
 
-Faults are made in groups, since a class also sees several alerts at once; each alert has a test of
-its own, which reads what its group's journal said.
+Faults are injected in groups to save time; each alert has a test of its own, which reads the
+journal lines of its group.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from provision.database.agent import backup as mysql_backup
+from provision.database.interface import BACKUP_FOLDER
 from provision.monitoring import exporters
 from provision.monitoring import role as monitoring
 from tests.live.conftest import RunningLab, wait_until
@@ -23,10 +23,10 @@ from tests.live.test_page import chromium, pixels
 pytestmark = pytest.mark.live
 
 TOPOLOGY = "secured"
-FIRES = 90.0
-"""Seconds: a fault is scraped after 5, lasts 5 to 10, is told after 1; the rest is a busy host."""
+FIRING_SECONDS = 90.0
+"""5 for the scrape, 5 to 10 for the rule, 1 for the notification; the rest is for a busy host."""
 
-ENDS = 120.0
+RESOLVED_SECONDS = 120.0
 PAGE = "/_monitor/"
 MACHINES = ("lb-01", "web-01", "web-02")
 PART = re.compile(r"^(lab-(alerts|monitor|facts)|prometheus.*)\.service$")
@@ -41,7 +41,7 @@ def scan(lab: RunningLab, machine: str) -> set[tuple[str, int]]:
     return found
 
 
-# --- the stage -----------------------------------------------------------------------------------
+# --- the role ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -52,14 +52,14 @@ def test_no_unit_has_failed(secured_lab: RunningLab, machine: str) -> None:
     assert failed.strip() == ""
 
 
-def test_the_tools_of_prometheus_accept_the_files(secured_lab: RunningLab) -> None:
+def test_promtool_and_amtool_accept_the_configuration(secured_lab: RunningLab) -> None:
     said = secured_lab.out("lb-01", "promtool", "check", "rules", monitoring.RULES)
     assert "14 rules found" in said
     secured_lab.out("lb-01", "promtool", "check", "config", monitoring.CONFIG)
     secured_lab.out("lb-01", "amtool", "check-config", monitoring.ALERTMANAGER_CONFIG)
 
 
-def test_a_wrong_rule_is_refused_before_it_is_loaded(secured_lab: RunningLab) -> None:
+def test_promtool_rejects_an_invalid_rule(secured_lab: RunningLab) -> None:
     folder = secured_lab.out("lb-01", "mktemp", "-d").strip()
     good = secured_lab.out("lb-01", "cat", monitoring.RULES)
     bad = good.replace('up{job="node"} == 0', "up{{ == 0")
@@ -68,7 +68,7 @@ def test_a_wrong_rule_is_refused_before_it_is_loaded(secured_lab: RunningLab) ->
     assert not secured_lab.run("lb-01", "promtool", "check", "rules", f"{folder}/rules.yml").ok
 
 
-def test_who_listens_where(secured_lab: RunningLab) -> None:
+def test_listening_addresses(secured_lab: RunningLab) -> None:
     lab = secured_lab.session().lab
     balancer = scan(secured_lab, "lb-01")
     for port in (9090, 9093, 9099, 9000):
@@ -88,22 +88,22 @@ def test_no_exporter_writes_errors(secured_lab: RunningLab) -> None:
             assert "level=ERROR" not in said, f"{job} on {machine.name}: {said}"
 
 
-def test_facts_tell_of_certificates_and_backups(secured_lab: RunningLab) -> None:
+def test_metrics_of_certificates_and_backups(secured_lab: RunningLab) -> None:
     said = secured_lab.out("web-01", "cat", f"{exporters.TEXTFILES}/lab_facts.prom")
     assert 'lab_certificate_not_after_seconds{path="/etc/mysql/lab/server.pem"}' in said
     assert "lab_backup_last_timestamp_seconds" in said
     assert "PRIVATE" not in said
 
 
-def test_checks_of_the_stage_pass(secured_lab: RunningLab) -> None:
+def test_checks_of_monitoring_pass(secured_lab: RunningLab) -> None:
     done = secured_lab.invoke("lab.check", "--json")
     found = {each["name"]: each for each in json.loads(done.stdout)}
     for name in ("monitoring/lb-01", "targets/lb-01", "alerts/lb-01"):
         assert found[name]["ok"], found[name]
 
 
-def test_memory_of_the_stage(secured_lab: RunningLab) -> None:
-    """What monitoring costs, as proportional set size of its processes."""
+def test_memory_of_monitoring(secured_lab: RunningLab) -> None:
+    """The proportional set size of the processes of monitoring."""
     program = r"""
 import glob
 for folder in glob.glob("/proc/[0-9]*"):
@@ -126,7 +126,7 @@ for folder in glob.glob("/proc/[0-9]*"):
 
 
 class Group:
-    """Faults made together: what the journal says from then on."""
+    """Faults injected together, and the journal from then on."""
 
     def __init__(self, lab: RunningLab) -> None:
         self.lab = lab
@@ -136,7 +136,7 @@ class Group:
         self.ended: dict[str, float] = {}
 
     def journal(self) -> list[str]:
-        """Its lines since the faults."""
+        """The lines since the faults."""
         said = self.lab.out(
             "lb-01",
             *("journalctl", "-u", "lab-alerts", "-o", "cat", "--no-pager", "--since"),
@@ -145,7 +145,7 @@ class Group:
         return said.splitlines()
 
     def wait(self, word: str, wanted: set[str], seconds: float) -> dict[str, float]:
-        """Wait until the journal has a line of every alert; how many seconds each took."""
+        """Wait until the journal has a line for every alert; the seconds that each took."""
         found: dict[str, float] = {}
 
         def all_there() -> bool:
@@ -161,38 +161,38 @@ class Group:
             print("\n".join(self.journal()))
         return found
 
-    def run(self, wanted: set[str], mend: Any) -> Group:
-        """Wait for the alerts, mend what was broken, wait for their ends."""
+    def run(self, wanted: set[str], repair: Any) -> Group:
+        """Wait for the alerts, repair the faults, wait until the alerts are resolved."""
         try:
-            self.fired = self.wait("FIRING", wanted, FIRES)
+            self.fired = self.wait("FIRING", wanted, FIRING_SECONDS)
             self.firing = json.loads(
                 self.lab.invoke("monitor.alerts", "--json", check=False).stdout
             )
         finally:
-            mend()
+            repair()
         self.begun = time.monotonic()
-        self.ended = self.wait("RESOLVED", wanted, ENDS)
+        self.ended = self.wait("RESOLVED", wanted, RESOLVED_SECONDS)
         return self
 
 
 CERTIFICATE = "/etc/mysql/lab/test.pem"
 
 MANY = {
-    "ServiceStopped web-02",
-    "ServerDown web-02",
-    "ReplicationStopped web-02",
+    "ServiceDown web-02",
+    "BackendServerDown web-02",
+    "ReplicationNotRunning web-02",
     "SemiSyncOff web-01",
-    "TwoPrimaries web-02",
-    "DiskFilling web-02",
+    "MultipleWritablePrimaries web-02",
+    "DiskAlmostFull web-02",
     "CertificateExpiring web-01",
-    "BackupMissing databases",
+    "BackupOverdue databases",
     "TargetDown web-01",
 }
 
 
 @pytest.fixture(scope="module")
 def many(secured_lab: RunningLab) -> Group:
-    """Faults that need no machine to go down."""
+    """Faults on running machines."""
     group = Group(secured_lab)
     secured_lab.out("web-02", "systemctl", "stop", "foobar.socket", "foobar.service")
     secured_lab.sql("web-02", "STOP REPLICA; SET GLOBAL read_only = OFF;")
@@ -206,11 +206,11 @@ def many(secured_lab: RunningLab) -> Group:
         *("-subj", "/CN=test", "-keyout", "/dev/null", "-out", CERTIFICATE),
     )
     for machine in ("web-01", "web-02"):
-        secured_lab.out(machine, "touch", "-d", "3 days ago", mysql_backup.FOLDER)
+        secured_lab.out(machine, "touch", "-d", "3 days ago", BACKUP_FOLDER)
         secured_lab.out(machine, "systemctl", "start", "lab-facts.service")
     secured_lab.out("web-01", "systemctl", "stop", "prometheus-nginx-exporter.service")
 
-    def mend() -> None:
+    def repair() -> None:
         secured_lab.out("web-01", "rm", CERTIFICATE)
         secured_lab.out("web-02", "umount", "/srv/full")
         secured_lab.sql("web-02", "SET GLOBAL super_read_only = ON; START REPLICA;")
@@ -218,17 +218,17 @@ def many(secured_lab: RunningLab) -> Group:
         secured_lab.out("web-02", "systemctl", "start", "foobar.socket", "foobar.service")
         secured_lab.out("web-01", "systemctl", "start", "prometheus-nginx-exporter.service")
         for machine in ("web-01", "web-02"):
-            secured_lab.out(machine, "touch", mysql_backup.FOLDER)
+            secured_lab.out(machine, "touch", BACKUP_FOLDER)
             secured_lab.out(machine, "systemctl", "start", "lab-facts.service")
 
-    return group.run(MANY, mend)
+    return group.run(MANY, repair)
 
 
 @pytest.mark.parametrize("name", sorted(MANY))
-def test_a_fault_is_told_and_its_end_too(many: Group, name: str) -> None:
-    assert name in many.fired, "no line that it fires"
-    assert name in many.ended, "no line that it ended"
-    print(f"{name}: told after {many.fired[name]:.0f} s, its end after {many.ended[name]:.0f} s")
+def test_an_alert_fires_and_is_resolved(many: Group, name: str) -> None:
+    assert name in many.fired, "it did not fire"
+    assert name in many.ended, "it was not resolved"
+    print(f"{name}: fired after {many.fired[name]:.0f} s, resolved after {many.ended[name]:.0f} s")
 
 
 def test_alerts_are_listed_while_they_fire(many: Group) -> None:
@@ -237,73 +237,74 @@ def test_alerts_are_listed_while_they_fire(many: Group) -> None:
     assert all(many.lab.name in a["next"] for a in many.firing)
 
 
-def test_an_alert_is_told_once(many: Group) -> None:
-    lines = [line for line in many.journal() if line.startswith("FIRING DiskFilling")]
+def test_an_alert_is_logged_once(many: Group) -> None:
+    lines = [line for line in many.journal() if line.startswith("FIRING DiskAlmostFull")]
     assert len(lines) == 1
-    assert "of /srv/full is used (check disk/web-02); next: invoke lab.ssh" in lines[0]
+    assert "file system /srv/full is" in lines[0]
+    assert "full (check disk/web-02); next: invoke lab.ssh" in lines[0]
 
 
 @pytest.fixture(scope="module")
 def lagging(secured_lab: RunningLab) -> Group:
-    """A replica that applies nothing while a write waits."""
+    """A replica whose applier waits for a lock."""
     lock = "FLUSH TABLES WITH READ LOCK; SELECT SLEEP(300);"
     secured_lab.out("web-02", "systemd-run", "--unit=lab-test-lock", "mysql", "-e", lock)
     group = Group(secured_lab)
     secured_lab.sql("web-01", "CREATE TABLE foobar.lag_test (a INT);")
 
-    def mend() -> None:
+    def repair() -> None:
         secured_lab.run("web-02", "systemctl", "stop", "lab-test-lock.service")
         for line in secured_lab.sql("web-02", "SHOW PROCESSLIST;").splitlines():
             if "SLEEP(300)" in line:
                 secured_lab.sql("web-02", f"KILL {int(line.split()[0])};")
         secured_lab.sql("web-01", "DROP TABLE foobar.lag_test;")
 
-    return group.run({"ReplicationLagging web-02"}, mend)
+    return group.run({"ReplicationLag web-02"}, repair)
 
 
-def test_a_lagging_replica_is_told(lagging: Group) -> None:
-    assert set(lagging.fired) == set(lagging.ended) == {"ReplicationLagging web-02"}
+def test_a_lagging_replica_fires_an_alert(lagging: Group) -> None:
+    assert set(lagging.fired) == set(lagging.ended) == {"ReplicationLag web-02"}
 
 
 DOWN = {
     "MachineDown web-02",
-    "ServiceStopped web-01",
-    "DatabaseDown web-01",
-    "NobodyTakesWrites databases",
-    "ErrorRate lb-01",
+    "ServiceDown web-01",
+    "MySQLDown web-01",
+    "NoWritablePrimary databases",
+    "HighErrorRate lb-01",
 }
 
 
 @pytest.fixture(scope="module")
 def down(secured_lab: RunningLab) -> Group:
-    """One machine without power, the other without database and web server."""
+    """One machine is off, the other has neither database nor web server."""
     group = Group(secured_lab)
     secured_lab.invoke("lab.kill", "web-02")
     secured_lab.out("web-01", "systemctl", "stop", "mysql.service", "nginx.service")
     until = time.monotonic() + 15
-    while time.monotonic() < until and "ErrorRate lb-01" not in "".join(group.journal()):
+    while time.monotonic() < until and "HighErrorRate lb-01" not in "".join(group.journal()):
         assert secured_lab.get("/").status_code == 503
 
-    def mend() -> None:
+    def repair() -> None:
         secured_lab.out("web-01", "systemctl", "start", "mysql.service", "nginx.service")
         secured_lab.invoke("lab.start", "web-02")
 
-    return group.run(DOWN, mend)
+    return group.run(DOWN, repair)
 
 
 @pytest.mark.parametrize("name", sorted(DOWN))
-def test_a_failure_of_machines_is_told_and_its_end_too(down: Group, name: str) -> None:
+def test_alerts_of_failed_machines_fire_and_are_resolved(down: Group, name: str) -> None:
     assert name in down.fired
     assert name in down.ended
-    print(f"{name}: told after {down.fired[name]:.0f} s, its end after {down.ended[name]:.0f} s")
+    print(f"{name}: fired after {down.fired[name]:.0f} s, resolved after {down.ended[name]:.0f} s")
 
 
-def test_a_dead_machine_is_told_once_for_all_of_it(down: Group) -> None:
+def test_a_dead_machine_fires_one_alert(down: Group) -> None:
     said = [line for line in down.journal() if line.startswith("FIRING TargetDown web-02")]
     assert said == [], "neither while it is down nor while its exporters start"
 
 
-def test_all_is_well_afterwards(down: Group) -> None:
+def test_no_alert_remains(down: Group) -> None:
     lab = down.lab
 
     def quiet() -> bool:
@@ -316,7 +317,7 @@ def test_all_is_well_afterwards(down: Group) -> None:
 # --- pages and screens ---------------------------------------------------------------------------
 
 
-def test_the_page_is_for_the_labs_own_network(secured_lab: RunningLab) -> None:
+def test_the_page_is_only_served_to_the_labs_network(secured_lab: RunningLab) -> None:
     assert secured_lab.get(PAGE).status_code == 200
     front = str(secured_lab.session().lab.front.address)
     stranger = "198.51.100.7"
@@ -337,7 +338,7 @@ def test_the_pages_data_come_from_prometheus(secured_lab: RunningLab) -> None:
         secured_lab.get("/")
     data = secured_lab.get(f"{PAGE}data?minutes=5").json()
     assert data["lab"] == secured_lab.name
-    assert {t["labels"]["machine"] for t in data["now"]["targets"]} == set(MACHINES)
+    assert {t["labels"]["machine"] for t in data["current"]["targets"]} == set(MACHINES)
     assert {s["labels"]["server"] for s in data["series"]["requests"]} == {"web-01", "web-02"}
     assert secured_lab.get(f"{PAGE}data?minutes=7").status_code == 400
     assert secured_lab.get(f"{PAGE}api/v1/query?query=up").status_code == 404
@@ -378,38 +379,38 @@ def test_the_terminal_shows_the_same(secured_lab: RunningLab) -> None:
 
     wait_until(counted, "requests are counted", 20)
     screen = secured_lab.invoke("monitor.show").stdout
-    assert "8 of 8 targets answer" in screen
+    assert "8 of 8 targets up" in screen
     assert re.search(r"web-01 +primary .*semi-sync", screen)
     assert re.search(r"web-02 +replica .*receiving, applying", screen)
     rate = secured_lab.invoke("monitor.qps").stdout
-    assert "requests a second, www.foobar.com" in rate
+    assert "requests per second, www.foobar.com" in rate
     assert "█" in rate
     assert "web-02" not in secured_lab.invoke("monitor.qps", "web-01").stdout
     assert secured_lab.invoke("monitor.alerts").stdout == "no alert\n"
 
 
-def test_a_screen_is_live_for_as_long_as_told(secured_lab: RunningLab) -> None:
+def test_the_screen_is_updated_until_the_time_limit(secured_lab: RunningLab) -> None:
     started = time.monotonic()
     done = secured_lab.invoke("monitor.show", "--seconds", "3", "--every", "1")
-    assert done.stdout.count("targets answer") >= 2
+    assert done.stdout.count("targets up") >= 2
     assert time.monotonic() - started < 15
 
 
-def test_wrong_words_are_refused(secured_lab: RunningLab) -> None:
+def test_unknown_arguments_are_rejected(secured_lab: RunningLab) -> None:
     done = secured_lab.invoke("monitor.qps", "web-09", check=False)
     assert done.returncode == 2
     assert "choose from web-01, web-02" in done.stderr
 
 
-# --- when it fails itself, and going back --------------------------------------------------------
+# --- failure of monitoring itself ---------------------------------------------------------------
 
 
-def test_a_silent_prometheus_is_said_everywhere(secured_lab: RunningLab) -> None:
+def test_an_unreachable_prometheus_is_reported_everywhere(secured_lab: RunningLab) -> None:
     secured_lab.out("lb-01", "systemctl", "stop", "prometheus.service")
     try:
         done = secured_lab.invoke("monitor.show", check=False)
         assert done.returncode == 1
-        assert "lb-01: Prometheus does not answer" in done.stderr
+        assert "lb-01: Prometheus does not respond" in done.stderr
         failed = json.loads(secured_lab.invoke("lab.check", "--json", check=False).stdout)
         bad = {each["name"] for each in failed if not each["ok"]}
         assert {"service/lb-01/prometheus", "monitoring/lb-01", "targets/lb-01"} <= bad

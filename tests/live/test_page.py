@@ -88,7 +88,7 @@ def _unfiltered(kind: int, row: bytearray, above: bytes, step: int) -> bytes:
 
 
 @pytest.mark.parametrize("width", [1200, 390])
-def test_the_page_is_drawn(lab: RunningLab, tmp_path: Path, width: int) -> None:
+def test_the_page_is_rendered(lab: RunningLab, tmp_path: Path, width: int) -> None:
     shot = tmp_path / "page.png"
     chromium(
         tmp_path / "profile", f"--screenshot={shot}", f"--window-size={width},900", lab.url + "/"
@@ -103,7 +103,7 @@ def test_the_page_is_drawn(lab: RunningLab, tmp_path: Path, width: int) -> None:
     assert drawn > high / 3, f"{drawn} of {high} rows have something on them"
 
 
-def test_the_page_tells_the_path_of_its_request(lab: RunningLab, tmp_path: Path) -> None:
+def test_the_page_shows_the_path_of_its_request(lab: RunningLab, tmp_path: Path) -> None:
     page = chromium(tmp_path / "profile", "--dump-dom", lab.url + "/")
     for word in ("lb-01", "web-01", "web-02", "The way of this very page", "<form"):
         assert word in page

@@ -1,4 +1,4 @@
-"""The embedded provider on this host: machines that come, stay, go, and leave nothing."""
+"""The lxc provider on this host: the life cycle of containers, which leave nothing behind."""
 
 from __future__ import annotations
 
@@ -19,9 +19,19 @@ from provision.core.endpoint import Endpoint
 from provision.core.errors import ProviderError
 from provision.core.lab import ROOT, Lab, Machine, Topology
 from provision.core.package_set import PackageSet
-from provision.providers import images
-from provision.providers.lxc import LxcProvider, image, leftovers, network, places, preflight
-from provision.providers.lxc.machine import SOCKETS
+from provision.providers.image_recipe import load_recipe, mirror
+from provision.providers.lxc import (
+    LxcProvider,
+    host_facts,
+    images,
+    network,
+    orphaned_labs,
+    paths,
+    preflight,
+    prune,
+)
+from provision.providers.lxc.container import SOCKETS
+from provision.providers.lxc.paths import LabPaths
 from provision.providers.lxc.privileged import run
 
 pytestmark = pytest.mark.live
@@ -36,44 +46,44 @@ def report(machine: str, doing: str) -> None:
 
 
 def free_network() -> IPv4Network:
-    """A network that nobody uses on this host."""
-    used = [taken for taken, _ in preflight.networks_of_host("")]
+    """A network that is not in use on this host."""
+    used = [network for network, _ in host_facts.used_networks("")]
     networks = IPv4Network("192.168.60.0/22").subnets(new_prefix=24)
     return next(n for n in networks if not any(n.overlaps(u) for u in used))
 
 
 def new_lab(root: Path, names: tuple[str, ...] = NAMES) -> Lab:
-    """A lab of its own, with machines that have no roles."""
-    place = free_network()
-    machines = tuple(Machine(n, place[10 + i], ("nginx",)) for i, n in enumerate(names))
-    return Lab("default", root, Topology("t", "foobar.com", place, machines))
+    """A separate lab, whose machines are not configured."""
+    addresses = free_network()
+    machines = tuple(Machine(n, addresses[10 + i], ("nginx",)) for i, n in enumerate(names))
+    return Lab("default", root, Topology("t", "foobar.com", addresses, machines))
 
 
 def footprint(lab: Lab) -> dict[str, list[str]]:
-    """Everything on this host that bears the lab's id."""
+    """Everything on this host whose name contains the lab's id."""
     found: dict[str, list[str]] = {"processes": [], "groups": []}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             groups = (process / "cgroup").read_text()
             command = (process / "cmdline").read_text().replace("\0", " ")
-            # Without a command it has ended, and its parent has yet to collect it.
+            # Without a command line it is a zombie.
             if command and (lab.id in groups or f"/{lab.id}" in command):
                 found["processes"].append(f"{process.name} {command}")
     for folder, folders, _ in os.walk("/sys/fs/cgroup"):
         found["groups"] += [f"{folder}/{name}" for name in folders if lab.id in name]
     found["links"] = [p.name for p in Path("/sys/class/net").iterdir() if lab.id in p.name]
-    rules = run("listing", ["nft", "list", "ruleset"]).out.splitlines()
+    rules = run("listing", ["nft", "list", "ruleset"]).stdout.splitlines()
     found["rules"] = [line for line in rules if lab.id in line]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     found["mounts"] = [line for line in mounts if lab.id in line]
     found["sockets"] = [s for s in SOCKETS.read_text().splitlines() if lab.id in s]
-    found["folders"] = [str(p) for p in places.HOST.glob("*") if lab.id in p.name]
+    found["folders"] = [str(p) for p in paths.HOST.glob("*") if lab.id in p.name]
     return {kind: things for kind, things in found.items() if things}
 
 
 def ssh(lab: Lab, endpoint: Endpoint, command: str) -> str:
-    """What a command on a machine prints; its host key must be the promised one."""
-    assert PROVIDER.link_problem(lab) == ""
+    """The output of a command on a machine, which must present the recorded host key."""
+    assert PROVIDER.network_problem(lab) == ""
     known = lab.directory / "known_hosts"
     known.write_text(f"{endpoint.address} {endpoint.host_key}\n")
     options = ["StrictHostKeyChecking=yes", f"UserKnownHostsFile={known}", "BatchMode=yes"]
@@ -85,15 +95,20 @@ def ssh(lab: Lab, endpoint: Endpoint, command: str) -> str:
 
 
 def up(lab: Lab, preload: Mapping[str, PackageSet] | None = None) -> Mapping[str, Endpoint]:
-    """Bring it up; all its machines must be there."""
+    """Bring the lab up; all its machines must be running."""
     endpoints = PROVIDER.up(lab, report, preload or {})
     assert sorted(endpoints) == sorted(m.name for m in lab.machines)
     return endpoints
 
 
+def unused() -> set[Path]:
+    """The images and layers that could be pruned."""
+    return {image.path for image in prune.unused_images()}
+
+
 @contextlib.contextmanager
 def removed_afterwards(lab: Lab) -> Iterator[Lab]:
-    """Whatever happens, nothing of the lab stays."""
+    """Destroy the lab at the end, and check that nothing is left."""
     assert footprint(lab) == {}
     try:
         yield lab
@@ -134,7 +149,7 @@ def test_machines_are_debian_with_systemd_names_and_tools(lab: Lab) -> None:
 
 
 def test_packages_can_be_fetched_from_inside(lab: Lab) -> None:
-    host = images.mirror().split("/")[2]
+    host = mirror().split("/")[2]
     shown = ssh(
         lab,
         up(lab)["alpha"],
@@ -158,11 +173,11 @@ def test_halt_and_up_keep_data_and_keys(lab: Lab) -> None:
     ssh(lab, before["alpha"], "echo kept | sudo tee /srv/data >/dev/null")
     PROVIDER.halt(lab, report, ["beta"])
     assert PROVIDER.state(lab) == {"alpha": "running", "beta": "halted"}
-    assert PROVIDER.link_problem(lab) == ""
+    assert PROVIDER.network_problem(lab) == ""
     PROVIDER.halt(lab, report)
     assert PROVIDER.state(lab) == {"alpha": "halted", "beta": "halted"}
     assert PROVIDER.endpoints(lab) == {}
-    assert "is not there" in PROVIDER.link_problem(lab)
+    assert "does not exist" in PROVIDER.network_problem(lab)
     assert set(footprint(lab)) - {"groups"} == {"folders"}
     assert up(lab) == before
     assert ssh(lab, before["alpha"], "cat /srv/data") == "kept"
@@ -183,40 +198,40 @@ def test_kill_and_start_one_machine(lab: Lab) -> None:
 def test_a_reboot_of_the_host_loses_nothing(lab: Lab) -> None:
     endpoints = up(lab)
     ssh(lab, endpoints["alpha"], "echo synced | sudo tee /srv/reboot >/dev/null; sync /srv/reboot")
-    at = places.of(lab)
+    names = LabPaths.of(lab)
     pids = [line.split()[0] for line in footprint(lab)["processes"]]
     run("rebooting", ["kill", "-9", *pids], ok=())
-    run("rebooting", ["ip", "link", "delete", "dev", at.bridge])
-    run("rebooting", ["nft", "delete", "table", "ip", at.table])
-    run("rebooting", ["install", "-m", "644", "/dev/stdin", at.dnsmasq_pid], stdin=b"1\n")
+    run("rebooting", ["ip", "link", "delete", "dev", names.bridge])
+    run("rebooting", ["nft", "delete", "table", "ip", names.table])
+    run("rebooting", ["install", "-m", "644", "/dev/stdin", names.dnsmasq_pid], stdin=b"1\n")
     wait_for(lambda: not set(footprint(lab)) & {"processes", "sockets", "links"})
     assert PROVIDER.state(lab) == {"alpha": "halted", "beta": "halted"}
-    assert PROVIDER.link_problem(lab)
+    assert PROVIDER.network_problem(lab)
     assert up(lab) == endpoints
     assert ssh(lab, endpoints["alpha"], "cat /srv/reboot") == "synced"
 
 
-def test_a_lost_bridge_is_mended_under_running_machines(lab: Lab) -> None:
+def test_a_deleted_bridge_is_restored_under_running_machines(lab: Lab) -> None:
     endpoints = up(lab)
-    run("losing the bridge", ["ip", "link", "delete", "dev", places.of(lab).bridge])
-    assert PROVIDER.link_problem(lab)
+    run("deleting the bridge", ["ip", "link", "delete", "dev", LabPaths.of(lab).bridge])
+    assert PROVIDER.network_problem(lab)
     assert up(lab) == endpoints
     assert ssh(lab, endpoints["beta"], "hostname") == "beta"
 
 
-def test_a_lost_monitor_is_no_lost_machine(lab: Lab) -> None:
+def test_a_machine_starts_again_after_its_monitor_was_killed(lab: Lab) -> None:
     up(lab)
-    monitor = f"[lxc monitor] {places.of(lab).directory} alpha"
+    monitor = f"[lxc monitor] {LabPaths.of(lab).directory} alpha"
     lines = [line for line in footprint(lab)["processes"] if monitor in line]
     assert len(lines) == 1
-    run("losing the monitor", ["kill", "-9", lines[0].split()[0]])
+    run("killing the monitor", ["kill", "-9", lines[0].split()[0]])
     wait_for(lambda: PROVIDER.state(lab)["alpha"] == "halted")
     assert ssh(lab, up(lab)["alpha"], "hostname") == "alpha"
 
 
-def test_snapshot_and_restore_bring_all_back_also_what_was_removed(lab: Lab) -> None:
+def test_restore_reverts_changed_removed_and_emptied_files(lab: Lab) -> None:
     endpoints = up(lab)
-    # A removed file and an emptied folder of the image: a node and an attribute in the overlay.
+    # Removed files and an emptied folder of the image: overlayfs stores whiteouts and attributes.
     folder = "/usr/share/bash-completion"
     before = f"echo one | sudo tee /srv/s >/dev/null; sudo rm -r {folder} /usr/bin/lsof"
     ssh(lab, endpoints["beta"], f"{before}; sudo mkdir {folder}")
@@ -229,21 +244,21 @@ def test_snapshot_and_restore_bring_all_back_also_what_was_removed(lab: Lab) -> 
     PROVIDER.restore(lab, "one", report)
     shown = f"cat /srv/s; ls -d /usr/share/base-files /usr/bin/lsof 2>/dev/null; ls {folder}"
     assert ssh(lab, endpoints["beta"], shown) == "one\n/usr/share/base-files"
-    with pytest.raises(ProviderError, match="snapshots there are: one"):
+    with pytest.raises(ProviderError, match="existing snapshots: one"):
         PROVIDER.restore(lab, "two", report)
 
 
-def test_a_restore_that_was_cut_off_leaves_the_machine_as_it_was(lab: Lab) -> None:
+def test_an_interrupted_restore_is_rolled_back(lab: Lab) -> None:
     endpoints = up(lab)
     ssh(lab, endpoints["beta"], "echo mine | sudo tee /srv/mine >/dev/null")
     PROVIDER.halt(lab, report)
-    folder = places.of(lab).machine("beta")
-    run("cutting off", ["mv", folder / "delta", folder / "delta.old"])
-    run("cutting off", ["mkdir", folder / "delta.new"])
+    folder = LabPaths.of(lab).machine("beta")
+    run("interrupting", ["mv", folder / "delta", folder / "delta.old"])
+    run("interrupting", ["mkdir", folder / "delta.new"])
     assert ssh(lab, up(lab)["beta"], "cat /srv/mine") == "mine"
 
 
-def test_a_machine_more_or_less_is_made_or_named(lab: Lab) -> None:
+def test_machines_added_to_and_removed_from_the_topology(lab: Lab) -> None:
     before = up(lab)
     third = Machine("gamma", lab.network[30], ("nginx",))
     more = replace(lab, topology=replace(lab.topology, machines=(*lab.machines, third)))
@@ -251,11 +266,11 @@ def test_a_machine_more_or_less_is_made_or_named(lab: Lab) -> None:
     since = ssh(lab, before["alpha"], boot)
     assert ssh(more, up(more)["gamma"], "hostname") == "gamma"
     assert ssh(lab, before["alpha"], boot) == since
-    assert PROVIDER.strays(more) == []
-    assert PROVIDER.strays(lab) == ["gamma"]
+    assert PROVIDER.orphaned_machines(more) == []
+    assert PROVIDER.orphaned_machines(lab) == ["gamma"]
 
 
-def test_two_labs_with_the_same_names_live_side_by_side(
+def test_two_labs_with_the_same_machine_names_run_side_by_side(
     lab: Lab, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     one = up(lab)
@@ -265,15 +280,15 @@ def test_two_labs_with_the_same_names_live_side_by_side(
         assert ssh(lab, one["alpha"], "hostname") == ssh(other, two["alpha"], "hostname")
         PROVIDER.kill(other, "alpha")
         assert PROVIDER.state(lab)["alpha"] == "running"
-        taken = [
+        conflicts = [
             p
             for p in preflight.problems(
                 replace(other, topology=replace(other.topology, network=lab.network)),
-                preflight.gather(other),
+                host_facts.collect(other),
             )
             if p.fatal
         ]
-        assert f"{lab.network} is in use" in taken[0].what
+        assert f"{lab.network} is already in use" in conflicts[0].what
     assert ssh(lab, one["alpha"], "hostname") == "alpha"
 
 
@@ -287,17 +302,17 @@ from provision.core.lab import Machine
 from provision.core.lab import Topology
 from provision.core.package_set import PackageSet
 from provision.providers.lxc import LxcProvider
-place = IPv4Network({network!r})
+addresses = IPv4Network({network!r})
 names = {names!r}
-machines = tuple(Machine(n, place[10 + i], ("nginx",)) for i, n in enumerate(names))
-lab = Lab("default", Path({root!r}), Topology("t", "foobar.com", place, machines))
+machines = tuple(Machine(n, addresses[10 + i], ("nginx",)) for i, n in enumerate(names))
+lab = Lab("default", Path({root!r}), Topology("t", "foobar.com", addresses, machines))
 preload = {{n: PackageSet(({packages!r})) for n in names}}
 LxcProvider().up(lab, lambda name, doing: print(doing, flush=True), preload)
 """
 
 
 def killed(lab: Lab, stage: str, packages: tuple[str, ...] = (), later: float = 0) -> None:
-    """Run ``up`` in a process of its own and kill it, with all its children, at a stage."""
+    """Run ``up`` in another process and kill it, with all its children, at a stage."""
     code = CHILD.format(
         checkout=str(ROOT),
         network=str(lab.network),
@@ -320,7 +335,7 @@ def killed(lab: Lab, stage: str, packages: tuple[str, ...] = (), later: float = 
 
 
 @pytest.mark.parametrize(
-    "stage", ["making the machine", "bringing the network up", "starting", "waiting for sshd"]
+    "stage", ["creating the container", "configuring the network", "starting", "waiting for sshd"]
 )
 def test_up_killed_at_any_stage_can_be_run_again(
     tmp_path_factory: pytest.TempPathFactory, stage: str
@@ -331,11 +346,11 @@ def test_up_killed_at_any_stage_can_be_run_again(
         assert [ssh(lab, endpoints[name], "hostname") for name in NAMES] == list(NAMES)
 
 
-def test_a_half_made_machine_is_made_anew_and_a_whole_one_is_kept(lab: Lab) -> None:
+def test_a_partly_created_machine_is_created_again_and_a_complete_one_is_kept(lab: Lab) -> None:
     before = up(lab)
     ssh(lab, before["alpha"], "echo whole | sudo tee /srv/whole >/dev/null")
     PROVIDER.halt(lab, report)
-    run("cutting off", ["rm", places.of(lab).machine("beta") / "config"])
+    run("interrupting", ["rm", LabPaths.of(lab).machine("beta") / "config"])
     assert PROVIDER.state(lab) == {"alpha": "halted", "beta": "absent"}
     after = up(lab)
     assert ssh(lab, after["alpha"], "cat /srv/whole") == "whole"
@@ -343,28 +358,63 @@ def test_a_half_made_machine_is_made_anew_and_a_whole_one_is_kept(lab: Lab) -> N
     assert after["beta"].host_key != before["beta"].host_key
 
 
-def test_a_layer_has_its_packages_and_survives_a_killed_build(
+def test_a_layer_has_its_packages_and_can_be_built_after_an_interruption(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     packages = ("figlet",)
-    target = places.cache() / "layers" / image.layer_key(images.recipe(), PackageSet(packages))
+    target = paths.cache() / "layers" / images.layer_key(load_recipe(), PackageSet(packages))
     with removed_afterwards(new_lab(tmp_path_factory.mktemp("layer"), ("alpha",))) as lab:
         try:
             killed(lab, "building a layer", packages, later=1)
             assert not target.exists()
             mounts = Path("/proc/self/mountinfo").read_text()
-            assert str(places.cache()) not in mounts
+            assert str(paths.cache()) not in mounts
             endpoints = up(lab, {"alpha": PackageSet(packages)})
             assert ssh(lab, endpoints["alpha"], "command -v figlet") == "/usr/bin/figlet"
             assert not list(target.parent.glob(f".new.{target.name}"))
-            assert target not in PROVIDER.unused_images()
+            assert target not in unused()
             PROVIDER.destroy(lab, report)
-            assert target in PROVIDER.unused_images()
+            assert target in unused()
         finally:
             run("removing the layer", ["rm", "-rf", "--one-file-system", target])
 
 
-def test_a_package_source_that_does_not_answer_is_one_clear_error(
+def test_prune_removes_only_unused_images(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = images.base_key(load_recipe())
+    original = images.base_image(load_recipe(), report).parent
+    store = paths.cache().with_name(f"{paths.cache().name}-test-{os.getpid()}")
+    monkeypatch.setenv("LAB_CACHE", str(store))
+    used, unneeded = store / "images" / key, store / "layers" / "0123456789abcdef"
+    invoke = [str(Path(sys.executable).with_name("invoke")), "lab.prune"]
+    try:
+        run("preparing", ["mkdir", "-p", store / "images", unneeded / "root"])
+        run("preparing", ["cp", "-al", original, used])
+        run("preparing", ["dd", "if=/dev/zero", f"of={unneeded}/root/file", "bs=1M", "count=3"])
+        with removed_afterwards(new_lab(tmp_path_factory.mktemp("prune"), ("alpha",))) as lab:
+            endpoints = up(lab)
+            listed = subprocess.run(invoke, cwd=ROOT, capture_output=True, text=True, check=True)
+            assert "layers/0123456789abcdef" in listed.stdout
+            assert "3.0 MiB can be freed: invoke lab.prune --yes" in listed.stdout
+            assert key not in listed.stdout
+            assert unneeded.is_dir()
+            removed = subprocess.run(
+                [*invoke, "--yes"], cwd=ROOT, capture_output=True, text=True, check=True
+            )
+            assert "3.0 MiB freed" in removed.stdout
+            assert [path.name for path in (store / "layers").glob("[!.]*")] == []
+            assert (used / "root").is_dir()
+            PROVIDER.halt(lab, report)
+            assert unused() == set()  # a halted machine uses its images too
+            assert ssh(lab, up(lab)["alpha"], "hostname") == "alpha"
+            assert up(lab) == endpoints
+        assert unused() == {used}
+    finally:
+        run("removing the image store", ["rm", "-rf", "--one-file-system", store])
+
+
+def test_a_package_source_that_does_not_respond_is_one_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAB_MIRROR", "http://127.0.0.1:9/debian")
@@ -373,18 +423,18 @@ def test_a_package_source_that_does_not_answer_is_one_clear_error(
     begun = time.monotonic()
     with (
         removed_afterwards(lab),
-        pytest.raises(ProviderError, match=r"http://127\.0\.0\.1:9/debian does not answer"),
+        pytest.raises(ProviderError, match=r"http://127\.0\.0\.1:9/debian does not respond"),
     ):
         PROVIDER.up(lab, report, {})
     assert time.monotonic() - begun < 30
 
 
-def test_destroy_of_nothing_and_of_half_a_lab(lab: Lab) -> None:
+def test_destroy_of_a_damaged_lab_and_of_an_absent_one(lab: Lab) -> None:
     up(lab)
-    at = places.of(lab)
-    run("losing a part", ["nft", "delete", "table", "ip", at.table])
-    run("losing a part", ["kill", str(network.dnsmasq(at))])
-    run("losing a part", ["rm", "-rf", at.machine("beta") / "config", at.host_keys])
+    names = LabPaths.of(lab)
+    run("damaging", ["nft", "delete", "table", "ip", names.table])
+    run("damaging", ["kill", str(network.dnsmasq_pid(names))])
+    run("damaging", ["rm", "-rf", names.machine("beta") / "config", names.host_keys])
     PROVIDER.destroy(lab, report)
     assert footprint(lab) == {}
     PROVIDER.destroy(lab, report)
@@ -392,21 +442,21 @@ def test_destroy_of_nothing_and_of_half_a_lab(lab: Lab) -> None:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Poll until it holds."""
+    """Poll until the condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "this did not come true in time"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.05)
 
 
-def test_leftovers_of_a_checkout_are_found_and_removed(
+def test_orphaned_labs_of_a_checkout_are_found_and_destroyed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with removed_afterwards(new_lab(tmp_path / "checkout", ("alpha",))) as lab:
         up(lab)
-        assert leftovers.main(["--keep", lab.id, str(tmp_path)]) == 0
-        assert leftovers.main([str(tmp_path / "elsewhere")]) == 0
+        assert orphaned_labs.main(["--keep", lab.id, str(tmp_path)]) == 0
+        assert orphaned_labs.main([str(tmp_path / "elsewhere")]) == 0
         assert PROVIDER.state(lab) == {"alpha": "running"}
-        assert leftovers.main([str(tmp_path)]) == 0
+        assert orphaned_labs.main([str(tmp_path)]) == 0
         assert f"removing lab default of {lab.root}" in capsys.readouterr().out
         assert footprint(lab) == {}

@@ -1,4 +1,4 @@
-"""Machines that exist already: containers made beforehand, which the lab finds and later leaves."""
+"""The ssh provider: containers that exist before the lab, and remain after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import yaml
 from provision import topology
 from provision.core.endpoint import Endpoint
 from provision.core.lab import ROOT, Lab, rebase
-from provision.providers.lxc import LxcProvider, places, preflight
+from provision.providers.lxc import LxcProvider, host_facts
+from provision.providers.lxc.paths import LabPaths
 from provision.providers.lxc.privileged import run
 from provision.topology import labs
 
@@ -34,20 +35,20 @@ def report(machine: str, doing: str) -> None:
 
 
 def free_network() -> IPv4Network:
-    """A network that nobody uses on this host."""
-    used = [taken for taken, _ in preflight.networks_of_host("")]
+    """A network that is not in use on this host."""
+    used = [network for network, _ in host_facts.used_networks("")]
     networks = IPv4Network("10.77.64.0/20").subnets(new_prefix=24)
     return next(n for n in networks if not any(n.overlaps(u) for u in used))
 
 
 @dataclass
 class Existing:
-    """Three Debian machines that nobody has configured, and a lab over them.
+    """Three Debian machines that are not configured, and a lab on them.
 
     Args:
-        made: the lab that made them; the commands know nothing of it.
+        made: the lab that created them, which the commands do not know.
         endpoints: how they are reached.
-        home: a home folder for the commands, with OpenSSH files of its own.
+        home: a home folder for the commands, with its own OpenSSH files.
         topology: the file that describes them.
     """
 
@@ -69,8 +70,8 @@ class Existing:
         self.topology.write_text(yaml.safe_dump(source, sort_keys=False))
 
     def invoke(self, *words: str, ok: bool = True, timeout: float = 500) -> str:
-        """Run a task on the lab; what it said."""
-        assert PROVIDER.link_problem(self.made) == ""
+        """Run a task on the lab; returns its output."""
+        assert PROVIDER.network_problem(self.made) == ""
         done = subprocess.run(
             [INVOKE, *words, "--lab", NAME],
             cwd=ROOT,
@@ -81,14 +82,14 @@ class Existing:
             timeout=timeout,
             check=False,
         )
-        said = done.stdout + done.stderr
-        assert "Traceback" not in said, said
-        assert (done.returncode == 0) == ok, said
-        return said
+        output = done.stdout + done.stderr
+        assert "Traceback" not in output, output
+        assert (done.returncode == 0) == ok, output
+        return output
 
     def on(self, machine: str, command: str) -> str:
-        """What a command on a machine prints, over plain ssh."""
-        assert PROVIDER.link_problem(self.made) == ""
+        """The output of a command on a machine, over plain ssh."""
+        assert PROVIDER.network_problem(self.made) == ""
         end = self.endpoints[machine]
         known = self.home / "known-by-test"
         known.write_text(f"{end.address} {end.host_key}\n")
@@ -104,13 +105,13 @@ PROVIDER = LxcProvider()
 
 @pytest.fixture(scope="module")
 def existing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Existing]:
-    """Three fresh machines; whatever happens, they and the lab's record are removed."""
+    """Three new machines, which are removed at the end together with the lab's record."""
     folder = tmp_path_factory.mktemp("existing")
     read = topology.load(topology.find("distributed"))
     made = Lab("default", folder, rebase(read, free_network()))
     (folder / "home" / ".ssh").mkdir(parents=True, mode=0o700)
     record = Lab(NAME, ROOT, read)
-    labs.erase(record)
+    labs.delete_directory(record)
     try:
         endpoints = PROVIDER.up(made, report, {})
         machines = Existing(made, endpoints, folder / "home", folder / "mine.yml")
@@ -118,7 +119,7 @@ def existing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Existing]:
         yield machines
     finally:
         PROVIDER.destroy(made, report)
-        labs.erase(record)
+        labs.delete_directory(record)
 
 
 STATE = """
@@ -127,43 +128,46 @@ STATE = """
     sudo find /etc/systemd/system /srv /usr/local -mindepth 1 | sort
     ls /var/lib | grep -E 'foobar|mysql'
 """
-"""A machine's packages, and the places where a lab would leave something."""
+"""A machine's packages, and the folders that a lab writes to."""
 
 
-def test_a_key_that_nobody_has_seen_is_shown_and_refused(existing: Existing) -> None:
-    said = existing.invoke(
+def test_an_unknown_host_key_is_reported_and_refused(existing: Existing) -> None:
+    output = existing.invoke(
         "lab.up", "--provider", "ssh", "--topology", str(existing.topology), ok=False
     )
     for name, end in existing.endpoints.items():
-        assert f"{name}: the host key of {end.address} is not known (ssh-ed25519 SHA256:" in said
-        assert f"host_key: {end.host_key.strip()}" in said
-    assert "--pin" in said
+        assert f"{name}: the host key of {end.address} is unknown (ssh-ed25519 SHA256:" in output
+        assert f"host_key: {end.host_key.strip()}" in output
+    assert "--pin" in output
     assert not (ROOT / ".lab" / NAME / "state.json").exists()
 
 
-def test_machines_that_do_not_qualify_are_named_with_the_reason(existing: Existing) -> None:
+def test_unsuitable_machines_are_reported_with_the_reason(existing: Existing) -> None:
     other = existing.home / "other"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
-    inside = ["lxc-attach", "-P", str(places.of(existing.made).directory), "-n", "web-01", "--"]
-    run("taking sudo away", [*inside, "mv", "/etc/sudoers.d/lab", "/root/lab"])
+    inside = ["lxc-attach", "-P", str(LabPaths.of(existing.made).directory), "-n", "web-01", "--"]
+    run("removing sudo", [*inside, "mv", "/etc/sudoers.d/lab", "/root/lab"])
     existing.write(
         **{"lb-01": {"key": str(other)}, "web-02": {"port": "23"}},
     )
     text = existing.topology.read_text().replace("port: '23'", "port: 23")
     existing.topology.write_text(text)
     try:
-        said = existing.invoke(
+        output = existing.invoke(
             "lab.up", "--provider", "ssh", "--pin", "--topology", str(existing.topology), ok=False
         )
     finally:
-        run("giving sudo back", [*inside, "mv", "/root/lab", "/etc/sudoers.d/lab"])
+        run("restoring sudo", [*inside, "mv", "/root/lab", "/etc/sudoers.d/lab"])
         existing.write()
-    assert f"lb-01: login as lab with key {other} was refused" in said
-    assert "web-01: lab may not use sudo without a password" in said
-    assert f"web-02: no sshd answers at {existing.endpoints['web-02'].address} port 23" in said
+    assert f"lb-01: login as lab with key {other} was refused" in output
+    assert "web-01: lab cannot use sudo without a password" in output
+    assert (
+        f"web-02: no SSH server responds at {existing.endpoints['web-02'].address} port 23"
+        in output
+    )
 
 
-def test_the_lab_comes_up_on_them_and_goes_again(existing: Existing) -> None:
+def test_the_lab_comes_up_and_can_be_removed_again(existing: Existing) -> None:
     before = {name: existing.on(name, STATE) for name in existing.endpoints}
     arguments = ("--provider", "ssh", "--topology", str(existing.topology))
     inventory = existing.home / "inventory.yml"
@@ -174,8 +178,8 @@ def test_the_lab_comes_up_on_them_and_goes_again(existing: Existing) -> None:
     known["web-02"]["jump"] = f"lab@{end.address}"  # and this one is reached through that one
     inventory.write_text(yaml.safe_dump({"machines": {n: k for n, k in known.items() if k}}))
 
-    said = existing.invoke("lab.up", *arguments, "--inventory", str(inventory))
-    assert f"http://{existing.made.front.address}/ is www.foobar.com" in said
+    output = existing.invoke("lab.up", *arguments, "--inventory", str(inventory))
+    assert f"http://{existing.made.front.address}/ is www.foobar.com" in output
     recorded = json.loads((ROOT / ".lab" / NAME / "existing.json").read_text())
     assert {n: m["host_key"] for n, m in recorded["machines"].items()} == {
         n: " ".join(e.host_key.split()[:2]) for n, e in existing.endpoints.items()
@@ -189,10 +193,10 @@ def test_the_lab_comes_up_on_them_and_goes_again(existing: Existing) -> None:
     assert existing.invoke("lab.check")
     for words in (["lab.halt"], ["lab.kill", "web-01"], ["lab.destroy", "--yes"]):
         refused = existing.invoke(*words, ok=False)
-        assert "exist without it (provider ssh)" in refused, refused
+        assert "provider ssh cannot" in refused, refused
 
     plan = existing.invoke("lab.clean")
-    assert "packages that go:" in plan
+    assert "packages to purge:" in plan
     assert "nothing was changed; to do it: invoke lab.clean --yes" in plan
     assert existing.invoke("lab.check")
     existing.invoke("lab.clean", "--yes")

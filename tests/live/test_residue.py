@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from provision.core.lab import ROOT
-from provision.providers.lxc.places import HOST
+from provision.providers.lxc.paths import HOST
 from provision.providers.lxc.privileged import run
 from tests.live.conftest import RunningLab
 
@@ -27,7 +27,7 @@ def lines(text: str) -> set[str]:
 
 
 def tables() -> set[str]:
-    text = run("reading", ["nft", "-j", "list", "ruleset"]).out
+    text = run("reading", ["nft", "-j", "list", "ruleset"]).stdout
     # Whatever else counts packets on this host goes on counting them.
     found = json.loads(COUNTED.sub('"counter": null', text))["nftables"]
     names = {f"{t['table']['family']} {t['table']['name']}" for t in found if "table" in t}

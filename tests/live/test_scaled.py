@@ -1,4 +1,4 @@
-"""The design that has every part twice: its address, its table of failures, work while it serves.
+"""The topology ``scaled``: its virtual address, its table of failures, operations under load.
 
 One lab for all of it. Nothing that is stopped in order may cost a visitor a request.
 """
@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from provision.checks.observe import request
-from provision.services.keepalived import role as keepalived
+from provision.services.keepalived import interface as keepalived
+from provision.services.tls.https import request
 from tests.live.conftest import RunningLab, wait_until
 from tests.live.faults.faults import release
 from tests.live.faults.stream import Stream, Users, count
@@ -26,73 +26,73 @@ pytestmark = pytest.mark.live
 STOPPED = ("systemctl stop keepalived", "systemctl stop haproxy")
 FAULTS = ("kill -9 of HAProxy", "kill -9 of keepalived", "loss of power")
 TAKEOVER = 1.2
-"""Seconds without an answer; the client itself gives up after half a second, a part of this."""
+"""Seconds without a response; including the client's own timeout of half a second."""
 
 
 def holders(lab: RunningLab) -> list[str]:
-    """Which balancers have the shared address on their network card."""
+    """The balancers that have the virtual address on their network interface."""
     now = lab.session()
-    where = ("dev", keepalived.interface(now.context), "to", str(now.lab.address))
+    where = ("dev", keepalived.network_interface(now.context), "to", str(now.lab.address))
     argv = ("ip", "-4", "-oneline", "address", "show", *where)
     return [m.name for m in now.lab.with_role("keepalived") if lab.out(m.name, *argv).strip()]
 
 
-class Visitors:
-    """Three at a time who ask the shared address, each on a new connection, and what they saw."""
+class Clients:
+    """Three clients of the virtual address, one connection per request, and their responses."""
 
     def __init__(self, lab: RunningLab) -> None:
         self.lab = lab.session().lab
         self.end = threading.Event()
-        self.answers: list[tuple[float, str]] = []
+        self.responses: list[tuple[float, str]] = []
         self.failures: list[tuple[float, str]] = []
 
-    def ask(self) -> None:
+    def run(self) -> None:
         while not self.end.is_set():
             page = request(self.lab, "/static/foobar.css", timeout=0.5)
             if page.status == 200:
-                self.answers.append((time.monotonic(), page.header("x-balanced-by")))
+                self.responses.append((time.monotonic(), page.header("x-balanced-by")))
             else:
                 self.failures.append((time.monotonic(), page.error or str(page.status)))
             time.sleep(0.02)
 
     @property
     def gap(self) -> float:
-        """Seconds of the longest time without an answer."""
-        moments = sorted(moment for moment, _ in self.answers)
+        """The longest time without a response, in seconds."""
+        moments = sorted(moment for moment, _ in self.responses)
         return max(later - sooner for sooner, later in pairwise(moments))
 
     @property
-    def through(self) -> set[str]:
-        """The balancers that answered."""
-        return {name for _, name in self.answers}
+    def balancers(self) -> set[str]:
+        """The balancers that responded."""
+        return {name for _, name in self.responses}
 
 
 @contextmanager
-def visited(lab: RunningLab, before: float = 0.5, after: float = 1.5) -> Iterator[Visitors]:
-    """Visitors from a moment before until a moment after what happens meanwhile."""
-    visitors = Visitors(lab)
-    threads = [threading.Thread(target=visitors.ask, daemon=True) for _ in range(3)]
+def clients_of(lab: RunningLab, before: float = 0.5, after: float = 1.5) -> Iterator[Clients]:
+    """Clients that run during the body, and some time before and after it."""
+    clients = Clients(lab)
+    threads = [threading.Thread(target=clients.run, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     try:
         time.sleep(before)
-        yield visitors
+        yield clients
         time.sleep(after)
     finally:
-        visitors.end.set()
+        clients.end.set()
         for thread in threads:
             thread.join(10)
 
 
 def one_holder(lab: RunningLab, other_than: str = "") -> None:
-    """One balancer has the address, and whoever came back does not take it."""
+    """Wait until one balancer has the address, and check that a returning one does not take it."""
     wait_until(lambda: len(holders(lab)) == 1, "one balancer has the address")
     time.sleep(1.2)  # longer than any election
     (now,) = holders(lab)
     assert now != other_than
 
 
-def test_from_nothing_it_is_complete(scaled: RunningLab) -> None:
+def test_a_new_lab_passes_all_checks(scaled: RunningLab) -> None:
     assert scaled.up().stdout.count(" 0 changed") == 8
     found = json.loads(scaled.invoke("lab.check", "--json").stdout)
     names = {check["name"] for check in found}
@@ -114,9 +114,9 @@ def _diagram(lab: RunningLab) -> dict[str, Any]:
     return found
 
 
-def test_the_way_to_the_application_is_encrypted_and_verified(scaled: RunningLab) -> None:
+def test_connections_to_the_application_use_verified_tls(scaled: RunningLab) -> None:
     plain = scaled.run("web-01", "curl", "-s", "--max-time", "3", f"http://{_app(scaled)}/version")
-    assert not plain.ok, plain.out
+    assert not plain.ok, plain.stdout
     argv = ("curl", "-s", "--max-time", "3", "--cacert", "/etc/foobar-lab/tls/ca.pem")
     assert "version" in scaled.out("web-01", *argv, f"https://{_app(scaled)}/version")
     # The certificate of a web server is not one of an application server.
@@ -146,71 +146,71 @@ def _certificate(lab: RunningLab, text: str) -> None:
 
 
 @pytest.mark.parametrize("how", STOPPED)
-def test_the_address_leaves_in_order_and_no_request_is_lost(scaled: RunningLab, how: str) -> None:
+def test_a_graceful_handover_loses_no_request(scaled: RunningLab, how: str) -> None:
     (before,) = holders(scaled)
-    with visited(scaled) as visitors:
+    with clients_of(scaled) as clients:
         scaled.out(before, *how.split())
     try:
-        assert visitors.failures == []
-        assert visitors.gap < TAKEOVER
-        assert len(visitors.through) == 2
+        assert clients.failures == []
+        assert clients.gap < TAKEOVER
+        assert len(clients.balancers) == 2
     finally:
         scaled.out(before, "systemctl", "start", "haproxy", "keepalived")
     one_holder(scaled, before)
     assert "lab_handover" not in scaled.out(before, "nft", "list", "tables")
 
 
-def test_a_machine_is_stopped_in_order_and_no_request_is_lost(scaled: RunningLab) -> None:
+def test_a_shutdown_of_the_holder_loses_no_request(scaled: RunningLab) -> None:
     (before,) = holders(scaled)
-    with visited(scaled) as visitors:
+    with clients_of(scaled) as clients:
         scaled.invoke("lab.halt", before)
     try:
-        assert visitors.failures == []
-        assert len(visitors.through) == 2
+        assert clients.failures == []
+        assert len(clients.balancers) == 2
     finally:
         scaled.invoke("lab.start", before)
     one_holder(scaled, before)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_address_moves_within_a_second_and_has_one_holder(
-    scaled: RunningLab, fault: str
-) -> None:
+def test_a_takeover_after_a_failure_takes_about_a_second(scaled: RunningLab, fault: str) -> None:
     (before,) = holders(scaled)
     host = scaled.session()
-    with visited(scaled, after=2.5) as visitors:
+    with clients_of(scaled, after=2.5) as clients:
         if fault == "loss of power":
             host.provider.kill(host.lab, before)
         else:
             service = fault.split()[-1].lower()
             scaled.out(before, "systemctl", "kill", "--signal=KILL", service)
     try:
-        assert visitors.gap <= TAKEOVER, visitors.failures
-        assert len(visitors.through) == 2
+        assert clients.gap <= TAKEOVER, clients.failures
+        assert len(clients.balancers) == 2
     finally:
         if fault == "loss of power":
             scaled.invoke("lab.start", before)
     one_holder(scaled, before)
 
 
-def test_a_cut_network_makes_two_holders_and_healing_leaves_one(scaled: RunningLab) -> None:
-    """VRRP cannot tell a dead neighbour from a cut line; it can end the quarrel."""
+def test_a_network_partition_makes_two_holders_and_its_end_leaves_one(scaled: RunningLab) -> None:
+    """VRRP cannot distinguish a failed peer from a partition; it resolves the conflict later."""
     drop = "add table inet cut; add chain inet cut in { type filter hook input priority -9; }; "
     drop += "add rule inet cut in ip protocol vrrp drop"
     both = [m.name for m in scaled.session().lab.with_role("keepalived")]
     try:
         for name in both:
             scaled.out(name, "nft", drop)
-        wait_until(lambda: len(holders(scaled)) == 2, "both have it while they cannot hear", 10)
+        wait_until(
+            lambda: len(holders(scaled)) == 2, "both hold the address during the partition", 10
+        )
         done = scaled.invoke("lab.check", "--only", "virtual-address", check=False)
         assert done.returncode == 1
     finally:
         for name in both:
             scaled.run(name, "nft", "delete table inet cut")
-    wait_until(lambda: len(holders(scaled)) == 1, "one has it once the network is whole", 5)
+    wait_until(lambda: len(holders(scaled)) == 1, "one holds the address afterwards", 5)
 
 
-def test_both_balancers_know_what_one_has_counted(scaled: RunningLab) -> None:
+def test_balancers_share_their_stick_tables(scaled: RunningLab) -> None:
     scaled.get("/")
     client = str(scaled.session().lab.gateway)
 
@@ -219,10 +219,10 @@ def test_both_balancers_know_what_one_has_counted(scaled: RunningLab) -> None:
         return f"key={client}" in scaled.out(machine, *argv, input="show table visitors\n")
 
     for machine in ("lb-01", "lb-02"):
-        wait_until(lambda m=machine: counted(m), f"{machine} knows the visitor")  # type: ignore[misc]
+        wait_until(lambda m=machine: counted(m), f"{machine} has the client's entry")  # type: ignore[misc]
 
 
-def test_monitoring_is_shown_by_either_balancer(scaled: RunningLab) -> None:
+def test_every_balancer_serves_the_monitoring_page(scaled: RunningLab) -> None:
     now = scaled.session().lab
     for machine in now.with_role("haproxy"):
         page = request(now, "/_monitor/", address=str(machine.address))
@@ -237,7 +237,7 @@ def test_monitoring_is_shown_by_either_balancer(scaled: RunningLab) -> None:
 
 
 def work(lab: RunningLab, seconds: float, what: Callable[[], object]) -> Stream:
-    """What users saw while something was done that must not cost them a request."""
+    """The users' stream during an operation that must not lose a request."""
     users = Users(lab.session().lab, seconds)
     users.start()
     users.wait(0.5)
@@ -253,7 +253,7 @@ def work(lab: RunningLab, seconds: float, what: Callable[[], object]) -> Stream:
     return stream
 
 
-def test_a_deploy_and_the_way_back_lose_nothing(scaled: RunningLab) -> None:
+def test_a_deploy_and_a_rollback_lose_no_request(scaled: RunningLab) -> None:
     with release("9.1.0") as folder:
         stream = work(scaled, 60, lambda: scaled.invoke("app.deploy", str(folder)))
     assert stream.refusals == ()
@@ -263,11 +263,11 @@ def test_a_deploy_and_the_way_back_lose_nothing(scaled: RunningLab) -> None:
 
 
 @pytest.mark.parametrize("what", ["foobar", "app-01", "lb-01"])
-def test_a_restart_loses_nothing(scaled: RunningLab, what: str) -> None:
+def test_a_restart_loses_no_request(scaled: RunningLab, what: str) -> None:
     assert work(scaled, 90, lambda: scaled.invoke("lab.restart", what)).refusals == ()
 
 
-def test_a_restart_of_the_primary_hands_the_writes_over(scaled: RunningLab) -> None:
+def test_a_restart_of_the_primary_includes_a_switchover(scaled: RunningLab) -> None:
     primary = scaled.session().state.primary
     stream = work(scaled, 120, lambda: scaled.invoke("lab.restart", primary))
     assert stream.pause < 5
@@ -277,4 +277,4 @@ def test_a_restart_of_the_primary_hands_the_writes_over(scaled: RunningLab) -> N
 def test_an_application_server_is_not_drained_at_the_balancer(scaled: RunningLab) -> None:
     done = scaled.invoke("lb.drain", "app-01", check=False)
     assert done.returncode == 2
-    assert "web servers pass it over by themselves" in done.stderr
+    assert "web servers detect its failure automatically" in done.stderr

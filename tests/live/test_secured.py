@@ -1,4 +1,4 @@
-"""The stage ``secured`` as a whole: there and back, and what stops it with one clear message."""
+"""The topology ``secured``: changing to it and back, and errors that stop lab.up."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from provision import registry as roles
 from provision.core.lab import ROOT
-from provision.core.pki import Authority
-from provision.services.tls import role as tls
+from provision.core.pki import CertificateAuthority
+from provision.services.tls import interface
 from tests.live.conftest import RunningLab
 from tests.live.secured import machines, planned
 
@@ -28,14 +27,14 @@ NAMES = (
     *("lab-sandbox.conf", "sandbox-*", "lab-alerts.*", "lab-monitor.*", "lab-facts.*"),
     *("lab_facts*", "mysqld-exporter.cnf", "lab-rules.yml", "lab-alertmanager.yml"),
 )
-"""Files that the stage brings. Prometheus' old numbers stay in its own folder."""
+"""Files of this topology only. Prometheus' old data stays in its own folder."""
 
 LEFT = [word for name in NAMES for word in ("-o", "-name", name)][1:]
 MONITORING = {9000, 9090, 9093, 9099, 9100, 9104, 9113}
 
 
 def listening(lab: RunningLab, machine: str) -> set[int]:
-    """The TCP ports that something listens on."""
+    """The TCP ports with a listener."""
     lines = lab.out(machine, "ss", "-Hltn").splitlines()
     return {int(line.split()[3].rpartition(":")[2]) for line in lines}
 
@@ -45,7 +44,7 @@ def test_a_second_run_changes_nothing(secured_lab: RunningLab) -> None:
     assert "0 changed" in secured_lab.up().stdout
 
 
-def test_back_to_distributed_and_forth_again(secured_lab: RunningLab) -> None:
+def test_change_to_distributed_and_back(secured_lab: RunningLab) -> None:
     note = {"author": "Ada", "text": "stays"}
     with requests.Session() as http:
         http.trust_env = False
@@ -69,18 +68,21 @@ def test_back_to_distributed_and_forth_again(secured_lab: RunningLab) -> None:
 
 
 def nothing_is_left(secured_lab: RunningLab) -> None:
-    """Neither rules nor files nor open ports of the stage, on any machine."""
+    """No rules, files or open ports of this topology on any machine."""
     assert secured_lab.url.startswith("http://")
     assert planned(secured_lab) == ""
     assert secured_lab.get("/_monitor/").status_code == 404
+    context = secured_lab.session().context
     with secured_lab.fleet() as fleet:
         for name, machine in machines(secured_lab).items():
             host = fleet.host(name)
-            assert host.run("nft", "list", "ruleset").out == ""
-            assert host.run("find", *FOLDERS, "-type", "f", "(", *LEFT, ")").out.split() == [], name
-            assert not host.run("test", "-e", tls.FOLDER).ok
+            assert host.run("nft", "list", "ruleset").stdout == ""
+            assert host.run("find", *FOLDERS, "-type", "f", "(", *LEFT, ")").stdout.split() == [], (
+                name
+            )
+            assert not host.run("test", "-e", interface.FOLDER).ok
             assert not listening(secured_lab, name) & MONITORING
-            assert not any(s.startswith("prometheus") for s in roles.services(machine))
+            assert not any(s.startswith("prometheus") for s in context.services(machine))
             if "nginx" in machine.roles:
                 socket.create_connection((str(machine.address), 80), 2).close()
                 with pytest.raises(ConnectionRefusedError):
@@ -94,14 +96,14 @@ def nothing_is_left(secured_lab: RunningLab) -> None:
 
 
 def stopped(lab: RunningLab) -> str:
-    """The message with which lab.up ends, without having changed anything."""
+    """The error of lab.up, which has changed nothing."""
     done = lab.invoke("lab.up", check=False)
     assert done.returncode == 1, done.stdout
     assert done.stderr.count("error:") == 1
     return done.stderr
 
 
-def test_a_key_that_others_may_read_stops_everything(secured_lab: RunningLab) -> None:
+def test_lab_up_refuses_a_key_that_others_can_read(secured_lab: RunningLab) -> None:
     key = secured_lab.session().context.authority.key_path
     key.chmod(0o644)
     try:
@@ -113,14 +115,14 @@ def test_a_key_that_others_may_read_stops_everything(secured_lab: RunningLab) ->
     assert f"chmod 600 {key}" in said
 
 
-def test_a_missing_key_stops_everything(secured_lab: RunningLab) -> None:
+def test_lab_up_refuses_a_missing_key(secured_lab: RunningLab) -> None:
     key = secured_lab.session().context.authority.key_path
     aside = key.rename(key.with_suffix(".aside"))
     try:
         said = stopped(secured_lab)
     finally:
         aside.rename(key)
-    assert "the key of this lab's certificate authority is missing" in said
+    assert "the key of this lab's CA is missing" in said
 
 
 LATE = """
@@ -133,31 +135,34 @@ program.run(sys.argv)
 """Invoke on a computer whose clock is two hours ahead."""
 
 
-def test_a_wrong_clock_stops_everything(secured_lab: RunningLab) -> None:
+def test_lab_up_refuses_a_wrong_clock(secured_lab: RunningLab) -> None:
     argv = [sys.executable, "-c", LATE, "lab.up", "--lab", secured_lab.name]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done.stdout
     assert done.stderr.count("error:") == 1
-    assert "this computer's clock is wrong, it seems: those of all machines are 2" in done.stderr
+    assert (
+        "this computer's clock seems to be wrong: compared with it, those of all machines are 2"
+        in done.stderr
+    )
     assert "timedatectl" in done.stderr
     assert planned(secured_lab) == ""
 
 
-def test_a_certificate_older_than_its_authority_is_made_anew_and_told(
+def test_a_certificate_older_than_its_authority_is_issued_again_and_reported(
     secured_lab: RunningLab, tmp_path: Path
 ) -> None:
-    """The authority's certificate was lost and made again from its key: others are older now."""
+    """The authority's certificate was lost and issued again: it is newer than the others."""
     now = secured_lab.session()
     copy = tmp_path / now.lab.name
     shutil.copytree(now.lab.directory / "secrets", copy / "secrets")
-    earlier = Authority(copy, lambda: datetime.now(UTC) - timedelta(hours=1))
+    earlier = CertificateAuthority(copy, lambda: datetime.now(UTC) - timedelta(hours=1))
     old, _ = earlier.issue(now.lab.site, [now.lab.address], [now.lab.site])
     shutil.copy(copy / "secrets" / f"{now.lab.site}.key", now.lab.directory / "secrets")
     (now.lab.directory / "certs" / f"{now.lab.site}.pem").write_text(old)
     said = secured_lab.up()
-    told = re.findall(r"(?m)^.*older than its authority.*$", said.stdout + said.stderr)
+    told = re.findall(r"(?m)^.*older than its CA.*$", said.stdout + said.stderr)
     assert len(told) == 1, said.stdout + said.stderr
-    assert f"the certificate of {now.lab.site} (from" in told[0]
-    assert "it was made anew" in told[0]
+    assert f"the certificate of {now.lab.site} (valid from" in told[0]
+    assert "it was replaced" in told[0]
     assert planned(secured_lab) == ""
     assert secured_lab.get("/version").status_code == 200

@@ -1,4 +1,4 @@
-"""The firewalls of the stage ``secured``: every rule asked by connecting, every change on trial."""
+"""The firewalls of ``secured``: every rule tested by connecting, every change on trial."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ import pytest
 
 from provision.core.errors import LabError
 from provision.core.lab import Machine
-from provision.engine import converge
-from provision.engine.context import Allow, Context
+from provision.engine.apply import apply_unit, inspect_unit
+from provision.engine.context import Context
 from provision.engine.host import Host
-from provision.engine.plan import Unit, plan, questions
+from provision.engine.plan import Unit
+from provision.engine.role import Allow
 from provision.services.firewall import role as firewall
 from provision.services.firewall.resources import Ruleset
 from tests.live import reach
@@ -33,16 +34,16 @@ TCP = (22, 53, 80, 443, 3306, 8080, 8404, 9000, 9090, 9093, 9100, 9104, 9113)
 UDP = (22, 53, 123, 443, 9100)
 PORTS = [(port, "tcp") for port in TCP] + [(port, "udp") for port in UDP]
 STRANGER = "198.51.100.7"
-"""Of TEST-NET-2 (RFC 5737): an address that is nobody's."""
+"""Of TEST-NET-2 (RFC 5737): an unused address."""
 
 
 def ask_from(
     lab: RunningLab, machine: str, targets: list[reach.Target], source: str = ""
 ) -> list[str]:
-    """Ask from a machine, or from this computer when there is no machine of that name."""
+    """Connect from a machine, or from this computer when there is no machine of that name."""
     if machine not in machines(lab):
         now = lab.session()
-        assert now.provider.link_problem(now.lab) == ""
+        assert now.provider.network_problem(now.lab) == ""
         return reach.ask_all(targets)
     program = Path(reach.__file__).read_text(encoding="utf-8")
     said = lab.out(machine, "python3", "-", json.dumps(targets), source, input=program)
@@ -98,7 +99,7 @@ def test_every_port_from_everywhere(secured_lab: RunningLab, source: str) -> Non
 
 
 def test_the_world_reaches_the_site_and_nothing_else(secured_lab: RunningLab) -> None:
-    """An address from far away, which web-01 has for a moment."""
+    """From a foreign address, which web-01 has temporarily."""
     context, every = secured_lab.session().context, machines(secured_lab)
     others = [every["lb-01"], every["web-02"]]
     way = ("route", "add", f"{STRANGER}/32", "via", str(every["web-01"].address))
@@ -115,8 +116,8 @@ def test_the_world_reaches_the_site_and_nothing_else(secured_lab: RunningLab) ->
         secured_lab.out("web-01", "ip", "address", "del", f"{STRANGER}/32", "dev", "lo")
 
 
-def test_the_other_internet_protocol_is_closed_too(secured_lab: RunningLab) -> None:
-    """Nobody gave the machines addresses of IPv6; the kernel did."""
+def test_ipv6_is_closed_too(secured_lab: RunningLab) -> None:
+    """The machines have link-local addresses."""
     said = secured_lab.out("web-02", "ip", "-6", "-oneline", "address", "show", "scope", "link")
     address, card = re.search(r"inet6 (\S+)/64", said), re.search(r"\d+: (\w+)", said)
     assert address, said
@@ -165,7 +166,7 @@ def _nobody_at_ssh(host: Host) -> Iterator[None]:
 
 
 def test_ssh_has_a_rate_limit(secured_lab: RunningLab) -> None:
-    """60 connections at once, then 3 a second; what goes on already goes on."""
+    """60 connections at once, then 3 per second; established ones are unaffected."""
     address = str(machines(secured_lab)["web-02"].address)
     forget = ("nft", "flush", "set", "inet", "lab", "ssh_rate")
     with secured_lab.fleet() as fleet:
@@ -173,7 +174,7 @@ def test_ssh_has_a_rate_limit(secured_lab: RunningLab) -> None:
 
         def refused() -> int:
             listed = host.run("nft", "--json", "list", "counter", "inet", "lab", "ssh_over_limit")
-            return int(json.loads(listed.out)["nftables"][-1]["counter"]["packets"])
+            return int(json.loads(listed.stdout)["nftables"][-1]["counter"]["packets"])
 
         before = refused()
         with _nobody_at_ssh(host):
@@ -191,7 +192,7 @@ def test_ssh_has_a_rate_limit(secured_lab: RunningLab) -> None:
 # --- changes by hand, and of the machine ---------------------------------------------------------
 
 
-def test_rules_flushed_by_hand_are_noticed_and_mended(secured_lab: RunningLab) -> None:
+def test_rules_flushed_by_hand_are_detected_and_fixed(secured_lab: RunningLab) -> None:
     secured_lab.out("web-01", "nft", "flush", "ruleset")
     assert "firewall rules" in planned(secured_lab)
     check = secured_lab.invoke("lab.check", "--only", "firewall/web-01", check=False)
@@ -209,7 +210,7 @@ def test_a_rule_added_by_hand_is_shown(secured_lab: RunningLab) -> None:
     assert "8500" not in secured_lab.out("lb-01", "nft", "list", "chain", "inet", "lab", "input")
 
 
-def test_rules_come_back_with_the_machine(secured_lab: RunningLab) -> None:
+def test_rules_are_loaded_at_boot(secured_lab: RunningLab) -> None:
     secured_lab.invoke("lab.kill", "web-02")
     secured_lab.invoke("lab.start", "web-02")
     check = ("lab.check", "--only", "web-02")
@@ -231,11 +232,11 @@ def test_established_connections_survive_a_change(secured_lab: RunningLab, tmp_p
         host = fleet.host("web-01")
 
         def kept_by_the_replica() -> set[str]:
-            said = host.run("ss", "-Htn", "state", "established", "sport = :3306").out
+            said = host.run("ss", "-Htn", "state", "established", "sport = :3306").stdout
             return set(re.findall(rf"{re.escape(replica)}\]?:\d+", said))
 
         def ssh_rule() -> str:
-            return host.run("nft", "list", "chain", "inet", "lab", "input").out
+            return host.run("nft", "list", "chain", "inet", "lab", "input").stdout
 
         before = kept_by_the_replica()
         secured_lab.up("--topology", wider)
@@ -262,7 +263,7 @@ def test_a_firewall_that_would_lock_out_the_controller_is_refused(
     secured_lab.up("--topology", "secured")
 
 
-def test_a_lock_out_that_nobody_foresaw_is_taken_back(secured_lab: RunningLab) -> None:
+def test_an_unforeseen_lockout_is_rolled_back(secured_lab: RunningLab) -> None:
     now = secured_lab.session()
     machine = machines(secured_lab)["web-02"]
     gateway = str(now.lab.gateway)
@@ -275,11 +276,11 @@ def test_a_lock_out_that_nobody_foresaw_is_taken_back(secured_lab: RunningLab) -
     door = (str(machine.address), 22, "tcp")
     with secured_lab.fleet() as fleet:
         host = fleet.host("web-02")
-        (locked,) = plan("web-02", [unit], host.gather(questions([unit]).asked)).units
+        locked = inspect_unit(host, unit)
         with ThreadPoolExecutor(1) as pool:
-            applied = pool.submit(converge._apply, host, locked)
+            applied = pool.submit(apply_unit, host, locked)
             wait_until(lambda: reach.ask(door) == "silent", "the new rules refuse SSH", 10)
-            with pytest.raises(LabError, match="has taken it back by itself and answers again"):
+            with pytest.raises(LabError, match="has reverted it and is reachable again"):
                 applied.result()
         assert host.run("true").ok, "the connection from before did not survive"
     assert planned(secured_lab) == ""

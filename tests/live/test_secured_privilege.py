@@ -1,4 +1,4 @@
-"""The stage ``secured``: what services may do, and who may log in."""
+"""The topology ``secured``: sandboxes of services, and SSH logins."""
 
 from __future__ import annotations
 
@@ -7,42 +7,43 @@ import subprocess
 
 import pytest
 
-from provision import registry as roles
 from provision.core.errors import LabError
-from provision.engine import converge
-from provision.engine.plan import Unit, plan, questions
+from provision.engine.apply import apply_unit, inspect_unit
+from provision.engine.plan import Unit
 from provision.services.hardening import role as hardening
-from provision.services.tls.resources import SshdFile
+from provision.services.hardening.resources import SshdFile
 from tests.live.conftest import RunningLab
 from tests.live.secured import machines, planned
 
 pytestmark = pytest.mark.live
 
 MOST = 3.0
-"""Of systemd's scale from 0 (confined) to 10 (free); Debian's own units are at 9.6."""
+"""On systemd's scale from 0 (safe) to 10 (unsafe); Debian's own units are at 9.6."""
 
 FREE = {"ssh.service"}
-"""Who logs in there becomes anybody and may do anything: there is nothing to take away."""
+"""A login shell needs all privileges: there is nothing to restrict."""
 
 
 @pytest.mark.parametrize("machine", ["lb-01", "web-01", "web-02"])
-def test_every_unit_of_ours_is_sandboxed(secured_lab: RunningLab, machine: str) -> None:
+def test_every_unit_of_the_lab_is_sandboxed(secured_lab: RunningLab, machine: str) -> None:
     """The lab's own units, and those of Debian's that its roles stand on or give a drop-in."""
     find = ["find", "/etc/systemd/system", "-mindepth", "1", "-maxdepth", "1"]
     with secured_lab.fleet() as fleet:
         host = fleet.host(machine)
         found = host.run(
             *find, "(", "-type", "f", "-o", "-type", "d", ")", "-name", "*.service*"
-        ).out
+        ).stdout
         names = {path.rpartition("/")[2].removesuffix(".d") for path in found.split()}
         names = {name for name in names if name.endswith(".service")}
-        ours = (names | set(roles.services(machines(secured_lab)[machine]))) - FREE
+        ours = (
+            names | set(secured_lab.session().context.services(machines(secured_lab)[machine]))
+        ) - FREE
         assert {"lab-firewall.service", "lab-facts.service", "lab-tls-renew.service"} <= ours
-        said = host.run("systemd-analyze", "security", "--no-pager", "--json=short").out
+        said = host.run("systemd-analyze", "security", "--no-pager", "--json=short").stdout
         rows = re.findall(r'"unit":"([^"]+)"[^}]*?"exposure":"?([0-9.]+)', said)
         levels = {unit: float(level) for unit, level in rows}
         for unit in ours - set(levels):
-            said = host.run("systemd-analyze", "security", "--no-pager", unit).out
+            said = host.run("systemd-analyze", "security", "--no-pager", unit).stdout
             score = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
             assert score, f"{unit}: {said}"
             levels[unit] = float(score.group(1))
@@ -60,10 +61,10 @@ def test_every_unit_of_ours_is_sandboxed(secured_lab: RunningLab, machine: str) 
         ("web-02", "foobar"),
     ],
 )
-def test_what_runs_is_what_was_confined(
+def test_running_services_have_loaded_their_sandbox(
     secured_lab: RunningLab, machine: str, service: str
 ) -> None:
-    """A drop-in that was written and never loaded would satisfy systemd-analyze as well."""
+    """systemd-analyze would also accept a drop-in that was written and never loaded."""
     script = f'cat "/proc/$(systemctl show --property=MainPID --value {service})/status"'
     said = secured_lab.out(machine, "sh", "-c", script)
     state = dict(re.findall(r"(?m)^(NoNewPrivs|Seccomp|CapBnd):\s+(\S+)", said))
@@ -91,8 +92,8 @@ def test_sshd_refuses(secured_lab: RunningLab, user: str, words: tuple[str, ...]
 
 
 @pytest.mark.parametrize("machine", ["lb-01", "web-01", "web-02"])
-def test_nobody_logs_in_as_root(secured_lab: RunningLab, machine: str) -> None:
-    """Not with the lab's own key either, once root has it; and there is no password."""
+def test_root_cannot_log_in(secured_lab: RunningLab, machine: str) -> None:
+    """Not even with the lab's key in root's authorized_keys; and there is no password."""
     now = secured_lab.session()
     config = str(now.lab.directory / "ssh_config")
     argv = ["ssh", "-F", config, "-o", "LogLevel=INFO", "-l", "root", machine, "true"]
@@ -104,18 +105,20 @@ def test_nobody_logs_in_as_root(secured_lab: RunningLab, machine: str) -> None:
             done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
         finally:
             assert host.run("rm", "/root/.ssh/authorized_keys").ok
-        assert host.run("passwd", "--status", "root").out.split()[1] == "L"
+        assert host.run("passwd", "--status", "root").stdout.split()[1] == "L"
     assert done.returncode == 255
     assert "Permission denied" in done.stderr
 
 
-def test_sshd_that_would_lock_us_out_is_refused(secured_lab: RunningLab) -> None:
+def test_an_sshd_configuration_that_would_lock_out_the_controller_is_refused(
+    secured_lab: RunningLab,
+) -> None:
     text = secured_lab.out("web-01", "cat", hardening.SSHD)
     bad = SshdFile(hardening.SSHD, text.replace("AllowUsers lab", "AllowUsers alice"))
     unit = Unit("sshd", (bad,), "ssh.service", "reload", ("sshd", "-t"))
     with secured_lab.fleet() as fleet:
         host = fleet.host("web-01")
-        (changed,) = plan("web-01", [unit], host.gather(questions([unit]).asked)).units
+        changed = inspect_unit(host, unit)
         with pytest.raises(LabError, match="sshd would lock out the controller: it logs in as lab"):
-            converge._apply(host, changed)
+            apply_unit(host, changed)
     assert planned(secured_lab) == ""

@@ -1,4 +1,4 @@
-"""HTTPS in ``secured``: asked by an independent client, trusted as told, renewed in time."""
+"""HTTPS in ``secured``: tested by independent clients, trust instructions, renewal."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import pytest
 import requests
 
 from provision.commands.firewall import counts
-from provision.core.pki import Authority
-from provision.services.tls import role as tls
+from provision.core.pki import CertificateAuthority
+from provision.services.tls import feature as tls
+from provision.services.tls import interface
 from tests.live.conftest import RunningLab, wait_until
 from tests.live.secured import machines, planned
 from tests.live.test_page import chromium
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.live
 
 
 def openssl(*words: str, input: str = "") -> tuple[bool, str]:
-    """An independent TLS client; whether it was content, and all that it said."""
+    """An independent TLS client: whether it succeeded, and its output."""
     argv = ["openssl", *words]
     done = subprocess.run(
         argv, input=input, text=True, capture_output=True, timeout=20, check=False
@@ -34,9 +35,9 @@ def openssl(*words: str, input: str = "") -> tuple[bool, str]:
 
 
 def client(lab: RunningLab, *words: str) -> tuple[bool, str]:
-    """``openssl s_client`` to the front, as the site, trusting the lab's authority alone."""
+    """``openssl s_client`` to the front, as the site, trusting only the lab's authority."""
     now = lab.session()
-    assert now.provider.link_problem(now.lab) == ""
+    assert now.provider.network_problem(now.lab) == ""
     where = f"{now.lab.address}:443"
     ca = str(now.lab.directory / "ca.pem")
     verify = ["-CAfile", ca, "-verify_return_error", "-verify_hostname", now.lab.site]
@@ -45,7 +46,7 @@ def client(lab: RunningLab, *words: str) -> tuple[bool, str]:
 
 
 def serial(lab: RunningLab) -> str:
-    """The number of the certificate that the front shows now."""
+    """The serial number of the front's current certificate."""
     ok, said = client(lab)
     assert ok, said
     assert "Verify return code: 0 (ok)" in said
@@ -114,7 +115,7 @@ def test_the_page_over_https(secured_lab: RunningLab) -> None:
     assert "Secure" in made.headers["Set-Cookie"]
 
 
-def test_http_leads_to_https(secured_lab: RunningLab) -> None:
+def test_http_redirects_to_https(secured_lab: RunningLab) -> None:
     address = secured_lab.session().lab.address
     with requests.Session() as http:
         http.trust_env = False
@@ -128,14 +129,14 @@ def test_http_leads_to_https(secured_lab: RunningLab) -> None:
 # --- from the balancer to the web servers --------------------------------------------------------
 
 
-def test_requests_go_on_encrypted(secured_lab: RunningLab) -> None:
-    """Counted where they arrive: every request and health check comes to 443, none to 80."""
+def test_requests_to_web_servers_are_encrypted(secured_lab: RunningLab) -> None:
+    """Every request and health check arrives on port 443, none on 80."""
     listing = ("nft", "--json", "list", "table", "inet", "lab")
     with secured_lab.fleet() as fleet:
         host = fleet.host("web-01")
 
         def arrived() -> tuple[int, int]:
-            found = counts(host.run(*listing).out)
+            found = counts(host.run(*listing).stdout)
             return found["HTTP for the balancer"], found["HTTPS for the balancer"]
 
         plain, encrypted = arrived()
@@ -149,13 +150,15 @@ def test_requests_go_on_encrypted(secured_lab: RunningLab) -> None:
 def test_a_web_server_with_a_wrong_certificate_gets_no_requests(
     secured_lab: RunningLab, tmp_path: Path, whose: str
 ) -> None:
-    """Whoever takes one over cannot pass for the other; and no reader sees that it was tried."""
+    """One server cannot impersonate the other, and users see no error."""
     web = machines(secured_lab)["web-01"]
     if whose == "a stranger's":
-        bundle = "".join(Authority(tmp_path / "other").issue("web-01", [web.address], ["web-01"]))
+        bundle = "".join(
+            CertificateAuthority(tmp_path / "other").issue("web-01", [web.address], ["web-01"])
+        )
         said = "certificate verify failed"
     else:
-        bundle = secured_lab.out("web-02", "cat", tls.BUNDLE)
+        bundle = secured_lab.out("web-02", "cat", interface.BUNDLE)
         said = "Hostname mismatch"
     answers: list[tuple[int, str]] = []
 
@@ -166,7 +169,7 @@ def test_a_web_server_with_a_wrong_certificate_gets_no_requests(
         return {server for _, server in answers[-6:]} == {"web-02"}
 
     try:
-        secured_lab.out("web-01", "sh", "-c", f"cat > {tls.BUNDLE}", input=bundle)
+        secured_lab.out("web-01", "sh", "-c", f"cat > {interface.BUNDLE}", input=bundle)
         secured_lab.out("web-01", "systemctl", "reload", "nginx")
         wait_until(left_out, "the balancer refuses web-01")
         assert {status for status, _ in answers} == {200}, answers
@@ -176,7 +179,7 @@ def test_a_web_server_with_a_wrong_certificate_gets_no_requests(
             return "DOWN" in done.stdout and said in done.stdout
 
         wait_until(told, "the checks say why")
-        assert f"file {tls.BUNDLE}" in planned(secured_lab)
+        assert f"file {interface.BUNDLE}" in planned(secured_lab)
     finally:
         secured_lab.up()
     assert planned(secured_lab) == ""
@@ -186,20 +189,22 @@ def test_a_web_server_with_a_wrong_certificate_gets_no_requests(
 
 
 def ending_soon(lab: RunningLab, folder: Path) -> str:
-    """A certificate of the lab's own authority that ends in twelve days, and its key."""
+    """A certificate of the lab's own authority that expires in twelve days, and its key."""
     now = lab.session()
     shutil.copytree(now.lab.directory, folder)
-    return "".join(Authority(folder).issue("soon", [now.lab.address], [now.lab.site], days=12))
+    return "".join(
+        CertificateAuthority(folder).issue("soon", [now.lab.address], [now.lab.site], days=12)
+    )
 
 
-def test_lab_up_renews_and_cuts_nobody_off(secured_lab: RunningLab, tmp_path: Path) -> None:
+def test_lab_up_renews_without_closing_connections(secured_lab: RunningLab, tmp_path: Path) -> None:
     now = secured_lab.session()
     names = ([now.lab.address], [now.lab.site])
     soon = ending_soon(secured_lab, tmp_path / "copy")
-    secured_lab.out("lb-01", "sh", "-c", f"cat > {tls.BUNDLE}", input=soon)
+    secured_lab.out("lb-01", "sh", "-c", f"cat > {interface.BUNDLE}", input=soon)
     secured_lab.out("lb-01", "systemctl", "reload", "haproxy")
     authority = now.context.authority
-    authority.renew(now.lab.site)
+    authority.discard(now.lab.site)
     authority.issue(now.lab.site, *names, days=12)
 
     def told() -> bool:
@@ -223,7 +228,7 @@ def test_lab_up_renews_and_cuts_nobody_off(secured_lab: RunningLab, tmp_path: Pa
 
 @pytest.fixture
 def hurried(secured_lab: RunningLab) -> Iterator[None]:
-    """The daily timer of lb-01, told to fire as soon as it is started."""
+    """The daily timer of lb-01, which fires as soon as it is started."""
     folder = f"/run/systemd/system/{tls.TIMER}.d"
     text = "[Timer]\nOnCalendar=\nOnActiveSec=100ms\nRandomizedDelaySec=0\nAccuracySec=1ms\n"
     secured_lab.out("lb-01", "mkdir", "-p", folder)
@@ -234,10 +239,10 @@ def hurried(secured_lab: RunningLab) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("hurried")
-def test_the_machine_renews_by_itself(secured_lab: RunningLab, tmp_path: Path) -> None:
-    """Without the controller: the timer switches to the successor, when there is a good one."""
+def test_the_machine_renews_automatically(secured_lab: RunningLab, tmp_path: Path) -> None:
+    """Without the controller: the timer switches to the successor if it is valid."""
     soon = ending_soon(secured_lab, tmp_path / "copy")
-    good = secured_lab.out("lb-01", "cat", tls.BUNDLE)
+    good = secured_lab.out("lb-01", "cat", interface.BUNDLE)
     with secured_lab.fleet() as fleet:
         host = fleet.host("lb-01")
         assert host.run("systemctl", "is-enabled", tls.TIMER).ok
@@ -247,25 +252,25 @@ def test_the_machine_renews_by_itself(secured_lab: RunningLab, tmp_path: Path) -
             assert host.run("sh", "-c", f"cat > {path}", input=text).ok
 
         def fired() -> str:
-            """What the service said when its timer had started it."""
+            """The log of the service after its timer has started it."""
             since = time.time()
             assert host.run("systemctl", "restart", tls.TIMER).ok
             log = ("journalctl", "-u", tls.SERVICE, "-o", "cat", "--no-pager", f"--since=@{since}")
 
             def ended() -> bool:
-                return re.search(r"Deactivated|Failed with", host.run(*log).out) is not None
+                return re.search(r"Deactivated|Failed with", host.run(*log).stdout) is not None
 
             wait_until(ended, "the timer fires")
-            return host.run(*log).out
+            return host.run(*log).stdout
 
         assert "nothing to do" in fired()
-        put(tls.BUNDLE, soon)
+        put(interface.BUNDLE, soon)
         said = fired()
-        assert "its successor begins later" in said
+        assert "its successor is not valid yet" in said
         assert "lab.up on the controller" in said
         put(tls.NEXT, good)
-        assert "renewed: the certificate that ended on" in fired()
-        assert host.run("cat", tls.BUNDLE).out == good
+        assert "renewed: the certificate that expired on" in fired()
+        assert host.run("cat", interface.BUNDLE).stdout == good
     serial(secured_lab)
     assert f"file {tls.NEXT}" in planned(secured_lab)
     secured_lab.up()
@@ -288,7 +293,7 @@ def test_every_machine_has_the_timer(secured_lab: RunningLab) -> None:
 
 
 def steps(lab: RunningLab, system: str) -> tuple[str, str]:
-    """How a system comes to trust the lab, and how it stops, as ``tls.trust`` prints it."""
+    """The commands that install and remove trust, as ``tls.trust`` prints them."""
     lines = lab.invoke("tls.trust").stdout.splitlines()
     place = next(n for n, line in enumerate(lines) if line.startswith(system))
     away = lines[place + 2].strip()
@@ -296,7 +301,7 @@ def steps(lab: RunningLab, system: str) -> tuple[str, str]:
     return lines[place + 1].strip(), away.removeprefix("away: ")
 
 
-def test_every_system_is_told(secured_lab: RunningLab) -> None:
+def test_trust_instructions_for_every_system(secured_lab: RunningLab) -> None:
     said = secured_lab.invoke("tls.trust").stdout
     for word in ("Debian, Ubuntu", "Fedora, RHEL", "Chrome", "macOS", "Windows", "Firefox"):
         assert word in said
@@ -308,33 +313,33 @@ def test_every_system_is_told(secured_lab: RunningLab) -> None:
     assert mark.strip().partition("=")[2] in said
 
 
-def test_debian_trusts_as_told(secured_lab: RunningLab) -> None:
+def test_debian_trusts_after_the_instructions(secured_lab: RunningLab) -> None:
     """On a machine, which is a Debian: the file is at the same path there."""
     here = secured_lab.session().lab.directory / "ca.pem"
     trust, away = steps(secured_lab, "Linux: Debian")
     ask = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "https://www.foobar.com/")
     with secured_lab.fleet() as fleet:
         host = fleet.host("web-02")
-        assert "certificate" in host.run(*ask).err
+        assert "certificate" in host.run(*ask).stderr
         folder = str(here.parent)
         script = f"mkdir -p {folder} && cat > {here}"
         assert host.run("sh", "-c", script, input=here.read_text()).ok
         try:
             done = host.run("sh", "-c", trust)
-            assert done.ok, done.err
-            assert host.run(*ask).out == "200"
+            assert done.ok, done.stderr
+            assert host.run(*ask).stdout == "200"
         finally:
             done = host.run("sh", "-c", away)
             host.run("rm", "-r", folder)
-        assert done.ok, done.err
-        assert "certificate" in host.run(*ask).err
+        assert done.ok, done.stderr
+        assert "certificate" in host.run(*ask).stderr
 
 
-def test_chromium_trusts_as_told(
+def test_chromium_trusts_after_the_instructions(
     secured_lab: RunningLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = secured_lab.session()
-    assert now.provider.link_problem(now.lab) == ""
+    assert now.provider.network_problem(now.lab) == ""
     trust, away = steps(secured_lab, "Linux: Chrome")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     rules = f"--host-resolver-rules=MAP {now.lab.site} {now.lab.address}"

@@ -14,16 +14,15 @@ from typing import Any
 import pytest
 import requests
 
-from provision import checks, topology
+from provision import checks, registry, topology
 from provision.core.lab import ROOT, Lab
 from provision.core.state import State
-from provision.engine.context import Context
 from tests.live.conftest import RunningLab, wait_until
 
 pytestmark = pytest.mark.live
 
 TOPOLOGY = topology.load(topology.find("distributed", ROOT))
-CONTEXT = Context(Lab("t-any", ROOT, TOPOLOGY), State(primary=TOPOLOGY.primary))
+CONTEXT = registry.context(Lab("t-any", ROOT, TOPOLOGY), State(primary=TOPOLOGY.primary))
 NAMES = [check.name for check in checks.checks(CONTEXT)]
 WEBS = ("web-01", "web-02")
 TOOLS = "ss ip curl dig tcpdump strace lsof less vim nano ps journalctl mysql ping nc socat top"
@@ -37,11 +36,11 @@ def results(lab: RunningLab) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_named_check(results: dict[str, dict[str, Any]], name: str) -> None:
-    found = results[name]
-    assert found["ok"], (
-        f"{found['machine']}: {found['service']}: expected {found['expected']}, got {found['got']};"
-        f" next: {found['next']}"
+def test_check_passes(results: dict[str, dict[str, Any]], name: str) -> None:
+    result = results[name]
+    assert result["ok"], (
+        f"{result['machine']}: {result['service']}: expected {result['expected']}, "
+        f"got {result['got']}; next: {result['next']}"
     )
 
 
@@ -58,7 +57,7 @@ def test_twenty_requests_alternate_strictly(lab: RunningLab) -> None:
     assert all(a != b for a, b in pairwise(served)), served
 
 
-def test_one_kept_connection_alternates_too(lab: RunningLab) -> None:
+def test_requests_of_one_connection_alternate_too(lab: RunningLab) -> None:
     with requests.Session() as http:
         http.trust_env = False
         served = [http.get(lab.url, timeout=10).headers["X-Served-By"] for _ in range(6)]
@@ -71,7 +70,7 @@ def test_the_page_shows_the_path_of_this_request(lab: RunningLab) -> None:
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     for word in ("lb-01", answer.headers["X-Served-By"], answer.headers["X-Read-From"]):
         assert word in answer.text
-    # Reads are local: the database of the very server that answered.
+    # Reads are local: from the database on the server that sent the response.
     assert answer.headers["X-Read-From"] == answer.headers["X-Served-By"]
 
 
@@ -97,11 +96,11 @@ def test_pages_that_do_not_exist(lab: RunningLab) -> None:
     assert as_json.json()["error"]
 
 
-def test_nginx_itself_is_not_asked_about_by_strangers(lab: RunningLab) -> None:
+def test_nginx_status_is_not_public(lab: RunningLab) -> None:
     assert lab.get("/nginx-status").status_code in (403, 404)
 
 
-def test_a_visitor_sees_the_own_note_on_every_server(lab: RunningLab) -> None:
+def test_read_your_writes_on_every_server(lab: RunningLab) -> None:
     with requests.Session() as http:
         http.trust_env = False
         for _ in range(5):
@@ -125,7 +124,7 @@ def test_a_visitor_sees_the_own_note_on_every_server(lab: RunningLab) -> None:
             assert served == set(WEBS)
 
 
-def test_a_note_that_contains_markup_is_shown_as_text(lab: RunningLab) -> None:
+def test_markup_in_a_note_is_escaped(lab: RunningLab) -> None:
     mark = uuid.uuid4().hex
     with requests.Session() as http:
         http.trust_env = False
@@ -136,7 +135,7 @@ def test_a_note_that_contains_markup_is_shown_as_text(lab: RunningLab) -> None:
     assert f"<script>alert('{mark}" not in page
 
 
-def test_the_json_interface(lab: RunningLab) -> None:
+def test_the_json_api(lab: RunningLab) -> None:
     words = f"by a program {uuid.uuid4()}"
     with requests.Session() as http:
         http.trust_env = False
@@ -171,20 +170,20 @@ def test_forwarded_addresses_cannot_be_forged(lab: RunningLab) -> None:
 # --- a server dies -------------------------------------------------------------------------------
 
 
-def test_a_request_in_flight_to_a_dying_server_is_answered_by_the_other(
-    mended: RunningLab,
+def test_a_request_in_flight_to_a_dying_server_is_retried_on_the_other(
+    repaired: RunningLab,
 ) -> None:
-    mended.out("web-01", "systemctl", "kill", "--signal=STOP", "foobar.service")
+    repaired.out("web-01", "systemctl", "kill", "--signal=STOP", "foobar.service")
     with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(mended.get) for _ in range(2)]
+        both = [pool.submit(repaired.get) for _ in range(2)]
         # One of the two waits for the stopped application; now that dies.
-        wait_until(lambda: any(each.done() for each in both), "one server answers")
-        mended.out("web-01", "systemctl", "kill", "--signal=KILL", "foobar.service")
+        wait_until(lambda: any(each.done() for each in both), "one server to respond")
+        repaired.out("web-01", "systemctl", "kill", "--signal=KILL", "foobar.service")
         answers = [each.result() for each in both]
     assert [a.status_code for a in answers] == [200, 200]
 
 
-def test_a_write_in_flight_to_a_dying_server_is_never_sent_twice(mended: RunningLab) -> None:
+def test_a_write_in_flight_to_a_dying_server_is_never_retried(repaired: RunningLab) -> None:
     mark = uuid.uuid4().hex
     hold = "FLUSH TABLES foobar.notes WITH READ LOCK; DO SLEEP(4)"
     waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for%'"
@@ -193,51 +192,51 @@ def test_a_write_in_flight_to_a_dying_server_is_never_sent_twice(mended: Running
         with requests.Session() as http:
             http.trust_env = False
             note = {"author": mark, "text": f"{mark} {number}"}
-            return http.post(f"{mended.url}/api/notes?{mark}", json=note, timeout=60).status_code
+            return http.post(f"{repaired.url}/api/notes?{mark}", json=note, timeout=60).status_code
 
     with ThreadPoolExecutor(7) as pool:
-        lock = pool.submit(mended.sql, "web-01", hold)
+        lock = pool.submit(repaired.sql, "web-01", hold)
         wait_until(
-            lambda: "SLEEP" in mended.sql("web-01", "SHOW PROCESSLIST"), "the table is locked"
+            lambda: "SLEEP" in repaired.sql("web-01", "SHOW PROCESSLIST"), "the table is locked"
         )
         writes = [pool.submit(post, number) for number in range(6)]
-        wait_until(lambda: int(mended.sql("web-01", waiting)) >= 4, "writes wait for the lock", 4)
-        mended.out("web-02", "systemctl", "kill", "--signal=KILL", "foobar.service")
+        wait_until(lambda: int(repaired.sql("web-01", waiting)) >= 4, "writes wait for the lock", 4)
+        repaired.out("web-02", "systemctl", "kill", "--signal=KILL", "foobar.service")
         lock.result()
-        said = [each.result() for each in writes]
+        statuses = [write.result() for write in writes]
     query = f"SELECT text, COUNT(*) FROM foobar.notes WHERE author = '{mark}' GROUP BY text"
-    rows = mended.sql("web-01", query).splitlines()
+    rows = repaired.sql("web-01", query).splitlines()
     assert all(row.endswith("\t1") for row in rows), rows
-    assert said.count(201) <= len(rows) <= 6
-    assert any(status >= 500 for status in said), f"no server died in the middle: {said}"
+    assert statuses.count(201) <= len(rows) <= 6
+    assert any(status >= 500 for status in statuses), f"no write was interrupted: {statuses}"
     logged = [
         line
         for name in WEBS
-        for line in mended.out(name, "cat", "/var/log/nginx/access.log").splitlines()
+        for line in repaired.out(name, "cat", "/var/log/nginx/access.log").splitlines()
         if f"POST /api/notes?{mark}" in line
     ]
     assert len(logged) == 6, logged
 
 
-def test_a_dead_machine_is_out_of_rotation_in_three_seconds(mended: RunningLab) -> None:
-    now = mended.session()
+def test_a_dead_machine_is_out_of_rotation_in_three_seconds(repaired: RunningLab) -> None:
+    now = repaired.session()
     died = time.time()
     now.provider.kill(now.lab, "web-02")
     argv = ["journalctl", "-u", "haproxy", "-o", "short-unix", f"--since=@{int(died)}"]
 
-    def told() -> list[float]:
+    def down_times() -> list[float]:
         """When HAProxy says that the server is down, by the clock that all machines share."""
-        said = mended.out("lb-01", *argv).splitlines()
+        said = repaired.out("lb-01", *argv).splitlines()
         return [float(s.split()[0]) for s in said if "Server web/web-02 is DOWN" in s]
 
-    wait_until(lambda: bool(told()), "HAProxy says that web-02 is down")
-    assert told()[0] - died < 3.0
-    assert {mended.get().headers["X-Served-By"] for _ in range(6)} == {"web-01"}
-    failed = mended.invoke("lab.check", check=False)
+    wait_until(lambda: bool(down_times()), "HAProxy to report that web-02 is down")
+    assert down_times()[0] - died < 3.0
+    assert {repaired.get().headers["X-Served-By"] for _ in range(6)} == {"web-01"}
+    failed = repaired.invoke("lab.check", check=False)
     assert failed.returncode == 1
     assert "FAIL  machine/web-02" in failed.stdout
-    assert f"next      invoke lab.up --lab {mended.name}" in failed.stdout
-    assert "web-02" in mended.invoke("lab.status").stdout
+    assert f"next      invoke lab.up --lab {repaired.name}" in failed.stdout
+    assert "web-02" in repaired.invoke("lab.status").stdout
 
 
 # --- what a person finds on the machines ---------------------------------------------------------
@@ -256,20 +255,20 @@ def test_plain_ssh_with_the_written_configuration(lab: RunningLab) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, machine.name + "\n", "")
 
 
-def test_lab_ssh_runs_a_command_and_hands_its_status_on(lab: RunningLab) -> None:
+def test_lab_ssh_returns_the_exit_status(lab: RunningLab) -> None:
     assert lab.invoke("lab.ssh", "web-02", "--", "hostname").stdout == "web-02\n"
     assert lab.invoke("lab.ssh", "web-02", "--", "exit 7", check=False).returncode == 7
 
 
 @pytest.mark.parametrize("machine", ["lb-01", "web-01"])
-def test_tools_for_searching_a_fault_are_there(lab: RunningLab, machine: str) -> None:
+def test_diagnostic_tools_are_installed(lab: RunningLab, machine: str) -> None:
     wanted = [tool for tool in TOOLS.split() if tool != "mysql" or machine != "lb-01"]
     script = "for tool; do command -v $tool >/dev/null || echo $tool; done"
     assert lab.out(machine, "sh", "-c", script, "sh", *wanted) == ""
     assert lab.out(machine, "sh", "-c", "ls -d /var/log/journal/*/system.journal | wc -l") == "1\n"
 
 
-def test_machines_know_each_other_by_name(lab: RunningLab) -> None:
+def test_machines_resolve_each_others_names(lab: RunningLab) -> None:
     for machine in TOPOLOGY.machines:
         for other in TOPOLOGY.machines:
             address = lab.session().lab.machine(other.name).address
@@ -289,9 +288,9 @@ def test_requests_are_in_the_balancers_journal(lab: RunningLab) -> None:
     assert f"web/{served}" in lines()[0]
 
 
-def test_stats_page_numbers_and_runtime_socket(lab: RunningLab) -> None:
+def test_statistics_page_metrics_and_runtime_api(lab: RunningLab) -> None:
     now = lab.session()
-    assert now.provider.link_problem(now.lab) == ""
+    assert now.provider.network_problem(now.lab) == ""
     base = f"http://{now.lab.front.address}:8404"
     with requests.Session() as http:
         http.trust_env = False
@@ -313,7 +312,7 @@ def test_the_application_runs_with_least_privilege(lab: RunningLab) -> None:
 # --- the databases -------------------------------------------------------------------------------
 
 
-def test_root_of_mysql_is_let_in_by_the_local_socket_alone(lab: RunningLab) -> None:
+def test_mysql_root_logs_in_only_through_the_local_socket(lab: RunningLab) -> None:
     for name in WEBS:
         who = lab.sql(name, "SELECT CURRENT_USER()")
         assert who == "root@localhost"
@@ -322,7 +321,7 @@ def test_root_of_mysql_is_let_in_by_the_local_socket_alone(lab: RunningLab) -> N
         by_network = lab.run(name, "mysql", "--protocol=tcp", "--host=127.0.0.1", "--user=root")
         assert not by_network.ok
         other_user = lab.run(name, "runuser", "-u", "foobar", "--", "mysql", "--user=root")
-        assert "Access denied" in other_user.err
+        assert "Access denied" in other_user.stderr
 
 
 def app_client(lab: RunningLab, *options: str) -> list[str]:
@@ -339,10 +338,10 @@ def test_tls_is_required(lab: RunningLab) -> None:
     allowed = lab.run(
         "web-02", *app_client(lab, "--ssl-mode=VERIFY_CA"), input="SHOW STATUS LIKE 'Ssl_version'"
     )
-    assert "TLSv1." in allowed.out, allowed.err
+    assert "TLSv1." in allowed.stdout, allowed.stderr
     plain = lab.run("web-02", *app_client(lab, "--ssl-mode=DISABLED"), input="SELECT 1")
     assert not plain.ok
-    assert "Access denied" in plain.err or "insecure transport" in plain.err, plain.err
+    assert "Access denied" in plain.stderr or "insecure transport" in plain.stderr, plain.stderr
 
 
 @pytest.mark.parametrize(
@@ -356,15 +355,13 @@ def test_tls_is_required(lab: RunningLab) -> None:
         "SELECT * FROM mysql.user",
     ],
 )
-def test_the_applications_account_can_do_no_more_than_it_must(
-    lab: RunningLab, statement: str
-) -> None:
+def test_the_application_account_has_least_privilege(lab: RunningLab, statement: str) -> None:
     done = lab.run("web-01", *app_client(lab, "--ssl-mode=VERIFY_CA"), input=statement)
     assert not done.ok
-    assert "denied" in done.err, done.err
+    assert "denied" in done.stderr, done.stderr
 
 
-def test_primary_and_replica_are_what_they_should_be(lab: RunningLab) -> None:
+def test_primary_and_replica_are_configured(lab: RunningLab) -> None:
     question = (
         "SELECT @@read_only, @@super_read_only, @@gtid_mode, @@binlog_format,"
         " @@require_secure_transport"
@@ -381,13 +378,13 @@ def test_primary_and_replica_are_what_they_should_be(lab: RunningLab) -> None:
     assert sorted(semi_sync.split()[1::2]) == ["1", "ON"]
     assert lab.sql("web-01", "SELECT @@rpl_semi_sync_source_wait_point") == "AFTER_SYNC"
     refused = lab.run("web-02", "mysql", input="CREATE DATABASE forbidden")
-    assert "super-read-only" in refused.err
+    assert "super-read-only" in refused.stderr
     replica = lab.out("web-02", "mysql", "-E", input="SHOW REPLICA STATUS")
     assert re.search(r"Auto_Position: 1", replica)
     assert re.search(r"Source_SSL_Allowed: Yes", replica)
 
 
-def test_super_read_only_is_in_the_file_everywhere(lab: RunningLab) -> None:
+def test_super_read_only_is_in_every_configuration(lab: RunningLab) -> None:
     for name in WEBS:
         printed = lab.out(name, "my_print_defaults", "mysqld").lower()
         assert re.search(r"--super[_-]read[_-]only(=on|=1)?$", printed, re.MULTILINE), printed

@@ -62,7 +62,7 @@ def test_a_run_that_changes_nothing_restarts_nothing(lab: RunningLab) -> None:
 def test_a_run_that_changes_nothing_costs_one_round_trip_a_machine(lab: RunningLab) -> None:
     now = lab.session()
     with now.fleet() as fleet:
-        outcomes = converge(now.context, fleet)
+        outcomes = converge(fleet, now.context.desired_of(fleet.hosts))
     assert {name: o.round_trips for name, o in outcomes.items()} == dict.fromkeys(outcomes, 1)
     assert all(not o.changed and o.error is None for o in outcomes.values())
 
@@ -173,14 +173,14 @@ DRIFTS = {
 
 
 @pytest.mark.parametrize("name", DRIFTS)
-def test_drift_is_shown_and_mended(mended: RunningLab, name: str) -> None:
+def test_drift_is_shown_and_mended(repaired: RunningLab, name: str) -> None:
     drift = DRIFTS[name]
     if drift.script:
-        mended.out(drift.machine, "sh", "-c", drift.script)
+        repaired.out(drift.machine, "sh", "-c", drift.script)
     if drift.sql:
-        network = str(mended.session().lab.network)
-        mended.sql(drift.machine, drift.sql.format(network=network))
-    status, said = plan(mended)
+        network = str(repaired.session().lab.network)
+        repaired.sql(drift.machine, drift.sql.format(network=network))
+    status, said = plan(repaired)
     assert status == 2
     for pattern in drift.plan:
         assert re.search(pattern, said), f"{pattern!r} is not in:\n{said}"
@@ -189,36 +189,36 @@ def test_drift_is_shown_and_mended(mended: RunningLab, name: str) -> None:
     counted = re.search(rf"{drift.machine}: (\d+) to change", said)
     assert counted, said
     assert int(counted.group(1)) == drift.changes, said
-    secrets = mended.session().context.secrets.known()
+    secrets = repaired.session().context.secrets.texts()
     assert not any(secret in said for secret in secrets), "a secret is in the plan"
 
-    done = mended.up()
+    done = repaired.up()
     expected = {"lb-01": 0, "web-01": 0, "web-02": 0} | {drift.machine: drift.changes}
     assert changed_in(done.stdout) == expected, done.stdout
-    assert plan(mended)[0] == 0
+    assert plan(repaired)[0] == 0
 
 
-def test_a_plan_changes_nothing(mended: RunningLab) -> None:
-    mended.out("web-01", "sh", "-c", "echo '# by hand' >> /etc/nginx/nginx.conf")
-    first = plan(mended)
-    assert plan(mended) == first
+def test_a_plan_changes_nothing(repaired: RunningLab) -> None:
+    repaired.out("web-01", "sh", "-c", "echo '# by hand' >> /etc/nginx/nginx.conf")
+    first = plan(repaired)
+    assert plan(repaired) == first
 
 
-def test_a_removed_package_comes_back(mended: RunningLab) -> None:
-    mended.out(
+def test_a_removed_package_comes_back(repaired: RunningLab) -> None:
+    repaired.out(
         "lb-01", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qy", "remove", "haproxy"
     )
-    status, said = plan(mended)
+    status, said = plan(repaired)
     assert status == 2
     assert "haproxy: (none) → installed" in said
-    mended.up()
-    assert plan(mended)[0] == 0
-    assert mended.get().status_code == 200
+    repaired.up()
+    assert plan(repaired)[0] == 0
+    assert repaired.get().status_code == 200
 
 
-def test_a_machine_that_does_not_run_is_no_unchanged_machine(mended: RunningLab) -> None:
-    mended.invoke("lab.halt", "lb-01")
-    status, said = plan(mended)
+def test_a_machine_that_does_not_run_is_no_unchanged_machine(repaired: RunningLab) -> None:
+    repaired.invoke("lab.halt", "lb-01")
+    status, said = plan(repaired)
     assert status == 2
     assert "lb-01: halted; lab.up brings it up" in said
 
@@ -259,29 +259,29 @@ def new_note(lab: RunningLab) -> dict[str, str]:
     return found
 
 
-def test_halt_and_up_bring_the_same_machines_back(mended: RunningLab) -> None:
-    note = new_note(mended)
-    before = identity(mended, note)
+def test_halt_and_up_bring_the_same_machines_back(repaired: RunningLab) -> None:
+    note = new_note(repaired)
+    before = identity(repaired, note)
     assert before.note == note
-    mended.invoke("lab.halt")
-    assert {m["state"] for m in json.loads(status_of(mended))["machines"]} == {"halted"}
-    not_running = mended.invoke("lab.check", check=False)
+    repaired.invoke("lab.halt")
+    assert {m["state"] for m in json.loads(status_of(repaired))["machines"]} == {"halted"}
+    not_running = repaired.invoke("lab.check", check=False)
     assert not_running.returncode == 1
-    assert f"next: invoke lab.up --lab {mended.name}" in not_running.stderr
-    done = mended.up()
+    assert f"next: invoke lab.up --lab {repaired.name}" in not_running.stderr
+    done = repaired.up()
     assert set(changed_in(done.stdout)) == {"lb-01", "web-01", "web-02"}
-    assert identity(mended, note) == before
+    assert identity(repaired, note) == before
 
 
 def status_of(lab: RunningLab) -> str:
     return lab.invoke("lab.status", "--json").stdout
 
 
-def test_a_reboot_of_the_host_loses_no_data(mended: RunningLab) -> None:
+def test_a_reboot_of_the_host_loses_no_data(repaired: RunningLab) -> None:
     """All power is cut, and bridge, address translation and forwarder are gone, as after a boot."""
-    note = new_note(mended)
-    before = identity(mended, note)
-    now = mended.session()
+    note = new_note(repaired)
+    before = identity(repaired, note)
+    now = repaired.session()
     for machine in now.lab.machines:
         now.provider.kill(now.lab, machine.name)
     bridge = f"lab-{now.lab.id}"
@@ -289,12 +289,12 @@ def test_a_reboot_of_the_host_loses_no_data(mended: RunningLab) -> None:
     subprocess.run(["nft", "delete", "table", "ip", f"lab_{now.lab.id}"], check=True)
     pid_file = Path("/var/lib/foobar-lab") / now.lab.id / "dnsmasq.pid"
     os.kill(int(pid_file.read_text()), signal.SIGKILL)
-    refused = mended.invoke("lab.plan", check=False)
+    refused = repaired.invoke("lab.plan", check=False)
     assert refused.returncode == 1
     assert "is not running" in refused.stderr
-    mended.up()
-    assert identity(mended, note) == before
-    assert mended.out("lb-01", "getent", "ahostsv4", "web-02")
+    repaired.up()
+    assert identity(repaired, note) == before
+    assert repaired.out("lb-01", "getent", "ahostsv4", "web-02")
 
 
 # --- a configuration that the program refuses ----------------------------------------------------
@@ -318,7 +318,7 @@ program.run(sys.argv)
     ],
 )
 def test_a_configuration_that_is_refused_is_put_back(
-    mended: RunningLab,
+    repaired: RunningLab,
     tmp_path: Path,
     template: str,
     spoiled: str,
@@ -331,9 +331,9 @@ def test_a_configuration_that_is_refused_is_put_back(
     with (configs / template).open("a") as file:
         file.write(spoiled)
     path = {"haproxy": "/etc/haproxy/haproxy.cfg", "nginx": "/etc/nginx/nginx.conf"}[unit]
-    before = mended.out(machine, "sh", "-c", f"cat {path}; systemctl show -p MainPID {unit}")
+    before = repaired.out(machine, "sh", "-c", f"cat {path}; systemctl show -p MainPID {unit}")
     done = subprocess.run(
-        [sys.executable, "-c", OTHER_CONFIGS, str(configs), "lab.up", "--lab", mended.name],
+        [sys.executable, "-c", OTHER_CONFIGS, str(configs), "lab.up", "--lab", repaired.name],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -346,48 +346,48 @@ def test_a_configuration_that_is_refused_is_put_back(
     assert f"{machine}: {unit} failed at step 'validate'" in said
     assert "refuses the new configuration" in said
     assert word in said, "HAProxy's own words are missing"
-    assert f"put back: {path}" in said
+    assert f"rolled back: {path}" in said
     assert f"{unit}.service goes on with the configuration it had" in said
-    assert f"next: mend what it says, then invoke lab.up --lab {mended.name} again" in said
-    after = mended.out(machine, "sh", "-c", f"cat {path}; systemctl show -p MainPID {unit}")
+    assert f"next: mend what it says, then invoke lab.up --lab {repaired.name} again" in said
+    after = repaired.out(machine, "sh", "-c", f"cat {path}; systemctl show -p MainPID {unit}")
     assert after == before
-    assert mended.get().status_code == 200
-    mended.up()
-    assert plan(mended)[0] == 0
+    assert repaired.get().status_code == 200
+    repaired.up()
+    assert plan(repaired)[0] == 0
 
 
-def test_a_controller_that_dies_between_write_and_reload_is_noticed(mended: RunningLab) -> None:
+def test_a_controller_that_dies_between_write_and_reload_is_noticed(repaired: RunningLab) -> None:
     """The new file is there, HAProxy still runs the old one: only the stamp tells."""
-    wanted = mended.out("lb-01", "cat", "/etc/haproxy/haproxy.cfg")
+    wanted = repaired.out("lb-01", "cat", "/etc/haproxy/haproxy.cfg")
     old = wanted.replace("maxconn 4000", "maxconn 3999")
     load = "systemctl reload haproxy && rm /var/lib/foobar-lab/loaded/haproxy"  # as never stamped
     script = "cat > /etc/haproxy/haproxy.cfg"
-    mended.out("lb-01", "sh", "-c", f"{script} && {load}", input=old)
-    mended.out("lb-01", "sh", "-c", script, input=wanted)
+    repaired.out("lb-01", "sh", "-c", f"{script} && {load}", input=old)
+    repaired.out("lb-01", "sh", "-c", script, input=wanted)
     info = ["sh", "-c", "echo 'show info' | socat - /run/haproxy/admin.sock | grep ^Maxconn:"]
     deadline = time.monotonic() + 10
-    while mended.out("lb-01", *info) != "Maxconn: 3999\n":
+    while repaired.out("lb-01", *info) != "Maxconn: 3999\n":
         assert time.monotonic() < deadline
-    status, said = plan(mended)
+    status, said = plan(repaired)
     assert status == 2
     assert "reload haproxy.service (configuration not loaded)" in said
-    done = mended.up()
+    done = repaired.up()
     assert changed_in(done.stdout) == {"lb-01": 1, "web-01": 0, "web-02": 0}
-    assert mended.out("lb-01", *info) == "Maxconn: 4000\n"
+    assert repaired.out("lb-01", *info) == "Maxconn: 4000\n"
 
 
-def test_a_file_that_cannot_be_written_leaves_the_unit_as_it_was(mended: RunningLab) -> None:
+def test_a_file_that_cannot_be_written_leaves_the_unit_as_it_was(repaired: RunningLab) -> None:
     """A directory where a file belongs: the other files of the unit are put back."""
     script = (
         "rm -r /etc/nginx/nginx.conf && mkdir /etc/nginx/nginx.conf && "
         "echo '<p>by hand' > /srv/foobar/errors/404.html"
     )
-    mended.out("web-02", "sh", "-c", script)
+    repaired.out("web-02", "sh", "-c", script)
     try:
-        done = mended.invoke("lab.up", check=False)
+        done = repaired.invoke("lab.up", check=False)
         assert done.returncode == 1
         assert "web-02: nginx failed at step 'change': Is a directory" in done.stderr
         assert "/srv/foobar/errors/404.html" in done.stderr
-        assert mended.out("web-02", "cat", "/srv/foobar/errors/404.html") == "<p>by hand\n"
+        assert repaired.out("web-02", "cat", "/srv/foobar/errors/404.html") == "<p>by hand\n"
     finally:
-        mended.out("web-02", "rmdir", "/etc/nginx/nginx.conf")
+        repaired.out("web-02", "rmdir", "/etc/nginx/nginx.conf")

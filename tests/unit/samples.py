@@ -1,22 +1,24 @@
-"""What unit tests of roles, plans and checks stand on: labs never up, and recorded answers."""
+"""Samples for unit tests of roles, plans and checks: labs without machines, recorded results."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from provision import registry as roles
-from provision import topology
-from provision.checks.observation import Page, Seen
+from provision import registry, topology
+from provision.checks.observation import Observation
 from provision.core.lab import ROOT, Lab
-from provision.core.pki import Staged
+from provision.core.pki import StagedCertificate
 from provision.core.state import State
+from provision.engine.agent.codec import decode
+from provision.engine.agent.protocol import Probe, R, Results
+from provision.engine.agent.services import service_probe
 from provision.engine.context import Context
+from provision.services.tls.https import SiteResponse
 
 RECORDED = ROOT / "tests" / "golden" / "recorded"
-"""Answers of a real lab's machines: answers.json by kind and state, seen.json all at one moment."""
+"""Results of probes on real machines: results.json by kind and state, observation.json of a lab."""
 
 PASSWORD = "not-a-password-of-anybody-{}"
 
@@ -44,9 +46,9 @@ class FixedAuthority:
         """A certificate and its key."""
         return f"-- certificate of {name} --\n", f"-- key of {name} --\n"
 
-    def staged(self, name: str, *_: Any, **__: Any) -> Staged:
+    def issue_staged(self, name: str, *_: Any, **__: Any) -> StagedCertificate:
         """A certificate, its key, and both of its successor."""
-        return Staged(*self.issue(name), *self.issue(f"{name}.next"))
+        return StagedCertificate(*self.issue(name), *self.issue(f"{name}.next"))
 
 
 def context(
@@ -68,7 +70,8 @@ def context(
     """
     read = topology.load(topology.find(name, ROOT))
     recorded = State(primary=primary or read.primary, topology=name, **state)
-    found = Context(Lab("default", root or Path("/checkout"), read), recorded, rolling)
+    lab = Lab("default", root or Path("/checkout"), read)
+    found = registry.context(lab, recorded, rolling=rolling)
     if root is None:
         found.__dict__["secrets"] = FixedSecrets()
         found.__dict__["authority"] = FixedAuthority()
@@ -80,21 +83,22 @@ def recorded(file: str) -> Any:
     return json.loads((RECORDED / file).read_text(encoding="utf-8"))
 
 
-def answer(kind: str, state: str) -> Mapping[str, Any]:
-    """What the probe of that kind answered on a machine in that state."""
-    found: Mapping[str, Any] = recorded("answers.json")[kind][state]
-    return found
+def result(probe: Probe[R], state: str) -> R:
+    """The recorded result of a probe of that kind, on a machine in that state."""
+    return decode(probe.result, recorded("results.json")[probe.kind][state])
 
 
-def seen() -> Seen:
-    """What was seen of the lab of ``lab.yml``, in which all is well."""
-    data = recorded("seen.json")
-    for machine in context(str(RECORDED / "lab.yml")).lab.machines:
-        # A role that gets one more service need not be recorded anew.
-        count = len(roles.services(machine))
-        data["answers"][machine.name]["service"] = [
-            dict(answer("service", "running")) for _ in range(count)
-        ]
-    rounds = tuple(tuple(Page(**page) for page in each) for each in data["rounds"])
-    pages = {name: Page(**page) for name, page in data["pages"].items()}
-    return Seen(data["states"], data["answers"], data["errors"], rounds, pages)
+def observation() -> Observation:
+    """The observation of the lab of ``lab.yml``, in which all checks pass."""
+    data = recorded("observation.json")
+    sample = context(str(RECORDED / "lab.yml"))
+    results = {}
+    for machine in sample.lab.machines:
+        values = data["results"][machine.name]
+        # A role that gets one more service need not be recorded again.
+        probes = [service_probe(name) for name in sample.services(machine)]
+        running = {probe.name: result(probe, "running") for probe in probes}
+        results[machine.name] = Results.of(machine.name, {**values, **running})
+    rounds = tuple(tuple(SiteResponse(**page) for page in pages) for pages in data["rounds"])
+    responses = {name: SiteResponse(**page) for name, page in data["responses"].items()}
+    return Observation(data["states"], results, data["errors"], rounds, responses)

@@ -1,4 +1,4 @@
-"""Boxes: what is in them, and that VirtualBox's descriptor says what it should."""
+"""Boxes: their content, and the OVF descriptor for VirtualBox."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from provision.core.errors import ProviderError, UsageError
-from provision.providers import images
+from provision.engine.agent.process import ProcessResult
+from provision.providers import image_recipe
 from provision.providers.boxes import build, ovf
-from provision.providers.images import Recipe
-from provision.providers.lxc.privileged import Done
+from provision.providers.image_recipe import Recipe
 
 RECIPE = Recipe("trixie", ("linux-image-amd64", "sudo"), "http://mirror.example/debian", ())
 OVF = "{http://schemas.dmtf.org/ovf/envelope/1}"
@@ -23,48 +23,48 @@ RASD = "{http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocatio
 
 
 def quiet(machine: str, doing: str) -> None:
-    """Progress that nobody sees."""
+    """Discard progress."""
 
 
-def test_a_box_has_the_containers_packages_and_what_a_virtual_machine_needs(
+def test_a_box_has_the_packages_of_containers_and_those_for_virtual_machines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LAB_MIRROR", RECIPE.mirror)
-    data = yaml.safe_load(images.RECIPE.read_text())
+    data = yaml.safe_load(image_recipe.RECIPE.read_text())
     assert all(isinstance(reason, str) and reason for reason in data["box"].values())
-    found = set(build.recipe().packages)
-    assert set(data["packages"]) < found
-    assert "linux-image-amd64" in found
-    assert not set(data["box"]) & set(images.recipe().packages)
+    names = set(build.load_recipe().packages)
+    assert set(data["packages"]) < names
+    assert "linux-image-amd64" in names
+    assert not set(data["box"]) & set(image_recipe.load_recipe().packages)
 
 
-def test_a_disks_name_changes_with_whatever_goes_into_it() -> None:
+def test_the_name_of_a_disk_depends_on_each_of_its_inputs() -> None:
     names = {
-        build.key(RECIPE),
-        build.key(replace(RECIPE, packages=("sudo",))),
-        build.key(replace(RECIPE, mirror="http://other.example/debian")),
+        build.disk_key(RECIPE),
+        build.disk_key(replace(RECIPE, packages=("sudo",))),
+        build.disk_key(replace(RECIPE, mirror="http://other.example/debian")),
     }
     assert len(names) == 3
-    assert build.key(RECIPE) == build.key(replace(RECIPE))
+    assert build.disk_key(RECIPE) == build.disk_key(replace(RECIPE))
 
 
-def test_a_boxs_name_changes_with_what_is_around_its_disk(
+def test_the_name_of_a_box_depends_on_how_it_is_packed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    before = build._around("disk")
-    assert before == build._around("disk") != build._around("another")
+    before = build._box_key("disk")
+    assert before == build._box_key("disk") != build._box_key("another")
     changed = tmp_path / "ovf.py"
     changed.write_text(Path(ovf.__file__).read_text() + "# another descriptor\n")
     monkeypatch.setattr(ovf, "__file__", str(changed))
-    assert build._around("disk") != before
+    assert build._box_key("disk") != before
 
 
-def test_only_for_providers_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_providers_and_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no boxes for 'vmware'"):
         build.build("vmware", quiet)
-    monkeypatch.setattr(build, "program", lambda name: name != "sfdisk")
+    monkeypatch.setattr(build, "is_installed", lambda name: name != "sfdisk")
     monkeypatch.setattr(build, "GRUB", Path("/nowhere"))
-    with pytest.raises(ProviderError, match="this host lacks fdisk, grub-pc-bin"):
+    with pytest.raises(ProviderError, match="not installed: fdisk, grub-pc-bin"):
         build.build("libvirt", quiet)
 
 
@@ -90,11 +90,11 @@ def test_a_box_for_libvirt(tmp_path: Path) -> None:
 
 
 def test_a_box_for_virtualbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def convert(doing: str, argv: list[str | Path], *, root: bool) -> Done:
+    def convert(action: str, argv: list[str | Path], *, root: bool) -> ProcessResult:
         assert "subformat=streamOptimized" in argv
         assert not root
         Path(argv[-1]).write_bytes(b"vmdk!")
-        return Done(0, "", "")
+        return ProcessResult(0, "", "")
 
     monkeypatch.setattr(build, "run", convert)
     files = packed("virtualbox", tmp_path)
@@ -106,7 +106,7 @@ def test_a_box_for_virtualbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_descriptor_of_a_machine() -> None:
-    top = ElementTree.fromstring(ovf.descriptor("debian-13", "disk.vmdk", 123, 10240))
+    top = ElementTree.fromstring(ovf.render_descriptor("debian-13", "disk.vmdk", 123, 10240))
     disk = top.find(f"{OVF}DiskSection/{OVF}Disk")
     file = top.find(f"{OVF}References/{OVF}File")
     assert disk is not None

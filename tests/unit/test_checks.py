@@ -1,11 +1,10 @@
-"""The named checks against what was seen of a real lab, and against everything that can be wrong.
+"""The checks, judged against the recorded observation of a real lab and against injected faults.
 
-Each must blame the right machine and service, and say what to type next.
+Each must name the right machine and service, and a command to run.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,37 +12,43 @@ from typing import Any
 import pytest
 
 from provision import checks
-from provision.checks import Result, judge
-from provision.checks.observation import Page, Seen, alternates
-from provision.core.errors import for_lab
-from tests.unit.samples import RECORDED, context, seen
+from provision.checks import CheckResult, judge
+from provision.checks.application import web_probe
+from provision.checks.balancer import STATISTICS, alternates
+from provision.checks.database import read_back_probe
+from provision.checks.machines import DISK_USAGE
+from provision.checks.observation import Observation
+from provision.database.agent.probes import server_probe
+from provision.database.agent.server_status import ServerStatus
+from provision.engine.agent.http import SocketReply
+from provision.engine.agent.process import ProcessResult
+from provision.engine.agent.protocol import Probe, ProbeResponse, R, Results
+from provision.engine.agent.services import ServiceState, service_probe
+from provision.services.tls.https import SiteResponse
+from tests.unit.samples import RECORDED, context, observation
 
 LAB = str(RECORDED / "lab.yml")
 HERE = context(LAB)
+WEBS = {machine.name: machine for machine in HERE.lab.with_role("nginx")}
 
 
-def well() -> Seen:
-    """All is well."""
-    return seen()
-
-
-def results(found: Seen, **state: Any) -> dict[str, Result]:
+def results(observed: Observation, **state: Any) -> dict[str, CheckResult]:
     """Every check's result by name."""
-    return {r.check.name: r for r in judge(context(LAB, **state), found)}
+    return {r.check.name: r for r in judge(context(LAB, **state), observed)}
 
 
-def failed(found: Seen, **state: Any) -> list[str]:
-    return [name for name, result in results(found, **state).items() if not result.ok]
+def failed(observed: Observation, **state: Any) -> list[str]:
+    return [name for name, result in results(observed, **state).items() if not result.ok]
 
 
-def test_all_is_well() -> None:
-    assert failed(well()) == []
+def test_all_checks_pass() -> None:
+    assert failed(observation()) == []
 
 
-def test_names_are_unique_and_everything_is_checked() -> None:
+def test_names_are_unique_and_the_list_is_complete() -> None:
     names = [c.name for c in checks.checks(HERE)]
     assert len(set(names)) == len(names)
-    for wanted in (
+    for expected in (
         *(f"machine/{m.name}" for m in HERE.lab.machines),
         "service/lb-01/haproxy",
         "service/web-02/mysql",
@@ -51,198 +56,172 @@ def test_names_are_unique_and_everything_is_checked() -> None:
         "replication/web-02",
         "semisync/web-01",
         "web/web-01",
-        "marker/web-02",
+        "read-back/web-02",
         "balancer/lb-01/web-01",
         "site",
         "round-robin",
         "static",
         "not-found",
         "version",
-        "marker",
+        "write",
     ):
-        assert wanted in names
+        assert expected in names
     for check in checks.checks(HERE):
-        assert check.next.startswith("invoke "), check.name
+        assert check.hint.startswith("invoke "), check.name
         assert check.machine in [m.name for m in HERE.lab.machines]
 
 
-Break = Callable[[dict[str, Any]], None]
+# --- faults --------------------------------------------------------------------------------------
+
+Fault = Callable[[Observation], Observation]
 
 
-def mysql(machine: str, path: str, value: Any) -> Break:
-    """Something that MySQL said of itself."""
+def with_result(machine: str, probe: Probe[R], change: Callable[[R], R]) -> Fault:
+    """Another result of one probe."""
 
-    def change(answers: dict[str, Any]) -> None:
-        at = answers[machine]["mysql"][0]
-        *folders, last = path.split(".")
-        for folder in folders:
-            at = at[folder]
-        at[last] = value
+    def fault(observed: Observation) -> Observation:
+        results = observed.results[machine]
+        response = ProbeResponse(change(results[probe]))
+        responses = {**results.responses, probe.name: response}
+        return replace(observed, results={**observed.results, machine: Results(machine, responses)})
 
-    return change
-
-
-def stopped(machine: str, place: int, **state: str) -> Break:
-    def change(answers: dict[str, Any]) -> None:
-        answers[machine]["service"][place] |= state
-
-    return change
+    return fault
 
 
-def told(machine: str, name: str, **answer: Any) -> Break:
-    """What an agent was answered over HTTP."""
-
-    def change(answers: dict[str, Any]) -> None:
-        place = answers[machine]["names"][name]
-        answers[machine]["http"][place] |= answer
-
-    return change
+def mysql(machine: str, **changes: Any) -> Fault:
+    return with_result(machine, server_probe(), lambda status: replace(status, **changes))
 
 
-def stats(old: str, new: str) -> Break:
-    def change(answers: dict[str, Any]) -> None:
-        text = answers["lb-01"]["socket"][0]["text"]
-        row = next(line for line in text.splitlines() if line.startswith("web,web-02,"))
+def replica(machine: str, **changes: Any) -> Fault:
+    def change(status: ServerStatus) -> ServerStatus:
+        assert status.replica is not None
+        return replace(status, replica=replace(status.replica, **changes))
+
+    return with_result(machine, server_probe(), change)
+
+
+def service(machine: str, unit: str, **changes: str) -> Fault:
+    def change(state: ServiceState) -> ServiceState:
+        return replace(state, **changes)
+
+    return with_result(machine, service_probe(f"{unit}.service"), change)
+
+
+def response(web: str, path: str, **changes: Any) -> Fault:
+    """Another response of a web server to the balancer."""
+    probe = web_probe(HERE, WEBS[web], path)
+    return with_result("lb-01", probe, lambda response: replace(response, **changes))
+
+
+def stats(old: str, new: str) -> Fault:
+    """A changed field of web-02 in HAProxy's statistics."""
+
+    def change(reply: SocketReply) -> SocketReply:
+        row = next(line for line in reply.text.splitlines() if line.startswith("web,web-02,"))
         assert old in row
-        answers["lb-01"]["socket"][0]["text"] = text.replace(row, row.replace(old, new))
+        return SocketReply(reply.text.replace(row, row.replace(old, new)))
 
-    return change
-
-
-def silent_mysql(answers: dict[str, Any]) -> None:
-    answers["web-02"]["mysql"][0] = {"up": False, "error": "no socket"}
-
-
-def writable_replica(answers: dict[str, Any]) -> None:
-    answers["web-02"]["mysql"][0]["variables"] |= {"read_only": "0", "super_read_only": "0"}
-
-
-def full_disk(answers: dict[str, Any]) -> None:
-    answers["lb-01"]["command"][0]["out"] = "Use%\n 97%\n"
-
-
-def silent_haproxy(answers: dict[str, Any]) -> None:
-    answers["lb-01"]["socket"][0]["text"] = "![Errno 111] Connection refused"
+    return with_result("lb-01", STATISTICS, change)
 
 
 @pytest.mark.parametrize(
-    ("breaks", "name", "machine", "service", "got"),
+    ("fault", "name", "machine", "blamed", "got"),
     [
-        (full_disk, "disk/lb-01", "lb-01", "disk", "97 % used"),
         (
-            stopped("lb-01", 0, ActiveState="failed"),
+            with_result("lb-01", DISK_USAGE, lambda _: ProcessResult(0, "Use%\n 97%\n", "")),
+            "disk/lb-01",
+            "lb-01",
+            "disk",
+            "97 % used",
+        ),
+        (
+            service("lb-01", "haproxy", active="failed"),
             "service/lb-01/haproxy",
             "lb-01",
             "haproxy",
             "failed, enabled",
         ),
         (
-            stopped("web-01", 0, UnitFileState=""),
+            service("web-01", "mysql", enabled=""),
             "service/web-01/mysql",
             "web-01",
             "mysql",
             "active, not installed",
         ),
+        (mysql("web-01", writable=False), "database/web-01", "web-01", "mysql", "read only"),
+        (mysql("web-02", writable=True), "database/web-02", "web-02", "mysql", "writable"),
         (
-            mysql("web-01", "variables.super_read_only", "1"),
-            "database/web-01",
-            "web-01",
-            "mysql",
-            "read only",
-        ),
-        (
-            lambda a: a["web-02"]["mysql"][0]["variables"].update(
-                read_only="0", super_read_only="0"
-            ),
+            with_result("web-02", server_probe(), lambda _: ServerStatus(error="no socket")),
             "database/web-02",
             "web-02",
             "mysql",
-            "writable",
+            "refuses connections",
         ),
-        (silent_mysql, "database/web-02", "web-02", "mysql", "not answering"),
         (
-            mysql("web-01", "status.Rpl_semi_sync_source_status", "OFF"),
+            mysql("web-01", semisync_active=False),
             "semisync/web-01",
             "web-01",
             "mysql",
-            "fell back to asynchronous",
+            "asynchronous (fallback)",
         ),
         (
-            mysql("web-02", "replica.Replica_SQL_Running", "No"),
+            replica("web-02", sql_running="No"),
             "replication/web-02",
             "web-02",
             "mysql",
             "SQL thread No",
         ),
+        (replica("web-02", io_error="Access denied for user"), "", "", "", ""),
         (
-            mysql("web-02", "replica.Last_IO_Error", "Access denied for user"),
-            "",
-            "",
-            "",
-            "",
-        ),
-        (
-            mysql("web-02", "replica.Source_Host", "192.168.56.99"),
+            replica("web-02", source="192.168.56.99"),
             "replication/web-02",
             "web-02",
             "mysql",
-            "from 192.168.56.99",
+            "source 192.168.56.99",
         ),
+        (replica("web-02", lag=60), "replication/web-02", "web-02", "mysql", "lag 60 s"),
+        (replica("web-02", lag=None), "replication/web-02", "web-02", "mysql", "lag unknown"),
         (
-            mysql("web-02", "replica.Seconds_Behind_Source", "60"),
+            mysql("web-02", replica=None),
             "replication/web-02",
             "web-02",
             "mysql",
-            "60 s behind",
+            "no replication source",
         ),
+        (response("web-02", "/healthz", status=503), "web/web-02", "web-02", "foobar", "503 from"),
         (
-            mysql("web-02", "replica.Seconds_Behind_Source", None),
-            "replication/web-02",
-            "web-02",
-            "mysql",
-            "lag not known",
-        ),
-        (
-            mysql("web-02", "replica", None),
-            "replication/web-02",
-            "web-02",
-            "mysql",
-            "IO thread absent, SQL thread absent, from nowhere",
-        ),
-        (told("lb-01", "healthz/web-02", status=503), "web/web-02", "web-02", "foobar", "503 from"),
-        (
-            told("lb-01", "healthz/web-01", status=0, headers={}, error="[Errno 113] No route"),
+            response("web-01", "/healthz", status=0, headers={}, error="[Errno 113] No route"),
             "web/web-01",
             "web-01",
             "foobar",
             "No route",
         ),
         (
-            told("lb-01", "healthz/web-01", headers={"x-served-by": "web-02"}),
+            response("web-01", "/healthz", headers={"x-served-by": "web-02"}),
             "web/web-01",
             "web-01",
             "foobar",
             "200 from web-02",
         ),
         (
-            told("web-02", "marker", status=404, seconds=5.0),
-            "marker/web-02",
+            with_result("web-02", read_back_probe(), lambda r: replace(r, status=404, seconds=5.0)),
+            "read-back/web-02",
             "web-02",
             "mysql",
-            "not after 5.0 s: 404",
+            "status 404 after 5.0 s",
         ),
         (stats(",UP,", ",DOWN,"), "balancer/lb-01/web-02", "web-02", "nginx", "DOWN, check L7OK"),
         (stats(",UP,", ",MAINT,"), "balancer/lb-01/web-02", "web-02", "nginx", "MAINT"),
         (stats(",L7OK,", ",L4CON,"), "balancer/lb-01/web-02", "web-02", "nginx", "check L4CON"),
         (
-            silent_haproxy,
+            with_result("lb-01", STATISTICS, lambda _: SocketReply(error="Connection refused")),
             "balancer/lb-01/web-02",
             "web-02",
             "nginx",
-            "lb-01 does not know it, or does not answer",
+            "lb-01 does not report it",
         ),
         (
-            told("lb-01", "version/web-02", headers={"x-app-version": "2.0.0"}),
+            response("web-02", "/version", headers={"x-app-version": "2.0.0"}),
             "version",
             "lb-01",
             "foobar",
@@ -250,19 +229,16 @@ def silent_haproxy(answers: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_blamed_on_the_right_one(
-    breaks: Break, name: str, machine: str, service: str, got: str
+def test_a_fault_fails_the_check_of_its_machine_and_service(
+    fault: Fault, name: str, machine: str, blamed: str, got: str
 ) -> None:
-    good = well()
-    answers = copy.deepcopy(dict(good.answers))
-    breaks(answers)
-    found = results(replace(good, answers=answers))
-    if not name:  # an old error of a thread that runs again is no fault
-        assert all(r.ok for r in found.values())
+    judged = results(fault(observation()))
+    if not name:  # an old error of a thread that runs again is not a fault
+        assert all(r.ok for r in judged.values())
         return
-    result = found[name]
+    result = judged[name]
     assert not result.ok
-    assert (result.check.machine, result.check.service) == (machine, service)
+    assert (result.check.machine, result.check.service) == (machine, blamed)
     assert got in result.verdict.got
     assert result.verdict.expected != result.verdict.got
     assert set(result.values()) == {
@@ -276,72 +252,78 @@ def test_what_is_wrong_is_blamed_on_the_right_one(
     }
 
 
-def test_a_dead_machine_is_blamed_itself() -> None:
-    good = well()
-    answers = {name: a for name, a in good.answers.items() if name != "web-02"}
-    states = {**good.states, "web-02": "halted"}
-    found = results(replace(good, answers=answers, states=states, errors={"web-02": ""}))
-    assert not found["machine/web-02"].ok
-    assert found["machine/web-02"].verdict.got == "halted"
-    assert found["machine/web-02"].check.next == "invoke lab.up"
+def without(machine: str, **changes: Any) -> Observation:
+    """The recorded observation without results of one machine."""
+    good = observation()
+    kept = {name: results for name, results in good.results.items() if name != machine}
+    return replace(good, results=kept, **changes)
+
+
+def test_a_halted_machine_fails_all_of_its_checks() -> None:
+    states = {**observation().states, "web-02": "halted"}
+    judged = results(without("web-02", states=states))
+    assert not judged["machine/web-02"].ok
+    assert judged["machine/web-02"].verdict.got == "halted"
+    assert judged["machine/web-02"].check.hint == "invoke lab.up"
     for name in ("disk/web-02", "service/web-02/mysql", "database/web-02", "replication/web-02"):
-        assert not found[name].ok
-    assert found["machine/web-01"].ok
+        assert not judged[name].ok
+    assert judged["machine/web-01"].ok
 
 
-def test_a_machine_that_runs_and_does_not_answer_says_why() -> None:
-    good = well()
-    answers = {name: a for name, a in good.answers.items() if name != "lb-01"}
+def test_an_unreachable_machine_shows_the_error() -> None:
     errors = {"lb-01": "lb-01: no SSH connection to 192.168.56.10 port 22 (timed out)"}
-    found = results(replace(good, answers=answers, errors=errors))
-    assert "no SSH connection" in found["machine/lb-01"].verdict.got
+    judged = results(without("lb-01", errors=errors))
+    assert "no SSH connection" in judged["machine/lb-01"].verdict.got
 
 
-def page(**more: Any) -> Page:
+# --- the site ------------------------------------------------------------------------------------
+
+
+def page(**more: Any) -> SiteResponse:
     headers = {"x-served-by": "web-01", "x-read-from": "web-01", **more.pop("headers", {})}
-    return Page(**{"status": 200, "headers": headers, **more})
+    return SiteResponse(**{"status": 200, "headers": headers, **more})
 
 
-def served(*names: str) -> tuple[Page, ...]:
+def served(*names: str) -> tuple[SiteResponse, ...]:
     return tuple(page(headers={"x-served-by": name}) for name in names)
 
 
 @pytest.mark.parametrize(
     ("changes", "bad", "got"),
     [
-        ({"rounds": ()}, "site", "not asked"),
+        ({"rounds": ()}, "site", "not requested"),
         ({"rounds": ((page(status=503),),)}, "site", "1 of 1 failed: status 503"),
-        ({"rounds": ((Page(error="refused"),),)}, "site", "refused"),
+        ({"rounds": ((SiteResponse(error="refused"),),)}, "site", "refused"),
         ({"rounds": ((page(headers={"x-read-from": ""}),),)}, "site", "status 200"),
         ({"rounds": (served("web-01", "web-01"),)}, "round-robin", "web-01 web-01"),
     ],
 )
-def test_the_site_as_users_see_it(changes: dict[str, Any], bad: str, got: str) -> None:
-    found = results(replace(well(), **changes))
-    assert not found[bad].ok
-    assert got in found[bad].verdict.got
-    assert found[bad].check.machine == "lb-01"
+def test_pages_of_the_site(changes: dict[str, Any], bad: str, got: str) -> None:
+    judged = results(replace(observation(), **changes))
+    assert not judged[bad].ok
+    assert got in judged[bad].verdict.got
+    assert judged[bad].check.machine == "lb-01"
 
 
 @pytest.mark.parametrize(
     ("name", "answer", "bad", "got"),
     [
-        ("static", Page(404), "static", "404 from Nginx itself"),
-        ("static", Page(200, {"x-app-host": "web-01"}), "static", "200 from the application"),
-        ("missing", Page(200), "not-found", "200"),
-        ("missing", Page(error="reset"), "not-found", "reset"),
-        ("marker", Page(503), "marker", "status 503, written to nothing"),
-        ("marker", Page(201, {"x-written-to": "web-02"}), "marker", "written to web-02"),
+        ("static", SiteResponse(404), "static", "404 from Nginx"),
+        ("static", SiteResponse(200, {"x-app-host": "web-01"}), "static", "200 from the app"),
+        ("missing", SiteResponse(200), "not-found", "200"),
+        ("missing", SiteResponse(error="reset"), "not-found", "reset"),
+        ("write", SiteResponse(503), "write", "status 503, written to nothing"),
+        ("write", SiteResponse(201, {"x-written-to": "web-02"}), "write", "written to web-02"),
     ],
 )
-def test_single_requests(name: str, answer: Page, bad: str, got: str) -> None:
-    good = well()
-    found = results(replace(good, pages={**good.pages, name: answer}))
-    assert not found[bad].ok
-    assert got in found[bad].verdict.got
+def test_single_requests(name: str, answer: SiteResponse, bad: str, got: str) -> None:
+    good = observation()
+    judged = results(replace(good, responses={**good.responses, name: answer}))
+    assert not judged[bad].ok
+    assert got in judged[bad].verdict.got
 
 
-# --- how requests are spread ---------------------------------------------------------------------
+# --- distribution of requests --------------------------------------------------------------------
 
 
 def test_alternation() -> None:
@@ -367,36 +349,16 @@ def test_alternation() -> None:
         (("web-01", "web-01", "web-02", "web-01"), {"algorithm": "leastconn"}, True),
     ],
 )
-def test_the_spreading_that_was_chosen(
+def test_requests_are_distributed_as_configured(
     names: tuple[str, ...], state: dict[str, Any], ok: bool
 ) -> None:
-    found = replace(well(), rounds=(served(*names),))
-    assert results(found, **state)["round-robin"].ok is ok
+    observed = replace(observation(), rounds=(served(*names),))
+    assert results(observed, **state)["round-robin"].ok is ok
 
 
-def test_a_server_that_was_drained_on_purpose_is_no_fault() -> None:
-    good = well()
-    answers = copy.deepcopy(dict(good.answers))
-    stats(",UP,", ",DRAIN,")(answers)
-    found = replace(good, answers=answers)
+def test_a_recorded_drain_is_not_a_fault() -> None:
+    good, drained = observation(), stats(",UP,", ",DRAIN,")(observation())
     name = "balancer/lb-01/web-02"
-    assert results(found, admin={"web-02": "drain"})[name].ok
-    assert not results(found)[name].ok
+    assert results(drained, admin={"web-02": "drain"})[name].ok
+    assert not results(drained)[name].ok
     assert not results(good, admin={"web-02": "drain"})[name].ok
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("next: invoke lab.up", "next: invoke lab.up --lab two"),
-        ("invoke lab.up --lab two", "invoke lab.up --lab two"),
-        (
-            "invoke db.status shows all, db.promote helps; invoke lab.up again",
-            "invoke db.status --lab two shows all, db.promote helps; invoke lab.up --lab two again",
-        ),
-        ("nothing to type", "nothing to type"),
-    ],
-)
-def test_commands_to_type_name_the_lab(text: str, expected: str) -> None:
-    assert for_lab(text, "two") == expected
-    assert for_lab(text, "default") == text

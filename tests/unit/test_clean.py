@@ -1,4 +1,4 @@
-"""Giving machines back: what stays because something that was there before needs it."""
+"""lab.clean: what stays because packages from before the lab need it, and the plan as text."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from provision.engine.agent import core, originals
-from provision.operations import clean
-from provision.operations.clean import Cleaning
+from provision.engine.agent import originals
+from provision.engine.agent.originals import CleanupPlan, OriginalPath
+from provision.engine.agent.process import ProcessResult
+from provision.operations.original_state import changed_by_lab, plan_lines
+from tests.unit.samples import context
 
 
-def test_what_was_there_keeps_what_it_needs_now() -> None:
-    wants: dict[str, list[set[str]]] = {
+def test_packages_from_before_keep_their_dependencies() -> None:
+    dependencies: dict[str, list[set[str]]] = {
         "libgcc-s1": [{"gcc-16-base"}, {"libc6"}],
         "tool": [{"perl", "perl-base"}, {"gone"}],
         "mysql-server": [{"libicu78"}, {"perl"}],
@@ -22,51 +24,57 @@ def test_what_was_there_keeps_what_it_needs_now() -> None:
         "perl": [],
         "perl-base": [],
     }
-    kept = originals.needed({"libgcc-s1", "libc6", "tool", "perl-base"}, wants)
+    kept = originals.required({"libgcc-s1", "libc6", "tool", "perl-base"}, dependencies)
     assert kept == {"libgcc-s1", "libc6", "tool", "perl-base", "gcc-16-base"}
 
 
-def test_relations_of_packages_are_read_with_what_provides_them(
+def test_dependencies_include_the_packages_that_provide_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    said = (
+    output = (
         "a\tinstalled\t\tlibc6 (>= 2.34), b:any | c, mail\n"
         "m\tinstalled\tmail (= 1), other\t, \n"
         "old\tconfig-files\t\tlibc6, \n"
     )
-    monkeypatch.setattr(originals, "run", lambda _argv: core.Done(0, said, ""))
-    assert originals.depends() == {"a": [{"libc6"}, {"b", "c"}, {"mail", "m"}], "m": []}
+    monkeypatch.setattr(originals, "run", lambda _argv: ProcessResult(0, output, ""))
+    assert originals.dependencies() == {"a": [{"libc6"}, {"b", "c"}, {"mail", "m"}], "m": []}
 
 
-def test_originals_are_kept_once_and_name_the_folder_that_is_missing(tmp_path: Path) -> None:
-    there, link = tmp_path / "file", tmp_path / "link"
-    there.write_text("before")
-    there.chmod(0o640)
+def test_an_absent_path_is_recorded_with_its_highest_missing_folder(tmp_path: Path) -> None:
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_text("before")
+    file.chmod(0o640)
     link.symlink_to("file")
-    found = originals.original(str(there))
-    assert (found["type"], found["content"], found["mode"]) == ("file", "YmVmb3Jl", 0o640)
-    assert originals.original(str(link)) == {"type": "link", "target": "file"}
+    recorded = originals.original(str(file))
+    assert (recorded.type, recorded.content, recorded.mode) == ("file", "YmVmb3Jl", 0o640)
+    assert originals.original(str(link)) == OriginalPath("link", target="file")
     absent = originals.original(str(tmp_path / "a" / "b" / "c"))
-    assert absent == {"type": "absent", "missing": str(tmp_path / "a")}
-    assert originals.original(str(tmp_path))["type"] == "directory"
+    assert absent == OriginalPath("absent", missing=str(tmp_path / "a"))
+    assert originals.original(str(tmp_path)).type == "directory"
 
 
-def test_a_plan_is_shown_part_by_part() -> None:
-    answer = {
-        "known": True,
-        "purge": ["nginx"],
-        "stay": ["libc6 2.43"],
-        "remove": ["/srv/foobar", "/etc/nginx"],
-        "restore": [],
-        "users": ["foobar"],
-    }
-    assert clean.understand("web-01", answer).lines() == [
+def test_a_plan_is_shown_section_by_section() -> None:
+    plan = CleanupPlan(
+        True,
+        purge=("nginx",),
+        stay=("libc6 2.43",),
+        remove=("/srv/foobar", "/etc/nginx"),
+        users=("foobar",),
+    )
+    assert plan_lines("web-01", plan) == [
         "web-01:",
-        "  packages that go:\n      nginx",
-        "  removed:\n      /srv/foobar\n      /etc/nginx",
-        "  accounts that go:\n      foobar",
-        "  newer than before, and stay:\n      libc6 2.43",
+        "  packages to purge:\n      nginx",
+        "  files and folders to remove:\n      /srv/foobar\n      /etc/nginx",
+        "  accounts to remove:\n      foobar",
+        "  upgraded packages, which stay:\n      libc6 2.43",
     ]
-    assert clean.understand("web-01", {"known": False}) == Cleaning("web-01", False)
-    assert Cleaning("web-01", False).lines() == ["web-01: the lab has changed nothing there"]
-    assert Cleaning("web-01", True).lines()[1] == "  nothing is left of the lab there"
+    unchanged = plan_lines("web-01", CleanupPlan(False))
+    assert unchanged == ["web-01: the lab has changed nothing there"]
+    assert plan_lines("web-01", CleanupPlan(True))[1] == "  nothing of the lab is left"
+
+
+def test_what_the_lab_changes_includes_the_data_of_its_services() -> None:
+    lab = context()
+    paths, users = changed_by_lab(lab, lab.lab.machine("web-01"))
+    assert {"/etc/nginx/nginx.conf", "/var/lib/mysql", "/etc/haproxy", "/etc/hosts"} <= set(paths)
+    assert users == ["foobar"]

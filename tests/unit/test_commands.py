@@ -16,13 +16,14 @@ from invoke.parser.parser import Parser
 from invoke.tasks import Task
 
 import tasks
+from provision.checks.observation import Observation
 from provision.commands import base, show
 from provision.commands.progress import Progress
 from provision.core.errors import LabError, UsageError
 from provision.core.lab import ROOT
 from provision.engine.plan import Change, Difference, Plan, Unit, UnitPlan
 from provision.engine.resources import File, Packages
-from tests.unit.samples import RECORDED, context, seen
+from tests.unit.samples import RECORDED, context, observation
 
 INVOKE = str(Path(sys.executable).with_name("invoke"))
 
@@ -147,7 +148,7 @@ def test_ctrl_c(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("threading.active_count", lambda: 1)
     status, said = ended(capsys, KeyboardInterrupt())
     assert status == 130
-    assert said == "error: interrupted; the same command goes on from here\n"
+    assert said == "error: interrupted; run the same command again to continue\n"
 
 
 def test_a_second_ctrl_c_waits_for_nobody(
@@ -181,7 +182,7 @@ def test_secrets_are_hidden_in_errors(
 def test_numbers() -> None:
     assert base.number("2.5", "--x", 1, 3) == 2.5
     for wrong in ("4", "-1", "nan", "inf", "many", ""):
-        with pytest.raises(UsageError, match="--x is"):
+        with pytest.raises(UsageError, match="invalid --x"):
             base.number(wrong, "--x", 1, 3)
 
 
@@ -229,15 +230,15 @@ def test_a_plan_as_a_diff() -> None:
 
 
 def test_the_status_of_a_lab() -> None:
-    here, found = context(str(RECORDED / "lab.yml")), seen()
-    values = show.status_values(here, found.states, found)
+    here, observed = context(str(RECORDED / "lab.yml")), observation()
+    values = show.status_values(here, observed)
     assert [m["name"] for m in values["machines"]] == ["lb-01", "web-01", "web-02"]
     balancer, first, second = values["machines"]
     assert balancer["servers"]["web-02"]["status"] == "UP"
     assert first["services"] == {"mysql": "active", "foobar": "active", "nginx": "active"}
     assert first["database"]["role"] == "primary"
     assert second["database"]["lag"] == 1
-    off = show.status_values(here, dict.fromkeys(found.states, "halted"), None)
+    off = show.status_values(here, Observation(dict.fromkeys(observed.states, "halted")))
     assert all(m["state"] == "halted" and "services" not in m for m in off["machines"])
 
 

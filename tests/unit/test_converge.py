@@ -1,12 +1,12 @@
-"""Converging several machines: order, waiting, failure, and being told to stop. No machine is real.
+"""Converging several machines: order, waiting, failure and interruption, without real machines.
 
-The machines here are objects that answer as an agent does; what runs on them is in test_agent.
+The machines here are objects that respond like an agent; test_agent covers the agent itself.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,10 +14,13 @@ import pytest
 
 from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError, LabError
+from provision.core.parallel import in_parallel
 from provision.engine import converge as module
-from provision.engine.context import Context
+from provision.engine.agent.files import LoadedFacts, PathFacts
+from provision.engine.agent.packages import PackageVersions
+from provision.engine.agent.protocol import Probe, Results, UnitRequest, UnitResponse
 from provision.engine.converge import Outcome, Stopped, converge
-from provision.engine.fleet import Fleet, in_parallel
+from provision.engine.fleet import Fleet
 from provision.engine.host import Host
 from provision.engine.plan import Unit
 from provision.engine.resources import File, Packages
@@ -28,71 +31,74 @@ ENDPOINT = Endpoint("127.0.0.1", 22, "root", Path("/none"), "ssh-ed25519 none")
 
 
 class Machine:
-    """Answers as a machine's agent: nothing is there, and every unit goes well, unless told."""
+    """Responds like an agent: nothing exists, and every unit succeeds unless `on_unit` decides."""
 
     def __init__(self, name: str, calls: Calls) -> None:
         self.name = name
         self.calls = calls
         self.round_trips = 0
-        self.said: list[str] = []
-        self.on_unit: Callable[[str], Any] = lambda _name: None
-        self.path: dict[str, Any] = {"type": "absent"}
+        self.logged: list[str] = []
+        self.on_unit: Callable[[str], UnitResponse | None] = lambda _name: None
+        self.path = PathFacts("absent")
 
-    def say(self, text: str) -> None:
-        self.said.append(text)
+    def log(self, text: str) -> None:
+        self.logged.append(text)
 
-    def gather(self, probes: Mapping[str, list[Any]]) -> dict[str, Any]:
+    def gather(self, probes: Iterable[Probe[Any]], _timeout: float = 60.0) -> Results:
         self.round_trips += 1
         self.calls.append((self.name, "gather"))
-        packages = [dict.fromkeys(each["names"], "") for each in probes.get("package", [])]
-        return {
-            "path": [self.path for _ in probes.get("path", [])],
-            "stamp": [{"fingerprint": ""} for _ in probes.get("stamp", [])],
-            "package": packages,
-        }
+        values: dict[str, Any] = {}
+        for probe in probes:
+            if probe.result is PathFacts:
+                values[probe.name] = self.path
+            elif probe.result is PackageVersions:
+                values[probe.name] = PackageVersions(dict.fromkeys(probe.args["names"], ""))
+            else:
+                values[probe.name] = LoadedFacts("")
+        return Results.of(self.name, values)
 
-    def call(self, _operation: str, request: Mapping[str, Any], _timeout: float) -> Any:
+    def apply(self, request: UnitRequest, _timeout: float) -> UnitResponse:
         self.round_trips += 1
-        first = request["actions"][0]
-        name = first.get("path", first["do"]).rpartition("/")[2]
+        first = request.actions[0]
+        name = first.args.get("path", first.do).rpartition("/")[2]
         self.calls.append((self.name, name))
-        answer = self.on_unit(name)
-        return answer or {"ok": True, "activated": ""}
+        return self.on_unit(name) or UnitResponse(True)
 
 
 def unit(name: str, *needs: str) -> Unit:
     return Unit(name, (File(f"/etc/{name}", name),), needs=needs)
 
 
+def _wait(event: threading.Event) -> None:
+    event.wait(5)
+
+
 class Lab:
     """Two machines with units, and what was done in which order."""
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, units: Mapping[str, tuple[Unit, ...]]
-    ) -> None:
+    def __init__(self, units: Mapping[str, tuple[Unit, ...]]) -> None:
         self.calls: Calls = []
         self.reported: list[tuple[str, str]] = []
         self.machines = {name: Machine(name, self.calls) for name in units}
-        monkeypatch.setattr(module, "desired", lambda _context, machine: units[machine.name])
-        self.context: Context = context()
+        self.units = units
         hosts = cast("dict[str, Host]", self.machines)
-        self.fleet = Fleet(self.context.lab, {}, hosts=hosts)
+        self.fleet = Fleet(context().lab, {}, hosts=hosts)
         self.fleet.report = lambda name, text: self.reported.append((name, text))
 
     def run(self) -> dict[str, Outcome]:
-        return converge(self.context, self.fleet)
+        return converge(self.fleet, self.units)
 
     def order(self, *wanted: str) -> list[str]:
         return [name for _, name in self.calls if name in wanted]
 
 
-def test_units_are_applied_in_order_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    lab = Lab(monkeypatch, {"web-01": (unit("a"), unit("b"))})
+def test_units_are_applied_in_order_and_logged() -> None:
+    lab = Lab({"web-01": (unit("a"), unit("b"))})
     outcome = lab.run()["web-01"]
     assert outcome.changed == ("file /etc/a", "file /etc/b")
     assert (outcome.resources, outcome.round_trips, outcome.error) == (2, 3, None)
     assert lab.calls == [("web-01", "gather"), ("web-01", "a"), ("web-01", "b")]
-    assert lab.machines["web-01"].said == [
+    assert lab.machines["web-01"].logged == [
         "reading its state",
         "configuring a",
         "configuring b",
@@ -100,49 +106,41 @@ def test_units_are_applied_in_order_and_told(monkeypatch: pytest.MonkeyPatch) ->
     ]
 
 
-def test_nothing_to_do_is_one_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
-    lab = Lab(monkeypatch, {"web-01": (unit("a", "web-02/b"),), "web-02": (unit("b"),)})
+def test_without_changes_there_is_one_round_trip() -> None:
+    lab = Lab({"web-01": (unit("a", "web-02/b"),), "web-02": (unit("b"),)})
     for name, machine in lab.machines.items():
         text = {"web-01": "a", "web-02": "b"}[name]
-        machine.path = {
-            "type": "file",
-            "owner": "root",
-            "group": "root",
-            "mode": "0644",
-            "digest": "",
-            "content": text,
-        }
+        machine.path = PathFacts("file", "root", "root", "0644", content=text)
     outcomes = lab.run()
     assert all(o.changed == () and o.round_trips == 1 for o in outcomes.values())
-    assert lab.machines["web-01"].said[-1] == "unchanged"
+    assert lab.machines["web-01"].logged[-1] == "unchanged"
 
 
-def test_a_unit_waits_for_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    lab = Lab(monkeypatch, {"web-01": (unit("a", "web-02/b"),), "web-02": (unit("b"),)})
+def test_a_unit_waits_for_the_units_it_needs() -> None:
+    lab = Lab({"web-01": (unit("a", "web-02/b"),), "web-02": (unit("b"),)})
     ready = threading.Event()
-    lab.machines["web-02"].on_unit = lambda _name: ready.wait(5) and None
-    lab.machines["web-01"].say = (  # type: ignore[method-assign]
+    lab.machines["web-02"].on_unit = lambda _name: _wait(ready)
+    lab.machines["web-01"].log = (  # type: ignore[method-assign]
         lambda text: ready.set() if text == "waiting for web-02/b" else None
     )
     lab.run()
     assert lab.order("a", "b") == ["b", "a"]
 
 
-def test_what_needs_a_failed_unit_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_unit_that_needs_a_failed_one_is_skipped() -> None:
     units = {
         "web-01": (unit("a", "web-02/b"), unit("after")),
         "web-02": (unit("b"), unit("c")),
         "lb-01": (unit("free"),),
     }
-    lab = Lab(monkeypatch, units)
-    lab.machines["web-02"].on_unit = lambda _name: {
-        "ok": False,
-        "step": "validate",
-        "error": "x refuses the new configuration",
-        "output": "line 7",
-        "restored": ["/etc/b"],
-        "after": "",
-    }
+    lab = Lab(units)
+    lab.machines["web-02"].on_unit = lambda _name: UnitResponse(
+        False,
+        step="validate",
+        error="x refuses the new configuration",
+        output="line 7",
+        restored=("/etc/b",),
+    )
     outcomes = lab.run()
     assert outcomes["lb-01"].error is None
     assert lab.order("a", "after", "c") == []
@@ -150,41 +148,41 @@ def test_what_needs_a_failed_unit_is_not_begun(monkeypatch: pytest.MonkeyPatch) 
     assert failed.splitlines()[0] == (
         "web-02: b failed at step 'validate': x refuses the new configuration"
     )
-    assert "put back: /etc/b" in failed
+    assert "rolled back: /etc/b" in failed
     assert "  | line 7" in failed
-    assert "next: mend what it says, then invoke lab.up again" in failed
-    assert str(outcomes["web-01"].error) == "web-01: a was not begun, since web-02/b failed"
-    assert lab.machines["web-01"].said[-1] == "failed"
+    assert "next: fix the cause, then invoke lab.up" in failed
+    assert str(outcomes["web-01"].error) == "web-01: a was skipped, since web-02/b failed"
+    assert lab.machines["web-01"].logged[-1] == "failed"
 
 
-def test_a_machine_that_is_lost_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    lab = Lab(monkeypatch, {"web-01": (unit("a"),), "web-02": (unit("b"),)})
+def test_a_lost_connection_fails_one_machine_only() -> None:
+    lab = Lab({"web-01": (unit("a"),), "web-02": (unit("b"),)})
 
     def lost(_name: str) -> None:
-        raise HostError("web-02: the machine stopped answering", "invoke lab.status")
+        raise HostError("web-02: the machine stopped responding", "invoke lab.status")
 
     lab.machines["web-02"].on_unit = lost
     outcomes = lab.run()
     assert outcomes["web-01"].error is None
-    assert "stopped answering" in str(outcomes["web-02"].error)
+    assert "stopped responding" in str(outcomes["web-02"].error)
 
 
-def test_a_need_of_a_machine_that_does_not_run_is_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    lab = Lab(monkeypatch, {"web-01": (unit("a", "web-02/b"),)})
+def test_a_need_of_a_stopped_machine_is_ignored() -> None:
+    lab = Lab({"web-01": (unit("a", "web-02/b"),)})
     assert lab.run()["web-01"].error is None
 
 
-def test_packages_are_news_for_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_is_read_again_after_packages() -> None:
     packages = Unit("packages", (Packages(("nginx",)),))
-    lab = Lab(monkeypatch, {"web-01": (packages, unit("a"))})
+    lab = Lab({"web-01": (packages, unit("a"))})
     assert lab.run()["web-01"].round_trips == 4
     assert [name for _, name in lab.calls] == ["gather", "packages", "gather", "a"]
 
 
-def test_ctrl_c_lets_every_machine_end_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    lab = Lab(monkeypatch, {"web-01": (unit("a"), unit("b")), "web-02": (unit("c", "web-01/b"),)})
+def test_ctrl_c_lets_every_machine_finish_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab({"web-01": (unit("a"), unit("b")), "web-02": (unit("c", "web-01/b"),)})
     stopped = threading.Event()
-    lab.machines["web-01"].on_unit = lambda _name: stopped.wait(5) and None
+    lab.machines["web-01"].on_unit = lambda _name: _wait(stopped)
 
     def report(machine: str, doing: str) -> None:
         lab.reported.append((machine, doing))
@@ -200,15 +198,15 @@ def test_ctrl_c_lets_every_machine_end_its_step(monkeypatch: pytest.MonkeyPatch)
         lab.run()
     assert lab.order("a", "b", "c") == ["a"]
     assert {text for _, text in lab.reported} == {"finishing its step, then stopping"}
-    assert lab.machines["web-01"].said[-1] == "stopped"
-    assert lab.machines["web-02"].said[-1] == "stopped"
+    assert lab.machines["web-01"].logged[-1] == "stopped"
+    assert lab.machines["web-02"].logged[-1] == "stopped"
 
 
-def test_stopping_says_how_to_go_on() -> None:
-    assert str(Stopped()) == "stopped before the next step\nnext: invoke lab.up goes on from here"
+def test_an_interrupted_run_says_how_to_continue() -> None:
+    assert str(Stopped()) == "stopped before the next step\nnext: invoke lab.up continues from here"
 
 
-def test_every_error_is_told_not_only_the_first() -> None:
+def test_every_error_is_reported_not_only_the_first() -> None:
     def fail(text: str) -> Callable[[], None]:
         def work() -> None:
             raise LabError(text, "do this")
@@ -217,7 +215,7 @@ def test_every_error_is_told_not_only_the_first() -> None:
 
     with pytest.raises(LabError) as one:
         in_parallel({"a": fail("a is wrong")})
-    assert one.value.advice == "do this"
+    assert one.value.hint == "do this"
     with pytest.raises(LabError) as both:
         in_parallel({"a": fail("a is wrong"), "b": fail("b is wrong")})
     assert str(both.value) == "a is wrong\nnext: do this\nb is wrong\nnext: do this"

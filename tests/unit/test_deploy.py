@@ -1,4 +1,4 @@
-"""The releases that the controller keeps, and in which order they were deployed."""
+"""Stored releases, the history of their deployments, and the order of a rolling restart."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from provision.core.errors import LabError, UsageError
 from provision.engine.context import Context
 from provision.operations import restart
+from provision.operations.deploy import KEPT, superfluous
 from provision.services.app import releases
 from provision.services.app import role as app
-from provision.services.app.deploy import KEPT, superfluous
 from tests.unit.samples import context
 
 FILES = {
@@ -42,60 +42,60 @@ def folder(path: Path, **files: str) -> Path:
     return path
 
 
-def test_a_release_is_kept_under_its_version(lab: Context, tmp_path: Path) -> None:
+def test_a_release_is_stored_under_its_version(lab: Context, tmp_path: Path) -> None:
     new = folder(tmp_path / "new")
-    assert releases.take(lab, new) == "2.0.0"
-    assert app.version_of(app.kept(lab, "2.0.0")) == "2.0.0"
-    assert releases.take(lab, new, "2.1.0-rc1") == "2.1.0-rc1"
-    assert app.version_of(app.kept(lab, "2.1.0-rc1")) == "2.1.0-rc1"
-    assert releases.take(lab, new) == "2.0.0"
-    assert releases.kept(lab) >= {"2.0.0", "2.1.0-rc1"}
+    assert releases.store(lab, new) == "2.0.0"
+    assert app.version_of(app.stored_release(lab, "2.0.0")) == "2.0.0"
+    assert releases.store(lab, new, "2.1.0-rc1") == "2.1.0-rc1"
+    assert app.version_of(app.stored_release(lab, "2.1.0-rc1")) == "2.1.0-rc1"
+    assert releases.store(lab, new) == "2.0.0"
+    assert releases.stored_versions(lab) >= {"2.0.0", "2.1.0-rc1"}
 
 
-def test_another_content_needs_another_version(lab: Context, tmp_path: Path) -> None:
-    releases.take(lab, folder(tmp_path / "new"))
-    other = folder(tmp_path / "other", **{"foobar/__init__.py": "# mended"})
-    with pytest.raises(UsageError, match=r"another release is called 2\.0\.0 already"):
-        releases.take(lab, other)
-    assert releases.take(lab, other, "2.0.1") == "2.0.1"
+def test_different_files_need_a_different_version(lab: Context, tmp_path: Path) -> None:
+    releases.store(lab, folder(tmp_path / "new"))
+    other = folder(tmp_path / "other", **{"foobar/__init__.py": "# fixed"})
+    with pytest.raises(UsageError, match=r"a different release is already stored as 2\.0\.0"):
+        releases.store(lab, other)
+    assert releases.store(lab, other, "2.0.1") == "2.0.1"
 
 
 @pytest.mark.parametrize(
-    ("files", "version", "said"),
+    ("files", "version", "message"),
     [
-        ({"VERSION": ""}, "", "does not say its version"),
-        ({"gunicorn.conf.py": ""}, "", r"it has no gunicorn\.conf\.py"),
-        ({}, "../up", "cannot be a version"),
-        ({}, "-x", "cannot be a version"),
-        ({}, "9" * 50, "cannot be a version"),
-        ({"VERSION": "1.0 final"}, "", "cannot name a release"),
+        ({"VERSION": ""}, "", "has no version"),
+        ({"gunicorn.conf.py": ""}, "", r"gunicorn\.conf\.py missing"),
+        ({}, "../up", "is not a valid version"),
+        ({}, "-x", "is not a valid version"),
+        ({}, "9" * 50, "is not a valid version"),
+        ({"VERSION": "1.0 final"}, "", "is not a valid version"),
     ],
 )
-def test_what_is_no_release_is_refused(
-    lab: Context, tmp_path: Path, files: dict[str, str], version: str, said: str
+def test_an_invalid_release_is_refused(
+    lab: Context, tmp_path: Path, files: dict[str, str], version: str, message: str
 ) -> None:
-    with pytest.raises(LabError, match=said):
-        releases.take(lab, folder(tmp_path / "new", **files), version)
+    with pytest.raises(LabError, match=message):
+        releases.store(lab, folder(tmp_path / "new", **files), version)
     assert not list(lab.lab.directory.glob("releases/*/VERSION"))
 
 
-def test_a_folder_that_is_not_there_is_refused(lab: Context, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no folder"):
-        releases.take(lab, tmp_path / "none")
+def test_a_missing_folder_is_refused(lab: Context, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a folder"):
+        releases.store(lab, tmp_path / "none")
 
 
-def test_without_a_folder_a_kept_version_is_meant_else_the_labs_own(
+def test_without_a_folder_the_source_is_a_stored_version_or_the_checkout(
     lab: Context, tmp_path: Path
 ) -> None:
-    releases.take(lab, folder(tmp_path / "new"))
-    assert releases.source(lab, "", "2.0.0") == app.kept(lab, "2.0.0")
+    releases.store(lab, folder(tmp_path / "new"))
+    assert releases.source(lab, "", "2.0.0") == app.stored_release(lab, "2.0.0")
     assert releases.source(lab, "", "3.0.0") == app.SOURCE
     assert releases.source(lab, "", "") == app.SOURCE
     assert releases.source(lab, str(tmp_path), "2.0.0") == tmp_path
 
 
 @pytest.mark.parametrize(
-    ("past", "now", "line"),
+    ("past", "now", "expected"),
     [
         ([], "1", ["1"]),
         (["1", "2"], "2", ["1", "2"]),
@@ -104,36 +104,36 @@ def test_without_a_folder_a_kept_version_is_meant_else_the_labs_own(
     ],
 )
 def test_a_history_ends_with_the_recorded_version(
-    past: list[str], now: str, line: list[str]
+    past: list[str], now: str, expected: list[str]
 ) -> None:
-    assert releases.line(past, now) == line
+    assert releases.ending_with(past, now) == expected
 
 
-def test_going_back_asks_for_a_release_before(lab: Context) -> None:
+def test_a_rollback_needs_an_earlier_release(lab: Context) -> None:
     with pytest.raises(UsageError, match="no release was deployed before"):
-        releases.known(lab)
+        releases.rollback_version(lab)
     with pytest.raises(UsageError, match=r"no release '0\.1' was deployed here"):
-        releases.known(lab, "0.1")
+        releases.rollback_version(lab, "0.1")
     place = lab.lab.directory / "releases" / releases.HISTORY
     place.parent.mkdir()
     place.write_text(json.dumps(["0.9", releases.current(lab)]))
-    assert releases.known(lab) == "0.9"
+    assert releases.rollback_version(lab) == "0.9"
 
 
-def test_a_damaged_history_says_what_it_is_good_for(lab: Context) -> None:
+def test_a_damaged_history_is_reported_with_its_purpose(lab: Context) -> None:
     place = lab.lab.directory / "releases" / releases.HISTORY
     place.parent.mkdir()
     place.write_text('{"not": "a list"}')
-    with pytest.raises(LabError, match=r"only serves app\.rollback"):
+    with pytest.raises(LabError, match=r"only app\.rollback needs it"):
         releases.history(lab)
 
 
-def test_machines_keep_the_latest_releases_and_the_current_one() -> None:
+def test_machines_keep_the_last_releases_and_the_current_one() -> None:
     past = [str(number) for number in range(1, 9)]
     assert superfluous(past, past, "8") == ["1", "2", "3"]
     assert len(past) - 3 == KEPT
     assert superfluous(["8", "7"], past, "8") == []
-    # One that never came into service goes before those that were.
+    # One that was never deployed is removed before those that were.
     assert superfluous(["bad", *past[3:]], past, "8") == ["bad"]
     assert superfluous([*past[3:], "bad"], past[:1], "1") == ["4", "5"]
 
@@ -143,4 +143,4 @@ def test_databases_restart_with_the_primary_last() -> None:
     machines = lab.lab.with_role("mysql")
     assert [m.name for m in restart.order(lab, "mysql", machines)] == ["web-02", "web-01"]
     assert [m.name for m in restart.order(lab, "nginx", machines)] == ["web-01", "web-02"]
-    assert [m.name for m in restart.services(lab.lab)["foobar"]] == ["web-01", "web-02"]
+    assert [m.name for m in restart.services(lab)["foobar"]] == ["web-01", "web-02"]

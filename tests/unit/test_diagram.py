@@ -1,4 +1,4 @@
-"""Pictures of labs: what is in them, that it has its place, and that a PNG shows it."""
+"""Diagrams of labs: content, layout without overlaps, SVG and PNG."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -17,15 +16,25 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image, ImageColor
 
-from provision import registry as roles
 from provision import topology
-from provision.checks.observation import Seen
+from provision.checks.balancer import address_probe
+from provision.checks.observation import Observation
 from provision.core.lab import ROOT
+from provision.engine.agent.process import ProcessResult
+from provision.engine.agent.protocol import ProbeResponse, Results
+from provision.engine.agent.services import ServiceState, service_probe
 from provision.engine.context import Context
 from provision.engine.resources.files import File
-from provision.teaching.diagram import Box, Diagram, Layer, Program, design, diagram
+from provision.teaching.diagram import (
+    Diagram,
+    Layer,
+    MachineBox,
+    ProgramState,
+    diagram,
+    planned_diagram,
+)
 from provision.teaching.drawing import Arrow, Drawing, Rectangle, Words
-from provision.teaching.drawing.layout import COLOURS, drawing
+from provision.teaching.drawing.layout import COLORS, drawing
 from provision.teaching.drawing.png import png
 from provision.teaching.drawing.svg import svg
 from tests.unit import samples
@@ -33,92 +42,96 @@ from tests.unit import samples
 INVOKE = str(Path(sys.executable).with_name("invoke"))
 
 
-def well(context: Context) -> Seen:
-    """All machines and services run; the first machine holds the shared address."""
+def healthy(context: Context) -> Observation:
+    """All machines and services are up; the first machine holds the virtual address."""
     lab = context.lab
-    held = f" {lab.topology.virtual_address}/24"
-    answers: Mapping[str, Any] = {
-        m.name: {
-            "service": [{"ActiveState": "active"} for _ in roles.services(m)],
-            "command": [{"out": held if m == lab.machines[0] else ""}],
+    results = {}
+    for machine in lab.machines:
+        values: dict[str, Any] = {
+            service_probe(name).name: ServiceState("active", "enabled")
+            for name in context.services(machine)
         }
-        for m in lab.machines
-    }
-    return Seen({m.name: "running" for m in lab.machines}, answers)
+        if machine == lab.machines[0]:
+            line = f" {lab.topology.virtual_address}/24"
+            values[address_probe(context).name] = ProcessResult(0, line, "")
+        results[machine.name] = Results.of(machine.name, values)
+    return Observation({m.name: "running" for m in lab.machines}, results)
 
 
 def broken(name: str = "scaled") -> Diagram:
-    """One machine without power, one with a failed service."""
+    """One machine is off, one has a failed service."""
     context = samples.context(name)
-    seen = well(context)
-    first, second = (m.name for m in context.lab.machines[:2])
-    failed = {**seen.answers[first], "service": [dict(s) for s in seen.answers[first]["service"]]}
-    failed["service"][0]["ActiveState"] = "failed"
-    answers = {**seen.answers, first: failed}
-    del answers[second]
-    return diagram(
-        context, replace(seen, states={**seen.states, second: "halted"}, answers=answers)
-    )
+    observed = healthy(context)
+    first, second = context.lab.machines[:2]
+    service = service_probe(context.services(first)[0]).name
+    failed = {
+        **observed.results[first.name].responses,
+        service: ProbeResponse(ServiceState("failed", "enabled")),
+    }
+    results = {**observed.results, first.name: Results(first.name, failed)}
+    del results[second.name]
+    states = {**observed.states, second.name: "halted"}
+    return diagram(context, replace(observed, states=states, results=results))
 
 
-def boxes(picture: Diagram) -> dict[str, Box]:
+def boxes(picture: Diagram) -> dict[str, MachineBox]:
     return {box.name: box for layer in picture.layers for box in layer.boxes}
 
 
 def three() -> Diagram:
-    """More than the topologies here have: a replica that is no neighbour, long words, a loner."""
-    long = Program("prometheus-mysqld-exporter", "activating")
+    """Cases that no topology has: a distant replica, long names, a machine without a tier."""
+    long = ProgramState("prometheus-mysqld-exporter", "activating")
     webs = tuple(
-        Box(f"web-{n:02}", f"192.168.156.{100 + n}", "running", (long,), "takes writes, holds it")
+        MachineBox(f"web-{n:02}", f"192.168.156.{100 + n}", "running", (long,), "primary, holds it")
         for n in range(3)
     )
-    lone = Layer("", (Box("monitor", "192.168.156.200", "halted", ()),))
+    lone = Layer("", "others", (MachineBox("monitor", "192.168.156.200", "halted", ()),))
     return Diagram(
         "lab a-very-long-name: three, on 192.168.156.0/24",
         "www.foobar.com = 192.168.156.10",
-        (Layer("nginx", webs, "HTTPS, verified"), lone),
+        (Layer("nginx", "web server", webs, "HTTPS, verified"), lone),
         (("web-00", "web-01"), ("web-00", "web-02"), ("web-02", "monitor"), ("web-00", "gone")),
     )
 
 
 PICTURES = {
-    **{f"{name}, well": diagram(samples.context(name), well(samples.context(name)))
+    **{f"{name}, healthy": diagram(samples.context(name), healthy(samples.context(name)))
        for name in topology.names()},
-    **{f"{name}, a design": design(samples.context(name)) for name in topology.names()},
+    **{f"{name}, planned": planned_diagram(samples.context(name)) for name in topology.names()},
     "distributed, broken": broken("distributed"),
     "scaled, broken": broken(),
-    "scaled, the second leads": diagram(
-        samples.context("scaled", primary="db-02"), well(samples.context("scaled"))
+    "scaled, second is primary": diagram(
+        samples.context("scaled", primary="db-02"), healthy(samples.context("scaled"))
     ),
     "three": three(),
 }  # fmt: skip
 each = pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES.keys())
 
 
-# --- what is in it -------------------------------------------------------------------------------
+# --- content -------------------------------------------------------------------------------------
 
 
-def test_the_state_of_machines_is_their_colour() -> None:
+def test_the_color_shows_the_state() -> None:
     found = boxes(broken())
-    assert (found["lb-01"].colour, found["lb-02"].colour) == ("orange", "red")
-    assert {box.colour for name, box in found.items() if name not in ("lb-01", "lb-02")} == {
-        "green"
-    }
+    assert (found["lb-01"].color, found["lb-02"].color) == ("orange", "red")
+    assert {box.color for name, box in found.items() if name not in ("lb-01", "lb-02")} == {"green"}
     assert any(program.bad for program in found["lb-01"].programs)
     assert "holds 192.168.56.100" in found["lb-01"].note
 
 
-def test_a_design_is_of_no_running_lab() -> None:
-    picture = design(samples.context("scaled"))
-    assert {box.colour for box in boxes(picture).values()} == {"grey"}
-    assert picture.title == "the design scaled, on 192.168.56.0/24"
+def test_a_planned_topology() -> None:
+    picture = planned_diagram(samples.context("scaled"))
+    assert {box.color for box in boxes(picture).values()} == {"grey"}
+    assert picture.title == "topology scaled, on 192.168.56.0/24"
     assert picture.replication == (("db-01", "db-02"),)
-    assert boxes(picture)["db-01"].note == "takes writes"
+    assert boxes(picture)["db-01"].note == "primary"
 
 
-def test_what_is_said_of_arrows_is_how_the_roles_configure_them() -> None:
-    asked = {layer.role: layer.asked for layer in design(samples.context("scaled")).layers}
-    assert asked == {
+def test_connections_match_the_configuration() -> None:
+    connections = {
+        layer.role: layer.connection for layer in planned_diagram(samples.context("scaled")).layers
+    }
+    assert connections == {
         "haproxy": "HTTPS, port 443",
         "nginx": "HTTPS, verified",
         "app": "HTTPS to gunicorn",
@@ -126,18 +139,18 @@ def test_what_is_said_of_arrows_is_how_the_roles_configure_them() -> None:
     }
     context = samples.context("scaled")
     site = context.lab.machine("web-01")
-    files = [r for u in roles.desired(context, site) for r in u.resources if isinstance(r, File)]
+    files = [r for u in context.desired(site) for r in u.resources if isinstance(r, File)]
     assert any("proxy_pass https://app" in str(file.content) for file in files)
-    plain = design(samples.context("distributed")).layers
-    assert {layer.asked for layer in plain} == {"HTTP, port 80"}
+    plain = planned_diagram(samples.context("distributed")).layers
+    assert {layer.connection for layer in plain} == {"HTTP, port 80"}
 
 
-# --- where everything is -------------------------------------------------------------------------
+# --- layout --------------------------------------------------------------------------------------
 
 
 def frames(shapes: Drawing) -> list[Rectangle]:
-    """The boxes of machines and the one of visitors, without what is inside of them."""
-    strong = {COLOURS[name][0] for name in COLOURS}
+    """The boxes of machines and of clients, without what is inside."""
+    strong = {COLORS[name][0] for name in COLORS}
     return [
         s
         for s in shapes.shapes
@@ -155,7 +168,7 @@ def inside(point: tuple[float, float], frame: Rectangle) -> bool:
 
 
 @each
-def test_nothing_is_cut_off(picture: Diagram) -> None:
+def test_everything_is_inside_the_canvas(picture: Diagram) -> None:
     shapes = drawing(picture)
     for shape in shapes.shapes:
         assert shape.right <= shapes.width
@@ -170,7 +183,7 @@ def test_nothing_is_cut_off(picture: Diagram) -> None:
 
 
 @each
-def test_boxes_stand_apart(picture: Diagram) -> None:
+def test_boxes_do_not_overlap(picture: Diagram) -> None:
     found = frames(drawing(picture))
     assert len(found) == 1 + len(boxes(picture))
     for one, other in combinations(found, 2):
@@ -180,7 +193,7 @@ def test_boxes_stand_apart(picture: Diagram) -> None:
 
 
 @each
-def test_texts_do_not_run_into_each_other_nor_out_of_their_box(picture: Diagram) -> None:
+def test_texts_do_not_overlap_and_stay_in_their_box(picture: Diagram) -> None:
     shapes = drawing(picture)
     found = [s for s in shapes.shapes if isinstance(s, Words)]
     for one, other in combinations(found, 2):
@@ -215,7 +228,7 @@ def test_arrows_cross_neither_boxes_nor_words(picture: Diagram) -> None:
 
 
 @each
-def test_svg_is_one_well_formed_file_with_every_word(picture: Diagram) -> None:
+def test_svg_is_well_formed_and_has_every_text(picture: Diagram) -> None:
     shapes = drawing(picture)
     top = ElementTree.fromstring(svg(shapes))
     space = "{http://www.w3.org/2000/svg}"
@@ -239,12 +252,12 @@ def opened(picture: Diagram, width: int = 1280) -> Image.Image:
     return image
 
 
-def colours(image: Image.Image) -> dict[object, int]:
-    """How many pixels have each colour."""
-    return {colour: count for count, colour in image.getcolors(image.width * image.height) or []}
+def colors(image: Image.Image) -> dict[object, int]:
+    """Number of pixels by color."""
+    return {color: count for count, color in image.getcolors(image.width * image.height) or []}
 
 
-def test_a_png_has_the_size_that_is_asked_for() -> None:
+def test_a_png_has_the_requested_size() -> None:
     shapes = drawing(broken())
     for width in (640, 1920):
         image = opened(broken(), width)
@@ -253,18 +266,18 @@ def test_a_png_has_the_size_that_is_asked_for() -> None:
 
 
 def test_a_png_shows_the_states() -> None:
-    found = colours(opened(broken()))
+    found = colors(opened(broken()))
     for name in ("green", "orange", "red"):
-        strong, pale, _ = COLOURS[name]
+        strong, pale, _ = COLORS[name]
         assert found[ImageColor.getrgb(strong)] > 1000, name
         assert found[ImageColor.getrgb(pale)] > 1000, name
-    assert ImageColor.getrgb(COLOURS["grey"][0]) not in found
-    planned = colours(opened(design(samples.context("simple"))))
-    assert planned[ImageColor.getrgb(COLOURS["grey"][0])] > 1000
-    assert not {ImageColor.getrgb(COLOURS[n][0]) for n in ("green", "orange", "red")} & set(planned)
+    assert ImageColor.getrgb(COLORS["grey"][0]) not in found
+    planned = colors(opened(planned_diagram(samples.context("simple"))))
+    assert planned[ImageColor.getrgb(COLORS["grey"][0])] > 1000
+    assert not {ImageColor.getrgb(COLORS[n][0]) for n in ("green", "orange", "red")} & set(planned)
 
 
-def test_a_png_has_letters_arrows_and_room() -> None:
+def test_a_png_has_letters_arrows_and_margins() -> None:
     shapes = drawing(broken())
     image = opened(broken(), 2 * shapes.width)
     white = ImageColor.getrgb("#ffffff")
@@ -272,14 +285,14 @@ def test_a_png_has_letters_arrows_and_room() -> None:
         if isinstance(shape, Words):
             place = (left(shape), shape.y - shape.size, shape.right, shape.y)
             letters = image.crop(tuple(round(2 * n) for n in place))  # type: ignore[arg-type]
-            wanted = ImageColor.getrgb(shape.colour)
-            assert colours(letters).get(wanted, 0) > len(shape.text), shape.text
+            wanted = ImageColor.getrgb(shape.color)
+            assert colors(letters).get(wanted, 0) > len(shape.text), shape.text
         elif isinstance(shape, Arrow):
             (x1, y1), (x2, y2) = shape.points[0], shape.points[-1]
             for part in (0.01, 0.99):  # its beginning, its head
                 point = [round(2 * (a + (b - a) * part)) for a, b in ((x1, x2), (y1, y2))]
                 near = image.crop((point[0] - 2, point[1] - 2, point[0] + 3, point[1] + 3))
-                assert ImageColor.getrgb(shape.colour) in colours(near)
+                assert ImageColor.getrgb(shape.color) in colors(near)
     edge = [image.getpixel((x, y)) for x in range(image.width) for y in (0, image.height - 1)]
     assert set(edge) == {white}
 
@@ -288,20 +301,20 @@ def test_a_png_has_letters_arrows_and_room() -> None:
 
 
 def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The task, in a lab that was never up."""
+    """Run lab.diagram for a lab that was never up."""
     return subprocess.run(
         [INVOKE, "lab.diagram", "--lab", "t-never-up", *words],
         cwd=ROOT, text=True, capture_output=True, check=False,
     )  # fmt: skip
 
 
-def test_a_lab_that_was_never_up_is_drawn_as_its_design(tmp_path: Path) -> None:
+def test_a_lab_that_was_never_up_is_drawn_as_its_topology(tmp_path: Path) -> None:
     done = run(tmp_path, "--json")
     assert done.returncode == 0, done.stderr
-    assert "there is no lab t-never-up yet, so this is its design" in done.stderr
+    assert "lab t-never-up does not exist yet; this is its topology" in done.stderr
     picture = json.loads(done.stdout)
-    assert picture["title"].startswith("the design distributed, on ")
-    assert {box["colour"] for layer in picture["layers"] for box in layer["boxes"]} == {"grey"}
+    assert picture["title"].startswith("topology distributed, on ")
+    assert {box["color"] for layer in picture["layers"] for box in layer["boxes"]} == {"grey"}
     done = run(tmp_path, "--topology", "scaled")
     assert (done.returncode, done.stderr) == (0, "")
     assert "app-02" in done.stdout
@@ -323,17 +336,17 @@ def test_both_files_in_one_run(tmp_path: Path) -> None:
         (
             ["--png", "a.jpg"],
             2,
-            "--png a.jpg: such a picture's name ends in .png\nnext: --png a.png",
+            "--png a.jpg: the file name must end in .png\nnext: --png a.png",
         ),
-        (["--svg", "a.png"], 2, "--svg a.png: such a picture's name ends in .svg"),
+        (["--svg", "a.png"], 2, "--svg a.png: the file name must end in .svg"),
         (["--png", "lab"], 2, "next: --png lab.png"),
         (["--png", "/nowhere/a.png"], 1, "/nowhere/a.png cannot be written: No such file"),
-        (["--width", "800"], 2, "--width is of a PNG, and none is asked for"),
+        (["--width", "800"], 2, "--width applies to --png only"),
         (["--png", "a.png", "--width", "9"], 2, "a number from 320 to 4096"),
-        (["--png", "a.png", "--width", "wide"], 2, "--width is 'wide'"),
+        (["--png", "a.png", "--width", "wide"], 2, "invalid --width 'wide'"),
     ],
 )
-def test_what_cannot_be_drawn(tmp_path: Path, words: list[str], status: int, message: str) -> None:
+def test_invalid_options(tmp_path: Path, words: list[str], status: int, message: str) -> None:
     done = run(tmp_path, *words)
     assert done.returncode == status
     assert message in done.stderr
@@ -341,7 +354,7 @@ def test_what_cannot_be_drawn(tmp_path: Path, words: list[str], status: int, mes
     assert not (ROOT / "a.png").exists()
 
 
-def test_other_tasks_do_not_wait_for_pillow() -> None:
+def test_other_tasks_do_not_import_pillow() -> None:
     code = "import sys; sys.argv[1:] = ['--list']; import tasks; print('PIL' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=True

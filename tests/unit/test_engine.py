@@ -1,4 +1,4 @@
-"""The engine: differences, fingerprints, requests; and every kind of thing against real answers."""
+"""The engine: differences, fingerprints, requests; every kind of resource with recorded results."""
 
 from __future__ import annotations
 
@@ -9,30 +9,38 @@ from typing import Any
 
 import pytest
 
-from provision.engine.agent.files import tree_digest
-from provision.engine.plan import Difference, Plan, Resource, Unit, UnitPlan, plan, questions
+from provision.engine.agent.files import LoadedFacts, PathFacts, TreeFacts, path_probe, tree_digest
+from provision.engine.agent.http import socket_probe
+from provision.engine.agent.protocol import (
+    Action,
+    Readiness,
+    Results,
+    Stamp,
+    gather_request,
+)
+from provision.engine.agent.services import ServiceState, service_probe
+from provision.engine.plan import Difference, Plan, Resource, Unit, UnitPlan, plan, probes
 from provision.engine.resources import (
-    Command,
     Directory,
     File,
-    Gone,
     Link,
+    NoFile,
     Packages,
-    ServerStates,
     Service,
     Tree,
     User,
 )
 from provision.engine.resources.files import tree_files
-from tests.unit.samples import answer
+from provision.services.haproxy.runtime_state import ServerStates
+from tests.unit.samples import result
 
 SECRET = "nobody-may-see-this"
 HELLO = File("/root/t/file", "hello\n", mode="0640")
 
 
-def differences(resource: Resource, seen: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+def differences(resource: Resource[Any], facts: Any) -> dict[str, tuple[str, str]]:
     """What differs: by key, before and after."""
-    return {d.key: (d.before, d.after) for d in resource.differences(seen)}
+    return {d.key: (d.before, d.after) for d in resource.differences(facts)}
 
 
 # --- files and links -----------------------------------------------------------------------------
@@ -60,9 +68,9 @@ def differences(resource: Resource, seen: Mapping[str, Any]) -> dict[str, tuple[
         (Link("/x", "dir"), "absent", {"target": ("", "dir")}),
         (Link("/x", "dir"), "file", {"target": ("(file)", "dir")}),
         (Link("/x", "dir"), "directory", {"target": ("(directory)", "dir")}),
-        (Gone("/x"), "absent", {}),
-        (Gone("/x"), "file", {"type": ("file", "absent")}),
-        (Gone("/x"), "link", {"type": ("link", "absent")}),
+        (NoFile("/x"), "absent", {}),
+        (NoFile("/x"), "file", {"type": ("file", "absent")}),
+        (NoFile("/x"), "link", {"type": ("link", "absent")}),
         (Directory("/x", "www-data", "adm", "2750"), "directory", {}),
         (
             Directory("/x"),
@@ -143,79 +151,75 @@ def differences(resource: Resource, seen: Mapping[str, Any]) -> dict[str, tuple[
             "stopped",
             {"web-01": ("", "weight 100")},
         ),
-        (
-            Command("c", ("x",), "y", ("z",)),
-            "absent",
-            {"answer": ("no such program: no-such-program", "y")},
-        ),
     ],
     ids=lambda value: value.name if isinstance(value, Resource) else None,
 )
-def test_what_differs(resource: Resource, state: str, expected: dict[str, tuple[str, str]]) -> None:
-    assert differences(resource, answer(resource.kind, state)) == expected
+def test_differences(
+    resource: Resource[Any], state: str, expected: dict[str, tuple[str, str]]
+) -> None:
+    assert differences(resource, result(resource.probe(), state)) == expected
 
 
-def test_a_file_with_the_right_text_and_bytes_that_are_no_text_differs() -> None:
-    there = {**answer("path", "file"), "digest": "0" * 64, "content": "hello\n"}
-    assert "content" not in differences(HELLO, answer("path", "file"))
+def test_a_file_with_equal_text_and_another_digest_differs() -> None:
+    there = result(path_probe("/x"), "file")
+    assert "content" not in differences(HELLO, there)
     # The text was read with replacement characters; only the digest tells.
     resource = File("/x", "hello\n", mode="0640")
-    assert resource.actual(there)["content"] == "hello\n"
+    assert resource.actual(dataclasses.replace(there, digest="0" * 64))["content"] == "hello\n"
 
 
 def test_a_secret_file_is_compared_by_its_digest() -> None:
     same = File("/root/t/file", "hello\n", mode="0640", secret=True)
-    there = answer("path", "secret-file")
-    assert "content" not in there
+    there = result(same.probe(), "secret-file")
+    assert there.content == ""
     assert differences(same, there) == {}
     other = dataclasses.replace(same, content=SECRET)
-    (found,) = other.differences(there)
-    assert found.secret
-    assert SECRET not in repr(found)
+    (difference,) = other.differences(there)
+    assert difference.secret
+    assert SECRET not in repr(difference)
     assert SECRET not in repr(other)
-    assert other.question() == {"path": "/root/t/file", "secret": True}
+    assert other.probe().args == {"path": "/root/t/file", "secret": True}
 
 
-def test_only_the_servers_that_are_wrong_are_told() -> None:
+def test_only_servers_in_another_state_are_changed() -> None:
+    probe = socket_probe("/s", "show servers state web")
     states = ServerStates("/s", "web", (("web-01", "drain"), ("web-02", "weight 50")))
-    (action,) = states.actions(answer("socket", "drain-and-maint"))
-    assert action["lines"] == [
+    (action,) = states.actions(result(probe, "drain-and-maint"))
+    assert action.args["lines"] == [
         "set server web/web-02 weight 50",
         "set server web/web-02 state ready",
     ]
-    (action,) = ServerStates("/s", "web", (("web-01", "maint"),)).actions(answer("socket", "ready"))
-    assert action["lines"] == ["set server web/web-01 state maint"]
+    (action,) = ServerStates("/s", "web", (("web-01", "maint"),)).actions(result(probe, "ready"))
+    assert action.args["lines"] == ["set server web/web-01 state maint"]
 
 
-def test_only_the_packages_that_are_missing_are_installed() -> None:
-    wanted = Packages(("nginx", "haproxy"))
-    assert wanted.actions(answer("package", "some")) == [{"do": "packages", "names": ["haproxy"]}]
+def test_only_missing_packages_are_installed() -> None:
+    packages = Packages(("nginx", "haproxy"))
+    (action,) = packages.actions(result(packages.probe(), "some"))
+    assert action == Action("packages", {"names": ["haproxy"]})
 
 
 def test_a_service_is_stopped_or_started_as_declared() -> None:
-    def one(service: Service) -> dict[str, Any]:
-        (action,) = service.actions({})
-        return action
+    def args(service: Service) -> Mapping[str, Any]:
+        (action,) = service.actions(RUNS)
+        assert action.do == "service"
+        return action.args
 
-    assert one(Service("x")) == {"do": "service", "name": "x", "enabled": True}
-    assert one(Service("x", starts=True))["start"] is True
-    assert one(Service("x", running=False)) == {
-        "do": "service",
-        "name": "x",
-        "enabled": False,
-        "running": False,
-    }
+    assert args(Service("x")) == {"name": "x", "enabled": True, "run": ""}
+    assert args(Service("x", starts=True))["run"] == "start"
+    stop = {"name": "x", "enabled": False, "run": "stop"}
+    assert args(Service("x", running=False)) == stop
 
 
 def test_a_tree_has_the_digest_that_the_machine_computes(tmp_path: Path) -> None:
     (tmp_path / "a" / "__pycache__").mkdir(parents=True)
-    (tmp_path / "a" / "__pycache__" / "x.pyc").write_bytes(b"litter")
+    (tmp_path / "a" / "__pycache__" / "x.pyc").write_bytes(b"compiled")
     (tmp_path / "a" / "text").write_text("ä\n", encoding="utf-8")
     (tmp_path / "run").write_text("#!/bin/sh\n")
     (tmp_path / "run").chmod(0o755)
     tree = Tree("/srv/x", tree_files(tmp_path))
     assert tree.digest == tree_digest(str(tmp_path))
-    assert differences(tree, {"digest": tree.digest}) == {}
+    assert differences(tree, TreeFacts(tree.digest)) == {}
     (tmp_path / "run").chmod(0o644)
     assert tree_digest(str(tmp_path)) != tree.digest
 
@@ -229,73 +233,67 @@ UNIT = Unit(
     service="x.service",
     activate="reload",
     validate=("x", "-t"),
-    wait={"name": "x", "socket": "/s", "deadline": 5},
+    readiness=Readiness("x", deadline=5, socket="/s"),
 )
-RIGHT = {
-    "type": "file",
-    "owner": "root",
-    "group": "root",
-    "mode": "0644",
-    "digest": "",
-    "content": "new\n",
-}
-RUNS = {"UnitFileState": "enabled", "ActiveState": "active"}
+RIGHT = PathFacts("file", "root", "root", "0644", content="new\n")
+RUNS = ServiceState("active", "enabled")
 
 
-def answers(path: Mapping[str, Any], service: Mapping[str, Any], stamp: str) -> dict[str, Any]:
-    return {"path": [path], "service": [service], "stamp": [{"fingerprint": stamp}]}
+def plan_unit(path: PathFacts, service: ServiceState, fingerprint: str) -> UnitPlan:
+    values = {
+        path_probe("/etc/x.conf").name: path,
+        service_probe("x.service").name: service,
+        "loaded x": LoadedFacts(fingerprint),
+    }
+    (unit_plan,) = plan("lb-01", [UNIT], Results.of("lb-01", values)).units
+    return unit_plan
 
 
-def one(path: Mapping[str, Any], service: Mapping[str, Any], stamp: str) -> UnitPlan:
-    (found,) = plan("lb-01", [UNIT], answers(path, service, stamp)).units
-    return found
-
-
-def test_nothing_to_do() -> None:
-    found = one(RIGHT, RUNS, UNIT.fingerprint)
-    assert found.empty
-    assert Plan("lb-01", (found,)).changes == 0
+def test_without_differences_the_plan_is_empty() -> None:
+    unit_plan = plan_unit(RIGHT, RUNS, UNIT.fingerprint)
+    assert unit_plan.empty
+    assert Plan("lb-01", (unit_plan,)).changes == 0
 
 
 def test_a_changed_file_is_written_validated_and_loaded() -> None:
-    found = one({**RIGHT, "content": "old\n"}, RUNS, "of the old file")
-    assert [c.resource for c in found.changes] == [CONFIG]
-    assert found.changes[0].differences == (Difference("content", "old\n", "new\n"),)
-    request = found.request()
-    assert [a["do"] for a in request["actions"]] == ["write"]
-    assert request["validate"] == ["x", "-t"]
-    assert request["due"] is True
-    assert request["stamp"] == {"unit": "x", "fingerprint": UNIT.fingerprint}
-    assert Plan("lb-01", (found,)).changes == 1
+    old = dataclasses.replace(RIGHT, content="old\n")
+    unit_plan = plan_unit(old, RUNS, "of the old file")
+    assert [c.resource for c in unit_plan.changes] == [CONFIG]
+    assert unit_plan.changes[0].differences == (Difference("content", "old\n", "new\n"),)
+    request = unit_plan.request()
+    assert [a.do for a in request.actions] == ["write"]
+    assert request.validate == ("x", "-t")
+    assert request.needs_reload
+    assert request.stamp == Stamp("x", UNIT.fingerprint)
+    assert Plan("lb-01", (unit_plan,)).changes == 1
 
 
-def test_a_file_that_was_written_and_never_loaded_is_due() -> None:
-    found = one(RIGHT, RUNS, "of the old file")
-    assert not found.empty
-    assert found.due
-    assert found.changes == ()
-    assert found.request()["actions"] == []
-    assert found.request()["validate"] == ["x", "-t"]
-    assert Plan("lb-01", (found,)).changes == 1
+def test_a_file_that_was_written_and_never_loaded_needs_a_reload() -> None:
+    unit_plan = plan_unit(RIGHT, RUNS, "of the old file")
+    assert not unit_plan.empty
+    assert unit_plan.needs_reload
+    assert unit_plan.changes == ()
+    assert unit_plan.request().actions == ()
+    assert unit_plan.request().validate == ("x", "-t")
+    assert Plan("lb-01", (unit_plan,)).changes == 1
 
 
 def test_a_stopped_service_is_started_and_not_reloaded() -> None:
-    found = one(RIGHT, {**RUNS, "ActiveState": "inactive"}, UNIT.fingerprint)
-    request = found.request()
-    assert [a["do"] for a in request["actions"]] == ["service"]
-    assert request["due"] is False
-    assert request["validate"] is None
+    request = plan_unit(RIGHT, ServiceState("inactive", "enabled"), UNIT.fingerprint).request()
+    assert [a.do for a in request.actions] == ["service"]
+    assert not request.needs_reload
+    assert request.validate == ()
 
 
-def test_a_file_by_hand_that_was_mended_is_loaded_again() -> None:
+def test_a_file_that_was_changed_by_hand_is_loaded_again() -> None:
     """Somebody may have reloaded the service with the file as it was by hand."""
-    found = one({**RIGHT, "content": "by hand\n"}, RUNS, UNIT.fingerprint)
-    assert found.request()["due"] is True
+    by_hand = dataclasses.replace(RIGHT, content="by hand\n")
+    assert plan_unit(by_hand, RUNS, UNIT.fingerprint).request().needs_reload
 
 
 def test_the_fingerprint_is_of_all_that_the_process_loads_and_of_nothing_else() -> None:
-    def of(*resources: Resource, also: str = "") -> str:
-        return Unit("x", resources, also=also).fingerprint
+    def of(*resources: Resource[Any], also: str = "") -> str:
+        return Unit("x", resources, extra_fingerprint=also).fingerprint
 
     base = of(CONFIG)
     assert of(CONFIG, Service("x.service")) == base
@@ -306,7 +304,7 @@ def test_the_fingerprint_is_of_all_that_the_process_loads_and_of_nothing_else() 
         of(dataclasses.replace(CONFIG, path="/other")),
         of(dataclasses.replace(CONFIG, mode="0600")),
         of(CONFIG, Link("/l", "t")),
-        of(CONFIG, Gone("/l")),
+        of(CONFIG, NoFile("/l")),
         of(CONFIG, Tree("/t", ())),
         of(CONFIG, also="release 2"),
         of(),
@@ -320,20 +318,18 @@ def test_the_fingerprint_is_of_all_that_the_process_loads_and_of_nothing_else() 
 
 def test_a_unit_without_a_service_has_no_stamp() -> None:
     files = Unit("files", (CONFIG,))
-    assert [kind for kind, _ in files.questions()] == ["path"]
-    (found,) = plan("m", [files], {"path": [{"type": "absent"}]}).units
-    assert found.request()["stamp"] is None
-    assert found.request()["service"] == ""
+    assert [probe.kind for probe in files.probes()] == ["path"]
+    results = Results.of("m", {CONFIG.probe().name: PathFacts("absent")})
+    (unit_plan,) = plan("m", [files], results).units
+    assert unit_plan.request().stamp is None
+    assert unit_plan.request().service == ""
 
 
-def test_the_same_question_is_asked_once() -> None:
+def test_a_probe_of_several_resources_is_sent_once() -> None:
     same = dataclasses.replace(UNIT, name="y")
-    asked = questions([UNIT, same, Unit("z", (Gone("/etc/x.conf"),))])
-    assert len(asked.asked["path"]) == 1
-    assert len(asked.asked["service"]) == 1
-    assert asked.asked["stamp"] == [{"unit": "x"}, {"unit": "y"}]
-    replies = {"stamp": [{"fingerprint": "of x"}, {"fingerprint": "of y"}]}
-    assert asked.answer(replies, "stamp", {"unit": "y"}) == {"fingerprint": "of y"}
+    sent = gather_request(probes([UNIT, same, Unit("z", (NoFile("/etc/x.conf"),))])).probes
+    kinds = sorted(probe.kind for probe in sent.values())
+    assert kinds == ["loaded", "loaded", "path", "service"]
 
 
 def test_values_do_not_change() -> None:

@@ -1,4 +1,4 @@
-"""The firewall's rules: as values, as the text for nft, and what is understood of a machine."""
+"""The firewall's rules: as values, as text for nft, and their drift on a machine."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import hashlib
 import os
 from dataclasses import replace
 from ipaddress import IPv4Network
-from typing import Any
 
 import pytest
 
 from provision.core.lab import ROOT
 from provision.services.firewall import role as firewall
-from provision.services.firewall.agent.trial import carried
+from provision.services.firewall.agent.trial import FirewallFacts, existing_connections
 from provision.services.firewall.resources import Ruleset
 from tests.unit.samples import context
 
@@ -26,15 +25,15 @@ def opened(machine: str) -> set[tuple[int, tuple[str, ...]]]:
     return {(rule.port, rule.sources) for rule in rules}
 
 
-def test_the_balancer_is_open_for_everybody_on_80_and_443_alone() -> None:
+def test_the_balancer_opens_only_80_and_443_for_everybody() -> None:
     assert {port for port, sources in opened("lb-01") if not sources} == {80, 443}
 
 
 @pytest.mark.parametrize("machine", ["web-01", "web-02"])
-def test_a_web_server_serves_the_balancer_alone(machine: str) -> None:
+def test_a_web_server_serves_only_the_balancer(machine: str) -> None:
     rules = opened(machine)
     assert {(80, (LB,)), (443, (LB,))} <= rules
-    assert all(sources for _, sources in rules), "something is open for everybody"
+    assert all(sources for _, sources in rules), "a port is open for everybody"
 
 
 @pytest.mark.parametrize(("machine", "peer"), [("web-01", WEB2), ("web-02", WEB1)])
@@ -42,7 +41,7 @@ def test_a_database_serves_its_peers(machine: str, peer: str) -> None:
     assert [s for port, s in opened(machine) if port == 3306] == [(peer,)]
 
 
-def test_the_balancers_numbers_are_read_on_the_machine_itself() -> None:
+def test_the_balancers_statistics_are_local() -> None:
     assert opened("lb-01") == {
         (22, (str(SECURED.lab.gateway),)),
         (53, (str(SECURED.lab.network),)),
@@ -52,7 +51,7 @@ def test_the_balancers_numbers_are_read_on_the_machine_itself() -> None:
 
 
 @pytest.mark.parametrize("machine", ["web-01", "web-02"])
-def test_exporters_are_for_monitoring_alone(machine: str) -> None:
+def test_exporters_are_only_for_monitoring(machine: str) -> None:
     numbers = {(port, sources) for port, sources in opened(machine) if 9100 <= port < 9200}
     assert numbers == {(9100, (LB,)), (9104, (LB,)), (9113, (LB,))}
 
@@ -62,7 +61,7 @@ def test_the_balancer_has_no_database() -> None:
 
 
 @pytest.mark.parametrize("machine", ["lb-01", "web-01", "web-02"])
-def test_ssh_is_for_the_controller(machine: str) -> None:
+def test_ssh_is_only_for_the_controller(machine: str) -> None:
     assert (22, (str(SECURED.lab.gateway),)) in opened(machine)
 
 
@@ -80,7 +79,7 @@ def test_without_a_balancer_a_web_server_serves_everybody() -> None:
 
 
 @pytest.mark.parametrize("machine", ["lb-01", "web-01", "web-02"])
-def test_the_rules_in_these_words(machine: str) -> None:
+def test_the_rules_are_as_recorded(machine: str) -> None:
     text = firewall.ruleset(SECURED, SECURED.lab.machine(machine))
     file = GOLDEN / f"{machine}.nft"
     if os.environ.get("REGENERATE"):
@@ -90,50 +89,47 @@ def test_the_rules_in_these_words(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", ["lb-01", "web-01", "web-02"])
-def test_what_nobody_opened_is_dropped(machine: str) -> None:
+def test_all_other_ports_are_dropped(machine: str) -> None:
     text = firewall.ruleset(SECURED, SECURED.lab.machine(machine))
     assert "hook input priority filter; policy drop;" in text
     assert "hook forward priority filter; policy drop;" in text
     assert text.index("established,related") < text.index("dport")
 
 
-# --- what a machine answers ----------------------------------------------------------------------
+# --- probe results -------------------------------------------------------------------------------
 
 RULES = Ruleset("/etc/x.nft", "# banner\ntable inet lab {\n\tone\n}\n", ("192.168.56.1",), 10)
-WELL = {
-    "listing": "table inet lab {\n\tone, as the kernel puts it\n}\n",
-    "unchanged": True,
-    "confirmed": hashlib.sha256(RULES.text.encode()).hexdigest(),
-    "file": RULES.text,
-}
+CONFIRMED = FirewallFacts(
+    listing="table inet lab {\n\tone, as the kernel lists it\n}\n",
+    unchanged=True,
+    confirmed=hashlib.sha256(RULES.text.encode()).hexdigest(),
+    file=RULES.text,
+)
 
 
 @pytest.mark.parametrize(
-    ("answer", "keys"),
+    ("facts", "keys"),
     [
-        (WELL, []),
-        (WELL | {"listing": "", "unchanged": False}, ["content"]),
-        (WELL | {"unchanged": False}, ["content"]),
-        (WELL | {"confirmed": "other"}, ["content"]),
-        (WELL | {"file": ""}, ["at boot"]),
-        (WELL | {"file": "other"}, ["at boot"]),
-        (
-            {"listing": "", "unchanged": False, "confirmed": "", "file": ""},
-            ["content", "at boot"],
-        ),
+        (CONFIRMED, []),
+        (replace(CONFIRMED, listing="", unchanged=False), ["content"]),
+        (replace(CONFIRMED, unchanged=False), ["content"]),
+        (replace(CONFIRMED, confirmed="other"), ["content"]),
+        (replace(CONFIRMED, file=""), ["at boot"]),
+        (replace(CONFIRMED, file="other"), ["at boot"]),
+        (FirewallFacts("", False, "", ""), ["content", "at boot"]),
     ],
 )
-def test_drift_is_noticed(answer: dict[str, Any], keys: list[str]) -> None:
-    assert [d.key for d in RULES.differences(answer)] == keys
+def test_drift_is_detected(facts: FirewallFacts, keys: list[str]) -> None:
+    assert [d.key for d in RULES.differences(facts)] == keys
 
 
 def test_rules_that_were_changed_by_hand_are_shown() -> None:
-    (difference,) = RULES.differences(WELL | {"unchanged": False})
-    assert difference.before == WELL["listing"]
+    (difference,) = RULES.differences(replace(CONFIRMED, unchanged=False))
+    assert difference.before == CONFIRMED.listing
     assert difference.after == "table inet lab {\n\tone\n}\n"
 
 
-def test_connections_are_carried_over_by_name() -> None:
+def test_existing_connections_become_set_elements() -> None:
     sockets = (
         "0      0      192.168.63.11:80                 192.168.63.10:36230\n"
         "0      0      [::ffff:192.168.63.11]:3306      [::ffff:192.168.63.12]:48348\n"
@@ -142,7 +138,7 @@ def test_connections_are_carried_over_by_name() -> None:
         "0      0      [fe80::1]:22                     [fe80::2]:1\n"
         "nonsense\n"
     )
-    assert carried(sockets) == [
+    assert existing_connections(sockets) == [
         "192.168.63.10 . 36230 . 192.168.63.11 . 80 timeout 1h",
         "192.168.63.12 . 48348 . 192.168.63.11 . 3306 timeout 1h",
         "192.168.63.1 . 41802 . 192.168.63.11 . 22 timeout 1h",

@@ -11,12 +11,15 @@ from provision.commands import hostcheck
 from provision.commands.hostcheck import Row, rows
 from provision.core.lab import Lab, Topology
 from provision.providers import choice
-from provision.providers.base import Problem
+from provision.providers.base import PreflightProblem
 
-MISSING, NOTE = Problem("no x", "install x"), Problem("slow", "hurry", fatal=False)
+MISSING, NOTE = (
+    PreflightProblem("no x", "install x"),
+    PreflightProblem("slow", "hurry", fatal=False),
+)
 
 
-def test_a_provider_is_ready_with_notes_or_lacks_what_is_named_first() -> None:
+def test_a_provider_is_ready_with_notes_or_missing_with_the_fatal_problems_first() -> None:
     assert rows("lxc", [], "fine") == [Row("lxc", "ready", "fine")]
     assert rows("lxc", [NOTE], "fine") == [
         Row("lxc", "ready", "fine"),
@@ -28,20 +31,20 @@ def test_a_provider_is_ready_with_notes_or_lacks_what_is_named_first() -> None:
     ]
 
 
-def test_all_providers_are_looked_at_and_no_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Asked:
+def test_all_providers_are_checked_without_connecting_to_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    class CheckedProvider:
         def __init__(self, name: str) -> None:
             assert name != "ssh"  # its preflight would connect to machines
             self.name = name
 
-        def preflight(self, _lab: Lab) -> list[Problem]:
+        def preflight(self, _lab: Lab) -> list[PreflightProblem]:
             return [MISSING] if self.name == "vagrant" else []
 
-    monkeypatch.setattr(hostcheck, "provider", Asked)
-    monkeypatch.setattr(choice, "gather", choice.Host)
+    monkeypatch.setattr(hostcheck, "provider", CheckedProvider)
+    monkeypatch.setattr(choice, "detect", choice.HostCapabilities)
     lab = Lab("x", Path("/nowhere"), Topology("t", "a.b", IPv4Network("192.168.56.0/24"), ()))
     found, (name, _) = hostcheck.host(lab, "Linux")
-    assert [(row.provider, row.word) for row in found] == [
+    assert [(row.provider, row.severity) for row in found] == [
         ("lxc", "ready"),
         ("vagrant", "missing"),
         ("ssh", "ready"),
@@ -49,5 +52,5 @@ def test_all_providers_are_looked_at_and_no_machine_is(monkeypatch: pytest.Monke
     assert name == "lxc"
     found, _ = hostcheck.host(lab, "Windows")
     assert found[0] == Row(
-        "lxc", "missing", "containers need Linux, and this is Windows", "use the provider vagrant"
+        "lxc", "missing", "containers require Linux, and this is Windows", "use the provider vagrant"
     )

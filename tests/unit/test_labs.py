@@ -1,4 +1,4 @@
-"""Which lab is meant, where it is placed, and how plain ssh reaches it."""
+"""Opening and recording a lab, choosing its network, and its ssh_config."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ from provision.core import state
 from provision.core.endpoint import Endpoint
 from provision.core.errors import LabError, TopologyError, UsageError
 from provision.core.lab import ROOT, Balance, Lab
+from provision.core.locks import lab_lock
 from provision.core.secrets import Secrets
-from provision.core.state import State
-from provision.topology import labs
+from provision.core.ssh_config import known_hosts, ssh_config, write_ssh_config
+from provision.core.state import State, lab_names
+from provision.topology import labs, networks
+from provision.topology.record import current_balance, record_lab
 
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDgsSx7fdvUJ7s0tc8FiUZlOxEw7Cyy4uZCSOuFPNHQC"
 ONE = """
@@ -39,8 +42,8 @@ machines:
 def _quiet_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A host without routes and without other labs, whatever runs on this one."""
     monkeypatch.delenv("LAB_TOPOLOGY", raising=False)
-    monkeypatch.setattr(labs, "HOST", tmp_path / "host")
-    monkeypatch.setattr(labs, "ROUTES", tmp_path / "route")
+    monkeypatch.setattr(networks, "HOST", tmp_path / "host")
+    monkeypatch.setattr(networks, "ROUTES", tmp_path / "route")
 
 
 @pytest.fixture
@@ -56,17 +59,17 @@ def root(tmp_path: Path) -> Path:
 
 
 def up(root: Path, name: str = "default", provider: str = "lxc", **options: Any) -> Lab:
-    """What lab.up does about the record."""
+    """Open and record a lab, as lab.up does."""
     lab, _ = labs.open_lab(name, root=root, **options)
-    with state.lock(lab.directory):
-        labs.record(lab, provider)
+    with lab_lock(lab.directory):
+        record_lab(lab, provider)
     return lab
 
 
-# --- which topology ------------------------------------------------------------------------------
+# --- topology and name ---------------------------------------------------------------------------
 
 
-def test_the_default_lab_of_a_fresh_checkout(root: Path) -> None:
+def test_default_lab_of_a_fresh_checkout(root: Path) -> None:
     lab, recorded = labs.open_lab(root=root)
     assert (lab.name, lab.root, lab.topology.name, recorded) == (
         "default",
@@ -78,7 +81,7 @@ def test_the_default_lab_of_a_fresh_checkout(root: Path) -> None:
     assert not (root / ".lab").exists()
 
 
-def test_option_before_record_before_environment(
+def test_option_before_recorded_before_environment(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAB_TOPOLOGY", "one")
@@ -89,7 +92,7 @@ def test_option_before_record_before_environment(
     assert labs.open_lab(topology="one", root=root)[0].topology.name == "one"
 
 
-def test_a_topology_elsewhere_is_found_again(
+def test_topology_file_in_another_folder_is_recorded(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.yml").write_text(ONE)
@@ -102,105 +105,105 @@ def test_a_topology_elsewhere_is_found_again(
     assert recorded.topology == str(tmp_path / "mine.yml")
 
 
-def test_a_topology_that_does_not_exist(root: Path) -> None:
+def test_unknown_topology(root: Path) -> None:
     with pytest.raises(TopologyError, match="did you mean distributed") as caught:
         labs.open_lab(topology="distribute", root=root)
-    assert "choose from distributed, one" in caught.value.advice
+    assert "choose from distributed, one" in caught.value.hint
 
 
 @pytest.mark.parametrize(
     "name", ["", "Two", "-two", "a" * 16, "../x", "two labs", "zwei.eins", "ü", "two\n"]
 )
-def test_a_name_that_is_none(root: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="cannot be the name of a lab"):
+def test_invalid_lab_name(root: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="invalid lab name"):
         labs.open_lab(name, root=root)
 
 
 @pytest.mark.parametrize("name", ["a", "2", "a" * 15, "lab-2"])
-def test_names_that_will_do(root: Path, name: str) -> None:
+def test_valid_lab_name(root: Path, name: str) -> None:
     assert labs.open_lab(name, root=root)[0].name == name
 
 
-def test_a_damaged_record_is_not_passed_over(root: Path) -> None:
+def test_damaged_state_is_an_error(root: Path) -> None:
     lab = up(root)
     (lab.directory / state.FILE).write_text("{")
     with pytest.raises(LabError, match="is damaged"):
         labs.open_lab(root=root)
 
 
-def test_the_labs_there_are(root: Path) -> None:
-    assert labs.labs(root) == ()
+def test_lab_names(root: Path) -> None:
+    assert lab_names(root) == ()
     for name in ("two", "default"):
         up(root, name)
     (root / ".lab" / "half").mkdir()
-    assert labs.labs(root) == ("default", "two")
+    assert lab_names(root) == ("default", "two")
 
 
-# --- which network -------------------------------------------------------------------------------
+# --- network -------------------------------------------------------------------------------------
 
 
 def test_other_labs_get_other_networks_and_keep_them(root: Path) -> None:
     first, second = up(root, "one"), up(root, "two")
-    assert str(first.network) == "192.168.57.0/24"  # .56 is left to the default lab
+    assert str(first.network) == "192.168.57.0/24"  # .56 is reserved for the default lab
     assert str(second.network) == "192.168.58.0/24"
     assert [str(m.address) for m in second.machines] == [
         "192.168.58.10",
         "192.168.58.11",
         "192.168.58.12",
     ]
-    state.forget(first.directory)
+    state.delete(first.directory)
     assert labs.open_lab("two", root=root)[0].network == second.network
     assert labs.open_lab("three", root=root)[0].network == first.network
 
 
-def test_a_smaller_topology_gets_a_smaller_network(root: Path) -> None:
+def test_smaller_topology_gets_a_smaller_network(root: Path) -> None:
     lab, _ = labs.open_lab("two", topology="one", root=root)
     assert str(lab.network) == "192.168.57.0/26"
     assert str(lab.machines[0].address) == "192.168.57.11"
 
 
-def test_the_option_moves_a_new_lab(root: Path) -> None:
+def test_option_sets_the_network_of_a_new_lab(root: Path) -> None:
     lab = up(root, network="10.9.8.0/24")
     assert str(lab.machine("web-02").address) == "10.9.8.12"
     assert labs.open_lab(root=root)[0].network == lab.network
     assert labs.open_lab(root=root, network="10.9.8.0/24")[0].network == lab.network
 
 
-def test_the_option_does_not_move_an_old_one(root: Path) -> None:
+def test_option_does_not_move_an_existing_lab(root: Path) -> None:
     up(root)
     with pytest.raises(UsageError, match=r"cannot move to 192\.168\.60\.0/24") as caught:
         labs.open_lab(network="192.168.60.0/24", root=root)
-    assert "invoke lab.destroy, then" in caught.value.advice
+    assert "invoke lab.destroy, then" in caught.value.hint
 
 
 @pytest.mark.parametrize(
     ("network", "why"),
     [
-        ("nonsense", "is not an IPv4 network"),
-        ("192.168.60.7/24", "the network is 192.168.60.0/24"),
+        ("nonsense", "expected ADDRESS/PREFIX"),
+        ("192.168.60.7/24", "did you mean 192.168.60.0/24"),
         ("8.8.8.0/24", "is not private"),
-        ("10.0.0.0/8", "has the wrong size"),
+        ("10.0.0.0/8", "invalid prefix length"),
         ("192.168.60.0/26", "is too small for the topology distributed"),
     ],
 )
-def test_networks_that_will_not_do(root: Path, network: str, why: str) -> None:
+def test_invalid_network(root: Path, network: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         labs.open_lab(network=network, root=root)
 
 
-def test_the_option_and_another_labs_network(root: Path) -> None:
+def test_option_with_the_network_of_another_lab(root: Path) -> None:
     up(root, "two")
     with pytest.raises(UsageError, match="which lab two uses"):
         labs.open_lab("three", network="192.168.57.0/24", root=root)
 
 
-def test_free_network_is_the_first_that_overlaps_nothing() -> None:
+def test_free_network_is_the_first_without_overlap() -> None:
     taken = [IPv4Network(n) for n in ("192.168.56.128/25", "192.168.57.7/32", "10.0.0.0/8")]
-    assert str(labs.free_network([])) == "192.168.56.0/24"
-    assert str(labs.free_network(taken)) == "192.168.58.0/24"
-    assert str(labs.free_network([*taken, IPv4Network("192.168.58.0/23")])) == "192.168.60.0/24"
+    assert str(networks.free_network([])) == "192.168.56.0/24"
+    assert str(networks.free_network(taken)) == "192.168.58.0/24"
+    assert str(networks.free_network([*taken, IPv4Network("192.168.58.0/23")])) == "192.168.60.0/24"
     with pytest.raises(LabError, match=r"no part of 192\.168\.56\.0/21 is free"):
-        labs.free_network([IPv4Network("192.168.0.0/16")])
+        networks.free_network([IPv4Network("192.168.0.0/16")])
 
 
 def route(*networks: str) -> str:
@@ -216,7 +219,7 @@ def route(*networks: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_routes_as_an_x86_kernel_prints_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_routes_of_a_little_endian_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "byteorder", "little")
     text = (
         "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
@@ -227,13 +230,11 @@ def test_routes_as_an_x86_kernel_prints_them(monkeypatch: pytest.MonkeyPatch) ->
         "broken line\n"
         "eth1\tZZ\t0\t0\t0\t0\t0\tZZ\t0\t0\t0\n"
     )
-    assert [str(n) for n in labs.parse_routes(text)] == ["192.168.56.0/24", "10.160.0.5/32"]
-    assert labs.parse_routes("") == ()
+    assert [str(n) for n in networks.parse_routes(text)] == ["192.168.56.0/24", "10.160.0.5/32"]
+    assert networks.parse_routes("") == ()
 
 
-def test_the_hosts_routes_and_the_labs_of_other_checkouts_are_avoided(
-    root: Path, tmp_path: Path
-) -> None:
+def test_routes_and_labs_of_other_checkouts_are_avoided(root: Path, tmp_path: Path) -> None:
     (tmp_path / "route").write_text(route("0.0.0.0/0", "192.168.57.0/24", "128.0.0.0/1"))
     for name, text in (("aa", "192.168.58.0/24\n"), ("bb", "half wri"), ("cc", "")):
         (tmp_path / "host" / name).mkdir(parents=True)
@@ -242,7 +243,7 @@ def test_the_hosts_routes_and_the_labs_of_other_checkouts_are_avoided(
     assert str(labs.open_lab(root=root)[0].network) == "192.168.56.0/24"
 
 
-def test_machines_whose_record_is_lost_are_found_where_they_are(root: Path, tmp_path: Path) -> None:
+def test_lab_without_state_keeps_the_network_of_its_machines(root: Path, tmp_path: Path) -> None:
     lab = up(root, "two", network="192.168.60.0/24")
     (tmp_path / "host" / lab.id).mkdir(parents=True)
     (tmp_path / "host" / lab.id / "network").write_text("192.168.60.0/24\n")
@@ -251,26 +252,26 @@ def test_machines_whose_record_is_lost_are_found_where_they_are(root: Path, tmp_
     assert labs.open_lab("two", root=root)[0].network == lab.network
 
 
-def test_this_hosts_own_routes_can_be_read() -> None:
+def test_routes_of_this_host() -> None:
     path = Path("/proc/net/route")
     if not path.exists():
         pytest.skip("no /proc/net/route here")
     lines = [line.split() for line in path.read_text().splitlines()[1:]]
     wide = [line for line in lines if int(line[7], 16).bit_count() < 8]
-    assert len(labs.parse_routes(path.read_text())) == len(lines) - len(wide)
+    assert len(networks.parse_routes(path.read_text())) == len(lines) - len(wide)
 
 
-# --- the record ----------------------------------------------------------------------------------
+# --- recorded state ------------------------------------------------------------------------------
 
 
-def test_a_new_lab_is_recorded(root: Path) -> None:
+def test_new_lab_is_recorded(root: Path) -> None:
     up(root)
     assert labs.open_lab(root=root)[1] == State(
         topology="distributed", provider="lxc", network="192.168.56.0/24", primary="web-01"
     )
 
 
-def test_what_was_decided_at_run_time_is_kept(root: Path) -> None:
+def test_values_set_at_run_time_are_kept(root: Path) -> None:
     lab = up(root)
     decided = state.change(
         lab.directory,
@@ -286,7 +287,7 @@ def test_what_was_decided_at_run_time_is_kept(root: Path) -> None:
     assert got == replace(decided, admin={"web-02": "drain"})  # there is no web-09
 
 
-def test_a_new_design_says_how_automatic_promotion_begins(root: Path) -> None:
+def test_new_topology_sets_automatic_failover(root: Path) -> None:
     folder = root / "configs" / "topologies"
     text = (folder / "distributed.yml").read_text()
     (folder / "alone.yml").write_text(text.replace("primary:", "autopromote: true\nprimary:"))
@@ -294,19 +295,19 @@ def test_a_new_design_says_how_automatic_promotion_begins(root: Path) -> None:
 
     def recorded(topology: str | None = None) -> bool:
         up(root, topology=topology)
-        found = state.load(directory)
-        assert found is not None
-        return found.autopromote
+        current = state.load(directory)
+        assert current is not None
+        return current.autopromote
 
     assert not recorded()
     assert recorded("alone")
     state.change(directory, autopromote=False)
-    assert not recorded("alone"), "an operator's word stays"
+    assert not recorded("alone"), "the value set at run time is kept"
     state.change(directory, autopromote=True)
     assert not recorded("distributed")
 
 
-def test_a_second_up_writes_nothing(root: Path) -> None:
+def test_second_up_writes_nothing(root: Path) -> None:
     lab = up(root)
     before = (lab.directory / state.FILE).stat()
     up(root)
@@ -314,65 +315,65 @@ def test_a_second_up_writes_nothing(root: Path) -> None:
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-def test_the_data_is_not_left_behind(root: Path) -> None:
+def test_topology_without_the_primary_is_refused(root: Path) -> None:
     lab = up(root)
     state.change(lab.directory, primary="web-02")
     recorded = state.load(lab.directory)
-    with pytest.raises(LabError, match="is written on web-02, which is no database machine") as e:
+    with pytest.raises(LabError, match="is web-02, which is not a database machine") as e:
         up(root, topology="one")
-    assert "invoke db.promote" in e.value.advice
+    assert "invoke db.promote" in e.value.hint
     assert state.load(lab.directory) == recorded
     state.change(lab.directory, primary="web-01")
     assert up(root, topology="one").topology.name == "one"
 
 
-def test_machines_of_another_provider(root: Path) -> None:
+def test_other_provider_is_refused(root: Path) -> None:
     up(root, "two")
-    with pytest.raises(LabError, match="has machines of lxc; vagrant cannot") as caught:
+    with pytest.raises(LabError, match="has machines of provider lxc, not vagrant") as caught:
         up(root, "two", provider="vagrant")
-    assert "invoke lab.up --lab two --provider lxc" in caught.value.advice
+    assert "invoke lab.up --provider lxc" in caught.value.hint
 
 
-def test_two_labs_that_chose_one_network(root: Path) -> None:
+def test_two_labs_chose_one_network(root: Path) -> None:
     late, _ = labs.open_lab("late", root=root)
     quick = up(root, "quick")
     assert late.network == quick.network
     with pytest.raises(LabError, match="lab quick uses") as caught:
-        labs.record(late, "lxc")
-    assert caught.value.advice.startswith("invoke lab.up --lab late (")
+        record_lab(late, "lxc")
+    assert caught.value.hint.startswith("invoke lab.up (")
     assert state.load(late.directory) is None
     assert str(up(root, "late").network) == "192.168.58.0/24"
 
 
-def test_the_default_labs_network_is_taken(root: Path) -> None:
+def test_network_of_the_default_lab_is_used(root: Path) -> None:
     up(root, "two", network="192.168.56.128/26", topology="one")
     with pytest.raises(LabError, match="lab two uses") as caught:
         up(root)
-    assert caught.value.advice == "invoke lab.up --network 192.168.57.0/24"
+    assert caught.value.hint == "invoke lab.up --network 192.168.57.0/24"
     up(root, network="192.168.57.0/24")
 
 
-def test_balance_is_the_files_until_somebody_decides(root: Path) -> None:
+def test_balance_set_at_run_time_replaces_the_topologys(root: Path) -> None:
     lab, _ = labs.open_lab(root=root)
-    assert labs.balance(lab, None) == labs.balance(lab, State()) == Balance()
+    assert current_balance(lab, None) == current_balance(lab, State()) == Balance()
     decided = State(algorithm="leastconn", mode="active-passive")
-    assert labs.balance(lab, decided) == Balance("leastconn", "active-passive")
+    assert current_balance(lab, decided) == Balance("leastconn", "active-passive")
 
 
-# --- plain ssh -----------------------------------------------------------------------------------
+# --- ssh_config ----------------------------------------------------------------------------------
 
 
 def endpoints(lab: Lab, **changes: Any) -> dict[str, Endpoint]:
     key = Secrets(lab.directory).ssh_key()
-    found = {}
+    by_name = {}
     for machine in reversed(lab.machines):
         end = Endpoint(str(machine.address), 22, "lab", key, f"{HOST_KEY} root@{machine.name}")
-        found[machine.name] = replace(end, **changes)
-    return found
+        by_name[machine.name] = replace(end, **changes)
+    return by_name
 
 
-def asked(config: Path, machine: str) -> dict[str, str]:
-    """What the real ssh makes of the file."""
+def effective_options(config: Path, machine: str) -> dict[str, str]:
+    """The options that OpenSSH reads from the file."""
     done = subprocess.run(
         ["ssh", "-T", "-G", "-F", config, machine], capture_output=True, text=True, check=True
     )
@@ -380,47 +381,49 @@ def asked(config: Path, machine: str) -> dict[str, str]:
     return dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
 
 
-def test_ssh_understands_every_host(root: Path) -> None:
+def test_ssh_reads_every_host(root: Path) -> None:
     lab, _ = labs.open_lab(root=root)
-    config = labs.write_access(lab, endpoints(lab, port=2222))
+    config = write_ssh_config(lab, endpoints(lab, port=2222))
     assert config == root / ".lab" / "default" / "ssh_config"
     for machine in lab.machines:
-        got = asked(config, machine.name)
-        assert got["hostname"] == str(machine.address)
-        assert got["port"] == "2222"
-        assert got["user"] == "lab"
-        assert got["hostkeyalias"] == machine.name
-        assert got["identityfile"] == str(lab.directory / "secrets" / "id_ed25519")
-        assert got["identitiesonly"] == "yes"
-        assert got["userknownhostsfile"].strip('"') == str(lab.directory / "known_hosts")
-        assert got["globalknownhostsfile"] == "/dev/null"
-        assert got["stricthostkeychecking"] in ("true", "yes")
-        assert got["loglevel"] == "ERROR"
-        assert "proxyjump" not in got
-    assert asked(config, "elsewhere")["stricthostkeychecking"] == "ask"
+        options = effective_options(config, machine.name)
+        assert options["hostname"] == str(machine.address)
+        assert options["port"] == "2222"
+        assert options["user"] == "lab"
+        assert options["hostkeyalias"] == machine.name
+        assert options["identityfile"] == str(lab.directory / "secrets" / "id_ed25519")
+        assert options["identitiesonly"] == "yes"
+        assert options["userknownhostsfile"].strip('"') == str(lab.directory / "known_hosts")
+        assert options["globalknownhostsfile"] == "/dev/null"
+        assert options["stricthostkeychecking"] in ("true", "yes")
+        assert options["loglevel"] == "ERROR"
+        assert "proxyjump" not in options
+    assert effective_options(config, "elsewhere")["stricthostkeychecking"] == "ask"
 
 
-def test_the_default_labs_short_way(root: Path) -> None:
+def test_default_lab_is_included(root: Path) -> None:
     lab, _ = labs.open_lab(root=root)
-    labs.write_access(lab, endpoints(lab))
-    assert asked(root / ".lab" / "ssh_config", "web-01")["hostname"] == "192.168.56.11"
+    write_ssh_config(lab, endpoints(lab))
+    assert effective_options(root / ".lab" / "ssh_config", "web-01")["hostname"] == "192.168.56.11"
     other, _ = labs.open_lab("two", root=root)
-    labs.write_access(other, endpoints(other))
-    assert asked(root / ".lab" / "ssh_config", "web-01")["hostname"] == "192.168.56.11"
-    assert asked(other.directory / "ssh_config", "web-01")["hostname"] == "192.168.57.11"
+    write_ssh_config(other, endpoints(other))
+    assert effective_options(root / ".lab" / "ssh_config", "web-01")["hostname"] == "192.168.56.11"
+    assert (
+        effective_options(other.directory / "ssh_config", "web-01")["hostname"] == "192.168.57.11"
+    )
 
 
-def test_a_jump_host(root: Path) -> None:
+def test_jump_host(root: Path) -> None:
     lab, _ = labs.open_lab(root=root)
-    config = labs.write_access(lab, endpoints(lab, jump="ops@bastion.example.org:2222"))
-    assert asked(config, "web-01")["proxyjump"] == "ops@bastion.example.org:2222"
+    config = write_ssh_config(lab, endpoints(lab, jump="ops@bastion.example.org:2222"))
+    assert effective_options(config, "web-01")["proxyjump"] == "ops@bastion.example.org:2222"
 
 
-def test_a_path_with_a_percent_sign_and_quotes(root: Path) -> None:
+def test_path_with_a_percent_sign_and_quotes(root: Path) -> None:
     odd = root.with_name('50%d of "it"')
     root.rename(odd)
     lab, _ = labs.open_lab(root=odd)
-    config = labs.write_access(lab, endpoints(lab))
+    config = write_ssh_config(lab, endpoints(lab))
     done = subprocess.run(
         ["ssh", "-T", "-vv", "-F", config, "-o", "ProxyCommand=false", "web-01"],
         capture_output=True,
@@ -429,11 +432,11 @@ def test_a_path_with_a_percent_sign_and_quotes(root: Path) -> None:
     )
     key = odd / ".lab" / "default" / "secrets" / "id_ed25519"
     assert f"identity file {key} type 3" in done.stderr  # an ed25519 key that it has read
-    assert asked(odd / ".lab" / "ssh_config", "web-01")["hostname"] == "192.168.56.11"
+    assert effective_options(odd / ".lab" / "ssh_config", "web-01")["hostname"] == "192.168.56.11"
 
 
 class _Greeter(paramiko.ServerInterface):
-    """An SSH server that lets everybody in and greets."""
+    """An SSH server that accepts every key and prints a greeting."""
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         return paramiko.common.AUTH_SUCCESSFUL
@@ -450,13 +453,13 @@ class _Greeter(paramiko.ServerInterface):
             channel.send_exit_status(0)
             channel.close()
 
-        threading.Timer(0.05, greet).start()  # after the request itself was answered
+        threading.Timer(0.05, greet).start()  # after the reply to the request
         return True
 
 
 @contextlib.contextmanager
 def machine_with(key: Path) -> Iterator[int]:
-    """A machine on a port of this host with that host key; serves one connection."""
+    """An SSH server on a local port with a host key; serves one connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -474,14 +477,14 @@ def machine_with(key: Path) -> Iterator[int]:
         thread.join()
 
 
-@pytest.mark.parametrize("pinned", ["its own", "another"])
-def test_ssh_believes_the_pinned_key_and_no_other(root: Path, pinned: str) -> None:
+@pytest.mark.parametrize("pinned", ["same", "different"])
+def test_ssh_accepts_only_the_pinned_key(root: Path, pinned: str) -> None:
     lab, _ = labs.open_lab(root=root)
     host, other = Secrets(root / "host"), Secrets(root / "other")
-    pin = (host if pinned == "its own" else other).public_key()
+    pin = (host if pinned == "same" else other).public_key()
     with machine_with(host.ssh_key()) as port:
         ends = endpoints(lab, address="127.0.0.1", port=port, host_key=pin)
-        labs.write_access(lab, ends)
+        write_ssh_config(lab, ends)
         config = root / ".lab" / "ssh_config"
         done = subprocess.run(
             ["ssh", "-T", "-F", config, "web-01", "true"],
@@ -490,7 +493,7 @@ def test_ssh_believes_the_pinned_key_and_no_other(root: Path, pinned: str) -> No
             check=False,
             timeout=20,
         )
-    if pinned == "its own":
+    if pinned == "same":
         assert (done.returncode, done.stdout, done.stderr) == (0, "hello", "")
     else:
         assert done.returncode == 255
@@ -499,21 +502,24 @@ def test_ssh_believes_the_pinned_key_and_no_other(root: Path, pinned: str) -> No
         assert "web-01" in done.stderr
 
 
-def test_ssh_finds_the_pins(root: Path) -> None:
+def test_known_hosts(root: Path) -> None:
     lab, _ = labs.open_lab(root=root)
-    labs.write_access(lab, endpoints(lab))
-    pins = lab.directory / "known_hosts"
+    write_ssh_config(lab, endpoints(lab))
+    known_hosts_file = lab.directory / "known_hosts"
     done = subprocess.run(
-        ["ssh-keygen", "-F", "web-02", "-f", pins], capture_output=True, text=True, check=True
+        ["ssh-keygen", "-F", "web-02", "-f", known_hosts_file],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.splitlines()[-1] == f"web-02 {HOST_KEY}"
-    assert pins.read_text().splitlines() == [
+    assert known_hosts_file.read_text().splitlines() == [
         f"{name} {HOST_KEY}" for name in ("lb-01", "web-01", "web-02")
     ]
 
 
-def test_a_machine_without_an_endpoint_is_left_out(root: Path) -> None:
+def test_machine_without_an_endpoint_is_omitted(root: Path) -> None:
     lab, _ = labs.open_lab(root=root)
     only = {"web-01": endpoints(lab)["web-01"]}
-    assert labs.known_hosts(lab, only) == f"web-01 {HOST_KEY}\n"
-    assert "lb-01" not in labs.ssh_config(lab, only)
+    assert known_hosts(lab, only) == f"web-01 {HOST_KEY}\n"
+    assert "lb-01" not in ssh_config(lab, only)

@@ -1,4 +1,4 @@
-"""Monitoring without machines: what roles declare, answers understood, what is drawn of them."""
+"""Monitoring without machines: roles, alert rules, parsing of Prometheus, charts and the page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -18,21 +18,24 @@ import yaml
 from rich.console import Console
 
 from provision import checks
-from provision import registry as roles
-from provision.checks import monitored
-from provision.checks.observation import Seen
-from provision.commands import charts, monitor
+from provision.checks.monitoring import ALERTS, TARGETS, probes
+from provision.checks.observation import Observation
+from provision.commands import charts, monitor_screen
 from provision.core.errors import LabError
 from provision.core.lab import ROOT
+from provision.core.thresholds import DISK_USED_PERCENT, REPLICATION_LAG_SECONDS
+from provision.engine.agent.http import HttpResponse
+from provision.engine.agent.protocol import Results
 from provision.engine.context import Context
 from provision.engine.plan import Unit
-from provision.engine.resources import File, Gone, Service
+from provision.engine.resources import File, NoFile, Service
 from provision.engine.resources.removal import NoDirectory, NoService
 from provision.monitoring import exporters
 from provision.monitoring import prometheus as metrics
 from provision.monitoring import role as monitoring
 from provision.monitoring.agent import alerts, facts, page, queries
-from provision.monitoring.prometheus import Series, View
+from provision.monitoring.agent.prometheus import Series, View, parse_alerts, parse_series
+from provision.monitoring.scrape import jobs
 from tests.unit.samples import PASSWORD, context
 
 TOPOLOGY = """
@@ -48,14 +51,14 @@ machines:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Context:
-    """A lab that is monitored."""
+    """A lab with monitoring."""
     path = tmp_path_factory.mktemp("topology") / "watched.yml"
     path.write_text(TOPOLOGY, encoding="utf-8")
     return context(str(path), provider="lxc")
 
 
 def units(found: Context, machine: str) -> dict[str, Unit]:
-    return {u.name: u for u in roles.desired(found, found.lab.machine(machine))}
+    return {u.name: u for u in found.desired(found.lab.machine(machine))}
 
 
 def text_of(unit: Unit, ending: str) -> str:
@@ -68,7 +71,7 @@ def text_of(unit: Unit, ending: str) -> str:
 # --- roles ---------------------------------------------------------------------------------------
 
 
-def test_exporters_are_those_of_what_a_machine_is(watched: Context) -> None:
+def test_exporters_follow_the_roles_of_a_machine(watched: Context) -> None:
     assert {n for n in units(watched, "lb-01") if n.startswith("exporter")} == {"exporter-node"}
     assert {n for n in units(watched, "web-02") if n.startswith("exporter")} == {
         "exporter-node",
@@ -84,7 +87,7 @@ def test_exporters_listen_on_the_machines_address_alone(watched: Context) -> Non
             assert listens == ["192.168.56.11"]
 
 
-def test_collectors_that_need_a_whole_machine_are_left_out_of_containers(watched: Context) -> None:
+def test_containers_run_without_the_collectors_of_virtual_machines(watched: Context) -> None:
     assert "--collector.meminfo" not in text_of(
         units(watched, "lb-01")["exporter-node"], "/lab.conf"
     )
@@ -115,17 +118,17 @@ def test_the_firewall_lets_only_monitoring_in(watched: Context) -> None:
 
 
 @pytest.mark.parametrize(("machine", "role"), [("lb-01", monitoring), ("web-01", exporters)])
-def test_everything_that_is_brought_is_taken_back(
+def test_absent_removes_everything_that_the_role_adds(
     watched: Context, machine: str, role: Any
 ) -> None:
     here = watched.lab.machine(machine)
-    brought = [r for u in role.units(watched, here) for r in u.resources]
-    undone = [r for u in role.absent(watched, here) for r in u.resources]
-    gone = {r.place() for r in undone if isinstance(r, Gone | NoService)}
-    folders = tuple(f"{r.path}/" for r in undone if isinstance(r, NoDirectory))
-    stopped = {r.unit for r in undone if isinstance(r, Service) and not r.running}
-    stopped |= {r.unit for r in undone if isinstance(r, NoService)}
-    for resource in brought:
+    added = [r for u in role.units(watched, here) for r in u.resources]
+    removals = [r for u in role.absent(watched, here) for r in u.resources]
+    gone = {r.marker for r in removals if isinstance(r, NoFile | NoService)}
+    folders = tuple(f"{r.path}/" for r in removals if isinstance(r, NoDirectory))
+    stopped = {r.unit for r in removals if isinstance(r, Service) and not r.running}
+    stopped |= {r.unit for r in removals if isinstance(r, NoService)}
+    for resource in added:
         if isinstance(resource, File):
             assert resource.path in gone or resource.path.startswith(folders), resource.path
         else:
@@ -133,13 +136,13 @@ def test_everything_that_is_brought_is_taken_back(
             assert resource.unit in stopped
 
 
-def test_undoing_reloads_nothing(watched: Context) -> None:
+def test_absent_reloads_nothing(watched: Context) -> None:
     for role in (exporters, monitoring):
         for unit in role.absent(watched, watched.lab.machine("web-01")):
             assert not unit.service
 
 
-def test_prometheus_watches_every_exporter_of_the_topology(watched: Context) -> None:
+def test_prometheus_scrapes_every_exporter_of_the_topology(watched: Context) -> None:
     config = yaml.safe_load(text_of(units(watched, "lb-01")["prometheus"], "/lab.yml"))
     found = {
         (job["job_name"], static["labels"]["machine"], static["targets"][0])
@@ -158,9 +161,9 @@ def test_prometheus_watches_every_exporter_of_the_topology(watched: Context) -> 
     }
 
 
-def test_every_metric_that_is_asked_for_is_kept(watched: Context) -> None:
-    keep = [re.compile(job.keep) for job in monitoring.jobs(watched.lab)]
-    asked = [*queries.SERIES.values(), *queries.NOW.values()]
+def test_every_queried_metric_is_kept(watched: Context) -> None:
+    keep = [re.compile(job.keep) for job in jobs(watched.lab)]
+    asked = [*queries.SERIES.values(), *queries.CURRENT.values()]
     asked += [r["expr"] for r in rules(watched)]
     names = {n for q in asked for n in re.findall(r"\b(?:haproxy|mysql|node|nginx|lab)_\w+", q)}
     assert len(names) > 10
@@ -176,13 +179,13 @@ def rules(found: Context) -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
 
 
-def test_an_alert_mirrors_a_named_check(watched: Context) -> None:
+def test_alerts_name_existing_checks(watched: Context) -> None:
     names = [check.name for check in checks.checks(watched)]
     mirrored = set()
     for rule in rules(watched):
         told = rule["annotations"].get("check")
         if told is None:
-            assert rule["alert"] in ("CertificateExpiring", "BackupMissing")
+            assert rule["alert"] in ("CertificateExpiring", "BackupOverdue")
             continue
         pattern = re.sub(r"\\\{\\\{.*?\\\}\\\}", "[^/]+", re.escape(told))
         found = [name for name in names if re.fullmatch(pattern, name)]
@@ -191,15 +194,13 @@ def test_an_alert_mirrors_a_named_check(watched: Context) -> None:
     assert {"machine", "service", "balancer", "site", "disk", "database", "replication"} <= mirrored
 
 
-def test_alerts_and_checks_agree_on_limits(watched: Context) -> None:
-    assert monitoring.LAG == checks.LAG
-    assert monitoring.DISK == checks.DISK
+def test_alerts_use_the_thresholds_of_checks(watched: Context) -> None:
     by_name = {rule["alert"]: rule["expr"] for rule in rules(watched)}
-    assert by_name["ReplicationLagging"].endswith(f"> {checks.LAG}")
-    assert by_name["DiskFilling"].strip().endswith(f"> {checks.DISK / 100}")
+    assert by_name["ReplicationLag"].endswith(f"> {REPLICATION_LAG_SECONDS}")
+    assert by_name["DiskAlmostFull"].strip().endswith(f"> {DISK_USED_PERCENT / 100}")
 
 
-def test_an_alert_is_seen_within_a_lesson(watched: Context) -> None:
+def test_alerts_fire_within_seconds(watched: Context) -> None:
     for rule in rules(watched):
         assert rule["for"] in ("5s", "10s")
         assert rule["labels"]["severity"] in ("critical", "warning")
@@ -221,8 +222,8 @@ def test_a_lab_without_replicas_has_no_alert_about_them(tmp_path: Path) -> None:
         "  web-01: {address: 192.168.56.11, roles: [nginx, app, mysql, exporters]}\n"
     )
     names = {rule["alert"] for rule in rules(context(str(path)))}
-    assert "DatabaseDown" in names
-    assert not names & {"ReplicationStopped", "ReplicationLagging", "SemiSyncOff"}
+    assert "MySQLDown" in names
+    assert not names & {"ReplicationNotRunning", "ReplicationLag", "SemiSyncOff"}
 
 
 # --- alerts in the journal -----------------------------------------------------------------------
@@ -242,7 +243,7 @@ def alert(status: str = "firing", **more: Any) -> dict[str, Any]:
     }
 
 
-def test_a_line_says_what_where_and_what_to_type() -> None:
+def test_a_journal_line_has_alert_machine_and_next_command() -> None:
     assert alerts.line(alert()) == (
         "FIRING MachineDown web-02: the machine does not answer (check machine/web-02); "
         "next: invoke lab.status"
@@ -252,7 +253,7 @@ def test_a_line_says_what_where_and_what_to_type() -> None:
     )
 
 
-def test_a_line_is_one_line_whatever_an_alert_holds() -> None:
+def test_control_characters_never_reach_the_journal() -> None:
     odd = alert(annotations={"summary": "a\nb\x1b[31m\t" + "x" * 1000})
     said = alerts.line(odd)
     assert "\n" not in said
@@ -266,18 +267,18 @@ def test_priorities_are_those_of_the_journal() -> None:
     assert alerts.priority(alert("resolved")) == 5
 
 
-def test_what_was_said_is_not_said_again() -> None:
-    board = alerts.Board()
-    assert len(board.news({"alerts": [alert()]})) == 1
-    assert board.news({"alerts": [alert()]}) == []
-    assert len(board.news({"alerts": [alert("resolved")]})) == 1
-    assert len(board.news({"alerts": [alert(startsAt="2026-01-01T01:00:00Z")]})) == 1
+def test_repeated_notifications_are_logged_once() -> None:
+    log = alerts.AlertLog()
+    assert len(log.changes({"alerts": [alert()]})) == 1
+    assert log.changes({"alerts": [alert()]}) == []
+    assert len(log.changes({"alerts": [alert("resolved")]})) == 1
+    assert len(log.changes({"alerts": [alert(startsAt="2026-01-01T01:00:00Z")]})) == 1
 
 
 @pytest.fixture
 def receiver() -> Iterator[int]:
-    """The port of a receiver that runs."""
-    yield from serving(alerts.handler(alerts.Board()))
+    """The port of a running receiver."""
+    yield from serving(alerts.handler(alerts.AlertLog()))
 
 
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
@@ -300,7 +301,7 @@ def request(port: int, method: str, path: str, body: bytes = b"") -> tuple[int, 
         connection.close()
 
 
-def test_the_receiver_prints_a_line_an_alert(
+def test_the_receiver_prints_one_line_per_alert(
     receiver: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     body = json.dumps({"alerts": [alert(), alert()]}).encode()
@@ -309,24 +310,24 @@ def test_the_receiver_prints_a_line_an_alert(
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"alerts": [1]}', b'{"alerts": 3}'])
-def test_the_receiver_outlives_nonsense(
+def test_the_receiver_survives_invalid_notifications(
     receiver: int, body: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert request(receiver, "POST", "/", body)[0] == 400
-    assert capfd.readouterr().out.startswith("<4>a request that is no alert")
+    assert capfd.readouterr().out.startswith("<4>invalid notification")
     assert request(receiver, "GET", "/ready")[0] == 200
 
 
 # --- facts ---------------------------------------------------------------------------------------
 
 
-def test_openssls_date_is_understood() -> None:
+def test_the_date_of_openssl_is_parsed() -> None:
     assert facts.not_after("notAfter=Jan  2 03:04:05 2027 GMT\n") == 1798859045
-    with pytest.raises(ValueError, match="not a date"):
+    with pytest.raises(ValueError, match="no expiry date"):
         facts.not_after("unable to load certificate")
 
 
-def test_facts_are_a_file_that_prometheus_reads(tmp_path: Path) -> None:
+def test_facts_are_written_as_metrics(tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     folder.mkdir()
     target = tmp_path / "lab.prom"
@@ -340,7 +341,7 @@ def test_facts_are_a_file_that_prometheus_reads(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.glob("*.new")] == []
 
 
-def test_a_missing_folder_is_no_backup() -> None:
+def test_a_missing_backup_folder_has_no_metrics() -> None:
     assert facts.backups("/nonexistent") == (0, 0.0)
     assert "timestamp" not in facts.metrics({}, {"/nonexistent": (0, 0.0)})
 
@@ -349,7 +350,7 @@ def test_labels_are_escaped() -> None:
     assert '{path="/a\\"b\\\\c"} 5' in facts.metrics({'/a"b\\c': 5.0}, {})
 
 
-# --- answers of Prometheus -----------------------------------------------------------------------
+# --- responses of Prometheus ---------------------------------------------------------------------
 
 MATRIX = json.dumps(
     {
@@ -369,33 +370,33 @@ MATRIX = json.dumps(
 
 
 def view(**more: Any) -> View:
-    found: dict[str, Any] = {"series": {"requests": metrics.parse(MATRIX)}, **more}
+    found: dict[str, Any] = {"series": {"requests": parse_series(MATRIX)}, **more}
     return View(117.0, 20, 5, **found)
 
 
-def test_a_line_has_a_value_for_every_step() -> None:
+def test_a_line_has_one_value_per_step() -> None:
     assert view().line("requests", server="web-01") == [1.0, 2.5, None, 4.0]
     assert view().line("requests", server="web-02") == [None, None, 1.0, None]
     assert view().line("requests", server="web-09") == [None] * 4
     assert view().line("nothing") == [None] * 4
 
 
-def test_single_values() -> None:
-    now = {"total": (Series({}, ((1.0, 3.0),)),), "lag": (Series({}, ((1.0, float("nan")),)),)}
-    assert view(now=now).value("total") == 3.0
-    assert view(now=now).value("lag") is None
-    assert view(now=now).value("none") is None
+def test_current_values() -> None:
+    current = {"total": (Series({}, ((1.0, 3.0),)),), "lag": (Series({}, ((1.0, float("nan")),)),)}
+    assert view(current=current).value("total") == 3.0
+    assert view(current=current).value("lag") is None
+    assert view(current=current).value("none") is None
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", '{"status":"error","error":"bad query"}'])
-def test_an_answer_that_is_none_is_refused(body: str) -> None:
+def test_an_error_response_is_rejected(body: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
-        metrics.parse(body)
+        parse_series(body)
     with pytest.raises(ValueError, match=r".*"):
-        metrics.parse_alerts(body)
+        parse_alerts(body)
 
 
-def of_prometheus(*each: tuple[str, str, str]) -> str:
+def alerts_response(*each: tuple[str, str, str]) -> str:
     found = [
         {
             "labels": {"alertname": name, "machine": "web-02", "severity": severity},
@@ -408,9 +409,9 @@ def of_prometheus(*each: tuple[str, str, str]) -> str:
     return json.dumps({"status": "success", "data": {"alerts": found}})
 
 
-def test_alerts_that_fire_come_first() -> None:
-    found = metrics.parse_alerts(
-        of_prometheus(
+def test_firing_alerts_come_first() -> None:
+    found = parse_alerts(
+        alerts_response(
             ("B", "pending", "critical"), ("C", "firing", "warning"), ("D", "firing", "critical")
         )
     )
@@ -418,10 +419,10 @@ def test_alerts_that_fire_come_first() -> None:
     assert [a.name for a in view(alerts=found).firing] == ["D", "C"]
 
 
-def test_nothing_monitors_an_unmonitored_lab() -> None:
-    with pytest.raises(LabError, match="nothing monitors lab default") as caught:
-        metrics.monitor(context("distributed").lab)
-    assert caught.value.advice == "invoke lab.up --topology secured"
+def test_a_lab_without_monitoring() -> None:
+    with pytest.raises(LabError, match="lab default has no monitoring") as caught:
+        metrics.monitoring_machine(context("distributed").lab)
+    assert caught.value.hint == "invoke lab.up --topology secured"
 
 
 @pytest.mark.parametrize(("seconds", "step"), [(60, 5), (300, 5), (900, 10), (21600, 180)])
@@ -432,40 +433,41 @@ def test_steps_are_multiples_of_a_scrape(seconds: int, step: int) -> None:
 # --- checks --------------------------------------------------------------------------------------
 
 
-def seen(watched: Context, **bodies: str) -> Seen:
-    """What was seen of a monitoring machine whose Prometheus says this."""
+def observe(watched: Context, bodies: Mapping[str, str] = {}) -> Observation:
+    """An observation of a monitoring machine whose Prometheus responds with these bodies."""
     ups = [
         {"metric": {"job": j.name, "machine": m}, "value": [1, "1"]}
-        for j in monitoring.jobs(watched.lab)
+        for j in jobs(watched.lab)
         for m, _ in j.targets
     ]
     up = json.dumps({"status": "success", "data": {"result": ups}})
-    all_bodies = {"monitoring/up": up, "monitoring/alerts": of_prometheus()} | bodies
-    names = [name for name, *_ in monitored.questions(watched.lab, watched.lab.machine("lb-01"))]
-    answers = [{"status": 200, "body": all_bodies.get(n, ""), "error": ""} for n in names]
-    places = {name: place for place, name in enumerate(names)}
-    return Seen({}, {"lb-01": {"names": places, "http": answers}})
+    by_probe = {TARGETS.name: up, ALERTS.name: alerts_response()} | dict(bodies)
+    values = {
+        probe.name: HttpResponse(200, body=by_probe.get(probe.name, ""))
+        for probe in probes(watched, watched.lab.machine("lb-01"))
+    }
+    return Observation({}, {"lb-01": Results.of("lb-01", values)})
 
 
-def judged(watched: Context, was: Seen) -> dict[str, checks.Verdict]:
+def judged(watched: Context, observed: Observation) -> dict[str, checks.Verdict]:
     own = [
         c
         for c in checks.checks(watched)
         if c.name.split("/")[0] in ("monitoring", "targets", "alerts")
     ]
     assert len(own) == 3
-    return {c.name.split("/")[0]: c.judge(was) for c in own}
+    return {c.name.split("/")[0]: c.judge(observed) for c in own}
 
 
 def test_checks_pass_when_monitoring_works(watched: Context) -> None:
-    assert all(v.ok for v in judged(watched, seen(watched)).values())
+    assert all(v.ok for v in judged(watched, observe(watched)).values())
 
 
-def test_checks_fail_when_nothing_answers(watched: Context) -> None:
-    assert not any(v.ok for v in judged(watched, Seen({})).values())
+def test_checks_fail_without_results(watched: Context) -> None:
+    assert not any(v.ok for v in judged(watched, Observation({})).values())
 
 
-def test_a_silent_target_is_named(watched: Context) -> None:
+def test_an_unreachable_target_is_named(watched: Context) -> None:
     body = json.dumps(
         {
             "status": "success",
@@ -474,18 +476,18 @@ def test_a_silent_target_is_named(watched: Context) -> None:
             },
         }
     )
-    verdict = judged(watched, seen(watched, **{"monitoring/up": body}))["targets"]
+    verdict = judged(watched, observe(watched, {TARGETS.name: body}))["targets"]
     assert not verdict.ok
     assert "node on web-01" in verdict.got
 
 
-def test_an_alert_with_a_check_is_that_checks_business(watched: Context) -> None:
-    body = of_prometheus(("ErrorRate", "firing", "critical"))
-    assert judged(watched, seen(watched, **{"monitoring/alerts": body}))["alerts"].ok
+def test_an_alert_that_mirrors_a_check_does_not_fail_twice(watched: Context) -> None:
+    body = alerts_response(("HighErrorRate", "firing", "critical"))
+    assert judged(watched, observe(watched, {ALERTS.name: body}))["alerts"].ok
     unknown = body.replace('"check": "site"', '"check": ""')
-    verdict = judged(watched, seen(watched, **{"monitoring/alerts": unknown}))["alerts"]
+    verdict = judged(watched, observe(watched, {ALERTS.name: unknown}))["alerts"]
     assert not verdict.ok
-    assert "ErrorRate web-02" in verdict.got
+    assert "HighErrorRate web-02" in verdict.got
 
 
 # --- drawing -------------------------------------------------------------------------------------
@@ -499,7 +501,7 @@ def test_ceilings_are_round(values: list[float | None], top: float) -> None:
     assert charts.ceiling(values) == top
 
 
-def test_a_spark_tells_nothing_from_zero_from_much() -> None:
+def test_sparks_distinguish_gaps_zero_and_values() -> None:
     assert charts.spark([None, 0.0, 5.0, 10.0]) == " ▁▄█"
     assert charts.spark([0.0, 0.0]) == "▁▁"
     assert charts.spark([]) == ""
@@ -531,11 +533,11 @@ def drawn(what: Any) -> str:
         return console.export_text()
 
 
-def test_the_screen_shows_who_is_ill(watched: Context) -> None:
+def test_the_screen_shows_faults(watched: Context) -> None:
     def one(value: float, **labels: str) -> Series:
         return Series(labels, ((115.0, value),))
 
-    now = {
+    current = {
         "targets": (one(1, job="node", machine="web-01"), one(0, job="node", machine="web-02")),
         "state": (one(1, server="web-01", state="UP"), one(1, server="web-02", state="DOWN")),
         "total": (one(8),),
@@ -545,38 +547,38 @@ def test_the_screen_shows_who_is_ill(watched: Context) -> None:
         "receiving": (one(0, machine="web-02"),),
         "applying": (one(1, machine="web-02"),),
     }
-    found = metrics.parse_alerts(of_prometheus(("MachineDown", "firing", "critical")))
-    text = drawn(monitor.screen(watched, view(now=now, alerts=found)))
-    assert "1 of 2 targets answer  1 alert" in text
+    found = parse_alerts(alerts_response(("MachineDown", "firing", "critical")))
+    text = drawn(monitor_screen.screen(watched, view(current=current, alerts=found)))
+    assert "1 of 2 targets up  1 alert" in text
     assert "8.0 requests/s  25.0% errors" in text
     assert re.search(r"web-02 +down", text)
     assert re.search(r"web-01 +primary .*asynchronous", text)
     assert re.search(r"web-02 +replica .*not receiving, applying", text)
     assert "MachineDown" in text
-    values = monitor.values(watched, view(now=now, alerts=found))
+    values = monitor_screen.values(watched, view(current=current, alerts=found))
     assert values["databases"][1]["receiving"] is False
     assert values["servers"][0]["requests_per_second"] == 4.0
     assert json.loads(json.dumps(values)) == values
 
 
 def test_the_screen_of_a_lab_that_was_just_started(watched: Context) -> None:
-    text = drawn(monitor.screen(watched, View(1.0, 300, 5)))
-    assert "0 of 0 targets answer  no alert" in text
-    assert "no answer" in text
+    text = drawn(monitor_screen.screen(watched, View(1.0, 300, 5)))
+    assert "0 of 0 targets up  no alert" in text
+    assert "unreachable" in text
 
 
-def test_the_rate_is_drawn_for_all_and_for_one(watched: Context) -> None:
-    text = drawn(monitor.rate(watched, view()))
-    assert "requests a second, www.foobar.com: 4.0" in text
+def test_the_rate_is_drawn_for_all_servers_and_for_one(watched: Context) -> None:
+    text = drawn(monitor_screen.rate(watched, view()))
+    assert "requests per second, www.foobar.com: 4.0" in text
     assert re.search(r"web-01 +4\.0", text)
-    assert "web-02" not in drawn(monitor.rate(watched, view(), "web-01"))
+    assert "web-02" not in drawn(monitor_screen.rate(watched, view(), "web-01"))
 
 
 # --- the page ------------------------------------------------------------------------------------
 
 
 class Prometheus(BaseHTTPRequestHandler):
-    """Answers every query with the same lines."""
+    """A Prometheus that returns the same series for every query."""
 
     def do_GET(self) -> None:
         body = (
@@ -585,7 +587,7 @@ class Prometheus(BaseHTTPRequestHandler):
             else MATRIX.replace('"result": [', '"result": [], "x": [')
         )
         if "/alerts" in self.path:
-            body = of_prometheus(("A", "firing", "critical"), ("B", "pending", "critical"))
+            body = alerts_response(("A", "firing", "critical"), ("B", "pending", "critical"))
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -597,10 +599,12 @@ class Prometheus(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[int, bytes, Any]]]:
-    """Asks the page, whose Prometheus answers."""
+    """Sends requests to a page with a working Prometheus."""
     for prometheus in serving(Prometheus):
         monkeypatch.setattr(page, "PROMETHEUS", ("127.0.0.1", prometheus))
-        for port in serving(page.handler(page.Answers("mon"))):
+        for port in serving(
+            page.handler(page.PageData({"lab": "mon", "limits": {"lag": 5, "errors": 0.05}}))
+        ):
             yield lambda path, method="GET", port=port: request(port, method, path)
 
 
@@ -620,7 +624,7 @@ def test_the_page_serves_its_files_and_no_others(
     assert served("/_monitor/data", "POST")[0] == 501
 
 
-def test_the_pages_data_are_the_named_queries(
+def test_the_page_data_are_the_named_queries(
     served: Callable[..., tuple[int, bytes, Any]],
 ) -> None:
     status, body, _ = served("/_monitor/data?minutes=5")
@@ -628,32 +632,32 @@ def test_the_pages_data_are_the_named_queries(
     assert status == 200
     assert (data["lab"], data["minutes"], data["step"]) == ("mon", 5, 5)
     assert set(data["series"]) == set(queries.SERIES)
-    assert set(data["now"]) == set(queries.NOW)
+    assert set(data["current"]) == set(queries.CURRENT)
     assert data["series"]["requests"][1]["points"][-1] == [115, None], "NaN is no JSON"
-    assert [a["labels"]["alertname"] for a in data["alerts"]] == ["A"]
+    assert [a["name"] for a in data["alerts"]] == ["A"]
 
 
 @pytest.mark.parametrize("query", ["minutes=7", "minutes=", "minutes=5%20or%201", "query=up"])
-def test_a_browser_cannot_ask_anything_else(
+def test_a_browser_cannot_send_other_queries(
     served: Callable[..., tuple[int, bytes, Any]], query: str
 ) -> None:
     status, body, _ = served(f"/_monitor/data?{query}")
     if query == "query=up":
-        assert json.loads(body)["minutes"] == 15, "what is not known is not used"
+        assert json.loads(body)["minutes"] == 15, "unknown parameters are ignored"
     else:
         assert status == 400 or json.loads(body)["minutes"] == 15
 
 
-def test_a_silent_prometheus_is_said(
+def test_an_unreachable_prometheus_is_reported(
     served: Callable[..., tuple[int, bytes, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page, "PROMETHEUS", ("127.0.0.1", 1))
     status, body, _ = served("/_monitor/data?minutes=5")
     assert status == 503
-    assert "Prometheus does not answer" in json.loads(body)["error"]
+    assert "Prometheus does not respond" in json.loads(body)["error"]
 
 
-def test_the_page_needs_nothing_from_elsewhere() -> None:
+def test_the_page_loads_nothing_from_other_hosts() -> None:
     for path in (ROOT / "provision" / "monitoring" / "agent" / "static").iterdir():
         text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"(https?:)?//[a-z]", text.replace("// ", "")), path.name

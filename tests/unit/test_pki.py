@@ -1,4 +1,4 @@
-"""The lab's certificates, judged by OpenSSL through real handshakes."""
+"""The lab's certificates, verified by OpenSSL in real handshakes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from provision.core.errors import LabError
-from provision.core.pki import Authority
-from provision.core.secrets import HIDDEN, Secrets
+from provision.core.pki import CertificateAuthority
+from provision.core.secrets import REDACTED, Secrets
 
 WEB = ("web-01", [IPv4Address("192.168.56.11")], ["web-01", "web-01.foobar.com"])
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -38,8 +38,8 @@ def parsed(pem: str) -> x509.Certificate:
     return x509.load_pem_x509_certificate(pem.encode())
 
 
-def handshake(lab: Path, name: str, asked: str, ca: str, *, client: str = "") -> str:
-    """Connect to a server with that certificate as if it were at ``asked``.
+def handshake(lab: Path, name: str, server_name: str, ca: str, *, client: str = "") -> str:
+    """Connect to a server with a certificate, under a host name or an address.
 
     Returns:
         ``ok``, or why the client refused.
@@ -69,7 +69,7 @@ def handshake(lab: Path, name: str, asked: str, ca: str, *, client: str = "") ->
     thread.start()
     with there:
         try:
-            with user.wrap_socket(there, server_hostname=asked) as session:
+            with user.wrap_socket(there, server_hostname=server_name) as session:
                 return "ok" if session.recv(5) == b"hello" else "no greeting"
         except ssl.SSLCertVerificationError as error:
             return error.verify_message
@@ -80,62 +80,64 @@ def handshake(lab: Path, name: str, asked: str, ca: str, *, client: str = "") ->
             thread.join()
 
 
-# --- what they are good for ----------------------------------------------------------------------
+# --- verification by a client --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("asked", ["192.168.56.11", "web-01", "web-01.foobar.com"])
-def test_a_strict_client_accepts_name_and_address(lab: Path, asked: str) -> None:
-    authority = Authority(lab)
+@pytest.mark.parametrize("server_name", ["192.168.56.11", "web-01", "web-01.foobar.com"])
+def test_strict_client_accepts_name_and_address(lab: Path, server_name: str) -> None:
+    authority = CertificateAuthority(lab)
     authority.issue(*WEB)
-    assert handshake(lab, "web-01", asked, authority.pem()) == "ok"
+    assert handshake(lab, "web-01", server_name, authority.pem()) == "ok"
 
 
-@pytest.mark.parametrize("asked", ["192.168.56.12", "web-02", "foobar.com", "x.web-01.foobar.com"])
-def test_nobody_else_can_pass_for_another(lab: Path, asked: str) -> None:
-    authority = Authority(lab)
+@pytest.mark.parametrize(
+    "server_name", ["192.168.56.12", "web-02", "foobar.com", "x.web-01.foobar.com"]
+)
+def test_client_refuses_another_name(lab: Path, server_name: str) -> None:
+    authority = CertificateAuthority(lab)
     authority.issue(*WEB)
-    assert "mismatch" in handshake(lab, "web-01", asked, authority.pem())
+    assert "mismatch" in handshake(lab, "web-01", server_name, authority.pem())
 
 
-def test_another_labs_authority_is_not_trusted(lab: Path) -> None:
-    Authority(lab).issue(*WEB)
-    other = Authority(lab.with_name("other")).pem()
+def test_ca_of_another_lab_is_not_trusted(lab: Path) -> None:
+    CertificateAuthority(lab).issue(*WEB)
+    other = CertificateAuthority(lab.with_name("other")).pem()
     assert "unable to get local issuer" in handshake(lab, "web-01", "web-01", other)
 
 
-def test_a_replica_shows_its_own_certificate(lab: Path) -> None:
-    authority = Authority(lab)
+def test_replica_authenticates_with_its_own_certificate(lab: Path) -> None:
+    authority = CertificateAuthority(lab)
     authority.issue(*WEB)
     authority.issue("web-02", [IPv4Address("192.168.56.12")], ["web-02"])
     assert handshake(lab, "web-01", "web-01", authority.pem(), client="web-02") == "ok"
 
 
-def test_the_site_gets_one_from_the_same_authority(lab: Path) -> None:
-    authority = Authority(lab)
+def test_certificate_of_the_site(lab: Path) -> None:
+    authority = CertificateAuthority(lab)
     authority.issue("www.foobar.com", names=["www.foobar.com", "foobar.com"])
     assert handshake(lab, "www.foobar.com", "www.foobar.com", authority.pem()) == "ok"
     assert handshake(lab, "www.foobar.com", "foobar.com", authority.pem()) == "ok"
 
 
-def test_a_server_cannot_issue_certificates(lab: Path) -> None:
-    cert = parsed(Authority(lab).issue(*WEB)[0])
+def test_server_certificate_cannot_sign(lab: Path) -> None:
+    cert = parsed(CertificateAuthority(lab).issue(*WEB)[0])
     assert cert.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
     assert not cert.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
     use = cert.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert set(use) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
 
 
-def test_openssl_itself_verifies_the_chain(lab: Path) -> None:
-    Authority(lab).issue(*WEB)
+def test_openssl_verifies_the_chain(lab: Path) -> None:
+    CertificateAuthority(lab).issue(*WEB)
     command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile"]
-    done = subprocess.run(
+    result = subprocess.run(
         [*command, lab / "ca.pem", lab / "certs" / "web-01.pem"], capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
 
 
-def test_how_long_they_last(lab: Path) -> None:
-    authority = Authority(lab, at())
+def test_validity(lab: Path) -> None:
+    authority = CertificateAuthority(lab, at())
     leaf, root = parsed(authority.issue(*WEB)[0]), parsed(authority.pem())
     yesterday = NOW - timedelta(days=1)
     assert leaf.not_valid_before_utc == root.not_valid_before_utc == yesterday
@@ -146,8 +148,8 @@ def test_how_long_they_last(lab: Path) -> None:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def test_where_they_are_and_who_may_read(lab: Path) -> None:
-    pem, key = Authority(lab).issue(*WEB)
+def test_files_and_modes(lab: Path) -> None:
+    pem, key = CertificateAuthority(lab).issue(*WEB)
     assert (lab / "certs" / "web-01.pem").read_text() == pem
     assert (lab / "secrets" / "web-01.key").read_text() == key
     assert key.startswith("-----BEGIN PRIVATE KEY-----")  # PKCS #8
@@ -163,44 +165,44 @@ def test_where_they_are_and_who_may_read(lab: Path) -> None:
 
 
 def test_private_keys_are_redacted(lab: Path) -> None:
-    _, key = Authority(lab).issue(*WEB)
+    _, key = CertificateAuthority(lab).issue(*WEB)
     shown = Secrets(lab).redact(key + (lab / "secrets" / "ca.key").read_text())
     lines = [line for line in shown.splitlines() if not line.startswith("-----")]
-    assert set(lines) == {HIDDEN}
-    assert "two" in repr(Authority(lab))
-    assert key not in repr(Authority(lab))
+    assert set(lines) == {REDACTED}
+    assert "two" in repr(CertificateAuthority(lab))
+    assert key not in repr(CertificateAuthority(lab))
 
 
 @pytest.mark.parametrize("name", ["ca", "", "../web", "Web", "web-01/x", "-web"])
-def test_a_name_that_is_no_file(lab: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="not a certificate's name"):
-        Authority(lab).issue(name, names=["web-01"])
+def test_invalid_certificate_name(lab: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="invalid certificate name"):
+        CertificateAuthority(lab).issue(name, names=["web-01"])
 
 
-def test_a_certificate_for_nobody(lab: Path) -> None:
-    with pytest.raises(ValueError, match="nothing to certify for web-01"):
-        Authority(lab).issue("web-01")
+def test_certificate_without_names(lab: Path) -> None:
+    with pytest.raises(ValueError, match="certificate web-01 needs an address"):
+        CertificateAuthority(lab).issue("web-01")
 
 
-# --- used again, or made anew --------------------------------------------------------------------
+# --- reuse and renewal --------------------------------------------------------------------------
 
 
-def test_used_again_while_it_is_good(lab: Path) -> None:
-    first = Authority(lab, at()).issue(*WEB)
+def test_valid_certificate_is_reused(lab: Path) -> None:
+    first = CertificateAuthority(lab, at()).issue(*WEB)
     name, addresses, names = WEB
-    assert Authority(lab, at(days=365)).issue(name, addresses, names[::-1]) == first
+    assert CertificateAuthority(lab, at(days=365)).issue(name, addresses, names[::-1]) == first
 
 
-def test_made_anew_with_less_than_thirty_days(lab: Path) -> None:
-    first = Authority(lab, at()).issue(*WEB)
-    again = Authority(lab, at(days=367)).issue(*WEB)
+def test_renewed_with_less_than_30_days_left(lab: Path) -> None:
+    first = CertificateAuthority(lab, at()).issue(*WEB)
+    again = CertificateAuthority(lab, at(days=367)).issue(*WEB)
     assert again != first
     assert parsed(again[0]).not_valid_after_utc > NOW + timedelta(days=700)
-    assert Authority(lab, at(days=367)).issue(*WEB) == again
+    assert CertificateAuthority(lab, at(days=367)).issue(*WEB) == again
 
 
-def test_made_anew_for_other_names(lab: Path) -> None:
-    authority = Authority(lab)
+def test_replaced_for_other_names(lab: Path) -> None:
+    authority = CertificateAuthority(lab)
     first = authority.issue(*WEB)
     name, addresses, names = WEB
     assert authority.issue(name, [IPv4Address("192.168.57.11")], names) != first
@@ -208,8 +210,8 @@ def test_made_anew_for_other_names(lab: Path) -> None:
     assert handshake(lab, "web-01", "192.168.56.11", authority.pem()) == "ok"
 
 
-def test_made_anew_when_key_and_certificate_do_not_match(lab: Path) -> None:
-    authority = Authority(lab)
+def test_replaced_when_key_and_certificate_do_not_match(lab: Path) -> None:
+    authority = CertificateAuthority(lab)
     authority.issue(*WEB)
     authority.issue("web-02", names=["web-02"])
     key = lab / "secrets" / "web-01.key"
@@ -220,8 +222,8 @@ def test_made_anew_when_key_and_certificate_do_not_match(lab: Path) -> None:
 
 @pytest.mark.parametrize("file", ["certs/web-01.pem", "secrets/web-01.key"])
 @pytest.mark.parametrize("text", [None, "", "rubbish\n"])
-def test_made_anew_when_a_file_is_lost_or_damaged(lab: Path, file: str, text: str | None) -> None:
-    authority = Authority(lab)
+def test_replaced_when_a_file_is_missing_or_damaged(lab: Path, file: str, text: str | None) -> None:
+    authority = CertificateAuthority(lab)
     first = authority.issue(*WEB)
     (lab / file).unlink()
     if text is not None:
@@ -231,40 +233,41 @@ def test_made_anew_when_a_file_is_lost_or_damaged(lab: Path, file: str, text: st
     assert handshake(lab, "web-01", "web-01", authority.pem()) == "ok"
 
 
-def test_made_anew_by_a_new_authority(lab: Path) -> None:
-    first = Authority(lab).issue(*WEB)
+def test_replaced_by_a_new_ca(lab: Path) -> None:
+    first = CertificateAuthority(lab).issue(*WEB)
     (lab / "ca.pem").unlink()
     (lab / "secrets" / "ca.key").unlink()
-    assert Authority(lab).issue(*WEB) != first
-    assert handshake(lab, "web-01", "web-01", Authority(lab).pem()) == "ok"
+    assert CertificateAuthority(lab).issue(*WEB) != first
+    assert handshake(lab, "web-01", "web-01", CertificateAuthority(lab).pem()) == "ok"
 
 
-def test_made_anew_when_it_is_older_than_its_authority(lab: Path) -> None:
-    first = Authority(lab, at()).issue(*WEB)
+def test_replaced_when_older_than_its_ca(lab: Path) -> None:
+    first = CertificateAuthority(lab, at()).issue(*WEB)
     (lab / "ca.pem").unlink()  # the same key signs a new one, a minute later
-    later = Authority(lab, at(minutes=1))
+    later = CertificateAuthority(lab, at(minutes=1))
     again = later.issue(*WEB)
     assert again != first
     assert parsed(again[0]).not_valid_before_utc >= parsed(later.pem()).not_valid_before_utc
 
 
-def test_one_authority_for_several_threads(lab: Path) -> None:
-    found: list[tuple[str, str]] = []
+def test_several_threads_get_one_certificate(lab: Path) -> None:
+    issued: list[tuple[str, str]] = []
     threads = [
-        threading.Thread(target=lambda: found.append(Authority(lab).issue(*WEB))) for _ in range(6)
+        threading.Thread(target=lambda: issued.append(CertificateAuthority(lab).issue(*WEB)))
+        for _ in range(6)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 6
-    assert len(set(found)) == 1
+    assert len(issued) == 6
+    assert len(set(issued)) == 1
 
 
-# --- what cannot be mended here ------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------
 
 
-def refused(authority: Authority) -> LabError:
+def error_of(authority: CertificateAuthority) -> LabError:
     with pytest.raises(LabError) as caught:
         authority.issue(*WEB)
     with pytest.raises(LabError) as again:
@@ -273,61 +276,61 @@ def refused(authority: Authority) -> LabError:
     return caught.value
 
 
-def test_the_authoritys_key_is_missing(lab: Path) -> None:
-    Authority(lab).issue(*WEB)
+def test_missing_ca_key(lab: Path) -> None:
+    CertificateAuthority(lab).issue(*WEB)
     (lab / "secrets" / "ca.key").unlink()
-    error = refused(Authority(lab))
-    assert f"certificate authority is missing: {lab}/secrets/ca.key" in error.what
-    assert f"rm -f {lab}/secrets/ca.key {lab}/ca.pem && invoke lab.up --lab two" in error.advice
+    error = error_of(CertificateAuthority(lab))
+    assert f"CA is missing: {lab}/secrets/ca.key" in error.what
+    assert f"rm -f {lab}/secrets/ca.key {lab}/ca.pem && invoke lab.up (" in error.hint
     assert not (lab / "secrets" / "ca.key").exists()
 
 
 @pytest.mark.parametrize("file", ["ca.key", "web-01.key"])
-def test_a_key_that_others_can_read(lab: Path, file: str) -> None:
-    authority = Authority(lab)
+def test_key_accessible_to_others(lab: Path, file: str) -> None:
+    authority = CertificateAuthority(lab)
     first = authority.issue(*WEB)
     (lab / "secrets" / file).chmod(0o644)
-    with pytest.raises(LabError, match="other users can reach") as caught:
+    with pytest.raises(LabError, match="other users can access") as caught:
         authority.issue(*WEB)
-    assert caught.value.advice == shlex.join(["chmod", "600", str(lab / "secrets" / file)])
-    subprocess.run(caught.value.advice, shell=True, check=True)
+    assert caught.value.hint == shlex.join(["chmod", "600", str(lab / "secrets" / file)])
+    subprocess.run(caught.value.hint, shell=True, check=True)
     assert authority.issue(*WEB) == first
 
 
-def test_the_authoritys_key_is_damaged(lab: Path) -> None:
-    Authority(lab).issue(*WEB)
+def test_damaged_ca_key(lab: Path) -> None:
+    CertificateAuthority(lab).issue(*WEB)
     (lab / "secrets" / "ca.key").write_text("-----BEGIN PRIVATE KEY-----\n")
-    assert "ca.key is damaged" in refused(Authority(lab)).what
+    assert "ca.key is damaged" in error_of(CertificateAuthority(lab)).what
 
 
-def test_the_authoritys_certificate_is_of_another_key(lab: Path) -> None:
-    Authority(lab).issue(*WEB)
-    (lab / "ca.pem").write_text(Authority(lab.with_name("other")).pem())
-    error = refused(Authority(lab))
-    assert "is not a certificate of the key" in error.what
-    (lab / "ca.pem").unlink()  # as advised
-    assert "rm " in error.advice
-    Authority(lab).issue(*WEB)
-    assert handshake(lab, "web-01", "web-01", Authority(lab).pem()) == "ok"
+def test_ca_certificate_of_another_key(lab: Path) -> None:
+    CertificateAuthority(lab).issue(*WEB)
+    (lab / "ca.pem").write_text(CertificateAuthority(lab.with_name("other")).pem())
+    error = error_of(CertificateAuthority(lab))
+    assert "does not match the key" in error.what
+    (lab / "ca.pem").unlink()  # as the hint says
+    assert "rm " in error.hint
+    CertificateAuthority(lab).issue(*WEB)
+    assert handshake(lab, "web-01", "web-01", CertificateAuthority(lab).pem()) == "ok"
 
 
-def test_a_clock_that_is_behind(lab: Path) -> None:
-    Authority(lab, at()).issue(*WEB)
-    Authority(lab, at(hours=-23)).issue(*WEB)  # a day is forgiven
-    error = refused(Authority(lab, at(days=-30)))
+def test_clock_is_behind(lab: Path) -> None:
+    CertificateAuthority(lab, at()).issue(*WEB)
+    CertificateAuthority(lab, at(hours=-23)).issue(*WEB)  # within the backdated day
+    error = error_of(CertificateAuthority(lab, at(days=-30)))
     assert "is valid from" in error.what
-    assert f"clock says {NOW - timedelta(days=30):%Y-%m-%d}" in error.what
-    assert "timedatectl" in error.advice
+    assert f"clock shows {NOW - timedelta(days=30):%Y-%m-%d}" in error.what
+    assert "timedatectl" in error.hint
 
 
-def test_an_authority_that_ends(lab: Path) -> None:
-    Authority(lab, at()).issue(*WEB)
-    late = Authority(lab, at(days=3600)).issue(*WEB)
+def test_ca_expires(lab: Path) -> None:
+    CertificateAuthority(lab, at()).issue(*WEB)
+    late = CertificateAuthority(lab, at(days=3600)).issue(*WEB)
     assert (
         parsed(late[0]).not_valid_after_utc
         <= parsed((lab / "ca.pem").read_text()).not_valid_after_utc
     )
-    error = refused(Authority(lab, at(days=3640)))
-    assert "ends on" in error.what
-    (lab / "ca.pem").unlink()  # as advised
-    Authority(lab, at(days=3640)).issue(*WEB)
+    error = error_of(CertificateAuthority(lab, at(days=3640)))
+    assert "expires on" in error.what
+    (lab / "ca.pem").unlink()  # as the hint says
+    CertificateAuthority(lab, at(days=3640)).issue(*WEB)

@@ -1,4 +1,4 @@
-"""What roles declare when every part has machines of its own, and when it has not."""
+"""What roles declare in topologies with separate machines per tier, and without."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from provision import checks, topology
-from provision import registry as roles
-from provision.checks import secured
+from provision import checks, registry, topology
+from provision.checks.tls import server_handshake, verified_servers
 from provision.core.lab import Lab, rebase
 from provision.core.state import State
-from provision.database.failover import role as autopromote
+from provision.database.failover import feature as autopromote
+from provision.engine.agent.protocol import HttpRequest
 from provision.engine.context import Context
 from provision.engine.plan import Unit
 from provision.monitoring import exporters
 from provision.monitoring import role as monitoring
+from provision.monitoring.scrape import jobs
 from provision.services.app import role as app
 from provision.services.keepalived import role as keepalived
 from provision.services.nginx import role as nginx
-from provision.services.tls import role as tls
+from provision.services.tls import feature as tls
+from provision.services.tls import interface
 
 
 @pytest.fixture
@@ -32,11 +34,11 @@ def scaled(tmp_path: Path) -> Context:
 def context(name: str, root: Path) -> Context:
     read = topology.load(topology.find(name))
     lab = Lab("two", root, rebase(read, IPv4Network("10.1.2.0/24")))
-    return Context(lab, State(topology=name, provider="lxc", primary=read.primary))
+    return registry.context(lab, State(topology=name, provider="lxc", primary=read.primary))
 
 
 def units(at: Context, machine: str) -> dict[str, Unit]:
-    return {unit.name: unit for unit in roles.desired(at, at.lab.machine(machine))}
+    return {unit.name: unit for unit in at.desired(at.lab.machine(machine))}
 
 
 def content(unit: Unit, path: str) -> str:
@@ -46,7 +48,7 @@ def content(unit: Unit, path: str) -> str:
     raise AssertionError(f"{unit.name} has no {path}")
 
 
-def test_the_site_is_where_the_balancers_share_an_address(scaled: Context) -> None:
+def test_the_site_has_the_virtual_address(scaled: Context) -> None:
     assert str(scaled.lab.address) == "10.1.2.100"
     assert scaled.lab.url == "https://10.1.2.100"
     names = content(units(scaled, "lb-01")["dns"], "/etc/dnsmasq.d/lab.conf")
@@ -57,7 +59,7 @@ def test_the_site_is_where_the_balancers_share_an_address(scaled: Context) -> No
     assert hosts.count("www.foobar.com") == 1
 
 
-def test_keepalived_knows_its_peer_and_who_is_first(scaled: Context) -> None:
+def test_keepalived_is_configured_with_peers_and_priorities(scaled: Context) -> None:
     first = content(units(scaled, "lb-01")["keepalived"], "/etc/keepalived/keepalived.conf")
     second = content(units(scaled, "lb-02")["keepalived"], "/etc/keepalived/keepalived.conf")
     assert "unicast_src_ip 10.1.2.10\n" in first
@@ -73,13 +75,13 @@ def test_keepalived_knows_its_peer_and_who_is_first(scaled: Context) -> None:
 
 
 def test_vrrp_and_the_stick_tables_pass_the_firewall_between_balancers(scaled: Context) -> None:
-    opened = roles.ports(scaled, scaled.lab.machine("lb-01"))
+    opened = scaled.ports(scaled.lab.machine("lb-01"))
     assert [a.sources for a in opened if a.protocol == "vrrp"] == [("10.1.2.20",)]
     assert [a.sources for a in opened if a.port == 1024] == [("10.1.2.20",)]
     assert [a.sources for a in opened if a.port == 443] == [()]
 
 
-def test_web_servers_ask_application_servers_over_tcp(scaled: Context) -> None:
+def test_web_servers_connect_to_application_servers_over_tcp(scaled: Context) -> None:
     web, machine = units(scaled, "web-01"), scaled.lab.machine("app-01")
     assert nginx.upstreams(scaled, scaled.lab.machine("web-01")) == (
         "10.1.2.31:8000",
@@ -94,11 +96,11 @@ def test_web_servers_ask_application_servers_over_tcp(scaled: Context) -> None:
 
 
 def test_application_servers_read_from_different_databases(scaled: Context) -> None:
-    found = [app.nearest(scaled, m) for m in scaled.lab.with_role("app")]
+    found = [app.read_order(scaled, m) for m in scaled.lab.with_role("app")]
     assert found == [["db-01", "db-02"], ["db-02", "db-01"]]
 
 
-def test_the_tables_are_made_where_writes_go(scaled: Context) -> None:
+def test_migrations_run_on_the_primary(scaled: Context) -> None:
     assert {"release", "schema", "app-gone"} <= set(units(scaled, "db-01"))
     assert "schema" not in units(scaled, "db-02")
     promoted = replace(scaled, state=replace(scaled.state, primary="db-02"))
@@ -106,12 +108,12 @@ def test_the_tables_are_made_where_writes_go(scaled: Context) -> None:
 
 
 @pytest.mark.parametrize("name", ["simple", "distributed"])
-def test_nothing_of_it_on_machines_that_do_everything(tmp_path: Path, name: str) -> None:
+def test_machines_with_all_roles_use_local_sockets(tmp_path: Path, name: str) -> None:
     at = context(name, tmp_path)
     web = units(at, "web-01")
     assert nginx.upstreams(at, at.lab.machine("web-01")) == ()
     assert "server unix:/run/foobar/gunicorn.sock " in content(web["nginx"], nginx.SITE)
-    assert app.nearest(at, at.lab.machine("web-01"))[0] == "web-01"
+    assert app.read_order(at, at.lab.machine("web-01"))[0] == "web-01"
     assert {"keepalived-gone", "haproxy-gone"} <= set(web)
     if name == "distributed":
         config = content(units(at, "lb-01")["haproxy"], "/etc/haproxy/haproxy.cfg")
@@ -119,21 +121,24 @@ def test_nothing_of_it_on_machines_that_do_everything(tmp_path: Path, name: str)
         assert {"nginx-gone", "app-gone", "mysql-gone"} <= set(units(at, "lb-01"))
 
 
-def test_every_balancer_has_the_address_silently_and_hands_it_over(scaled: Context) -> None:
+def test_every_balancer_has_the_virtual_address_and_hands_it_over(
+    scaled: Context,
+) -> None:
     of = units(scaled, "lb-02")
-    silent = content(of["silent-address"], f"/etc/systemd/system/{keepalived.SILENT}")
-    assert "address replace 10.1.2.100/32 dev lo\n" in silent
+    service = keepalived.ADDRESS_SERVICE
+    address = content(of["virtual-address"], f"/etc/systemd/system/{service}")
+    assert "address replace 10.1.2.100/32 dev lo\n" in address
     script = content(of["keepalived"], keepalived.HANDOVER)
     assert "address=10.1.2.100\n" in script
-    assert "others=(10.1.2.10)\n" in script
-    assert f"{keepalived.HANDOVER} begin" in content(of["keepalived"], keepalived.DROP_IN)
+    assert "peers=(10.1.2.10)\n" in script
+    assert f"{keepalived.HANDOVER} begin" in content(of["keepalived"], keepalived.HAPROXY_DROP_IN)
     config = content(of["haproxy"], "/etc/haproxy/haproxy.cfg")
     assert "set-header Connection close if { str(yes) -m str -f virt@leaving }\n" in config
     gone = {resource.name for resource in units(scaled, "web-01")["keepalived-gone"].resources}
-    assert f"no service {keepalived.SILENT}" in gone
+    assert f"no service {keepalived.ADDRESS_SERVICE}" in gone
 
 
-def test_balancers_that_serve_take_up_a_change_one_after_the_other(scaled: Context) -> None:
+def test_serving_balancers_apply_a_change_one_after_the_other(scaled: Context) -> None:
     rolling = replace(scaled, rolling=True)
     assert "lb-01/haproxy" not in units(rolling, "lb-01")["haproxy"].needs
     assert "lb-01/haproxy" in units(rolling, "lb-02")["haproxy"].needs
@@ -141,28 +146,25 @@ def test_balancers_that_serve_take_up_a_change_one_after_the_other(scaled: Conte
     assert set(units(rolling, "web-01")["nginx"].needs) == {"app-01/app", "app-02/app"}
 
 
-def test_the_way_to_the_application_is_encrypted_and_verified(scaled: Context) -> None:
+def test_connections_to_the_application_use_verified_tls(scaled: Context) -> None:
     site = content(units(scaled, "web-01")["nginx"], nginx.SITE)
     assert "proxy_pass https://app;" in site
     assert "proxy_ssl_verify on;" in site
     assert "proxy_ssl_name app.foobar.com;" in site
     of = units(scaled, "app-01")
     service = content(of["app"], "/etc/systemd/system/foobar.service")
-    assert f"LoadCredential=site.pem:{tls.BUNDLE}\n" in service
+    assert f"LoadCredential=site.pem:{interface.BUNDLE}\n" in service
     assert "--certfile %d/site.pem" in service
-    wait = of["app"].wait
-    assert wait is not None
-    assert wait["http"] == {
-        "path": "/version",
-        "address": "10.1.2.31",
-        "port": 8000,
-        "ca": tls.CA,
-    }
+    readiness = of["app"].readiness
+    assert readiness is not None
+    assert readiness.http == HttpRequest(
+        "/version", address="10.1.2.31", port=8000, ca=interface.CA
+    )
     renew = content(of["tls-renewal"], tls.PROGRAM)
     assert "systemctl restart foobar.service" in renew
 
 
-def test_without_https_gunicorn_answers_in_clear(scaled: Context) -> None:
+def test_without_https_gunicorn_uses_plain_http(scaled: Context) -> None:
     plain = replace(
         scaled, lab=replace(scaled.lab, topology=replace(scaled.lab.topology, https=False))
     )
@@ -171,15 +173,15 @@ def test_without_https_gunicorn_answers_in_clear(scaled: Context) -> None:
     assert "certfile" not in service
 
 
-def test_who_verifies_whose_certificate(scaled: Context) -> None:
-    found = {name: [m.name for m in asked] for name, asked in secured.behind(scaled).items()}
-    assert found == {"lb-01": ["web-01", "web-02"], "web-01": ["app-01", "app-02"]}
-    asked = secured.questions(scaled, scaled.lab.machine("web-01"))["tls"]
-    assert asked[0]["name"] == "app.foobar.com"
-    assert asked[0]["port"] == 8000
+def test_which_machine_verifies_which_certificate(scaled: Context) -> None:
+    servers = verified_servers(scaled)
+    names = {client: [m.name for m in machines] for client, machines in servers.items()}
+    assert names == {"lb-01": ["web-01", "web-02"], "web-01": ["app-01", "app-02"]}
+    probe = server_handshake(scaled, scaled.lab.machine("app-01"))
+    assert (probe.args["server_name"], probe.args["port"]) == ("app.foobar.com", 8000)
 
 
-def test_whichever_balancer_has_visitors_shows_the_monitoring_page(scaled: Context) -> None:
+def test_every_balancer_serves_the_monitoring_page(scaled: Context) -> None:
     lab = scaled.lab
     assert monitoring.page_address(lab, lab.machine("lb-01")) == "10.1.2.10"
     for name in ("lb-01", "lb-02"):
@@ -190,12 +192,12 @@ def test_whichever_balancer_has_visitors_shows_the_monitoring_page(scaled: Conte
     for machine in lab.machines:
         for allow in exporters.ports(scaled, machine):
             assert allow.sources == ("10.1.2.10",)
-    assert len([t for job in monitoring.jobs(lab) for t in job.targets]) == 14
+    assert len([t for job in jobs(lab) for t in job.targets]) == 14
 
 
-def test_an_alert_says_what_the_check_of_the_shared_address_says(scaled: Context) -> None:
+def test_an_alert_mirrors_the_check_of_the_virtual_address(scaled: Context) -> None:
     rules = monitoring.rules(scaled, scaled.lab.machine("lb-01"))
-    assert "alert: VirtualAddress" in rules
+    assert "alert: VirtualAddressMisassigned" in rules
     assert 'node_network_address_info{address="10.1.2.100", device="eth0"}' in rules
     names = {check.name for check in checks.checks(scaled)}
     assert "virtual-address" in names
@@ -204,15 +206,15 @@ def test_an_alert_says_what_the_check_of_the_shared_address_says(scaled: Context
     assert '"balancer/{{ $labels.balancer }}/{{ $labels.server }}"' in rules
 
 
-def test_automatic_promotion_is_a_word_of_the_topology(scaled: Context) -> None:
+def test_automatic_failover_is_a_key_of_the_topology(scaled: Context) -> None:
     assert scaled.lab.topology.autopromote
     on = replace(scaled, state=replace(scaled.state, autopromote=True))
-    assert [m.name for m in autopromote.parties(on.lab)] == ["lb-01", "db-01", "db-02"]
+    assert [m.name for m in autopromote.members(on.lab)] == ["lb-01", "db-01", "db-02"]
     assert "autopromote" in units(on, "lb-01")
     assert "autopromote-gone" in units(on, "lb-02")
 
 
-def test_nothing_of_it_stays_where_there_are_not_three(tmp_path: Path) -> None:
+def test_automatic_failover_is_removed_where_there_are_not_three_voters(tmp_path: Path) -> None:
     simple = context("simple", tmp_path)
     on = replace(simple, state=replace(simple.state, autopromote=True))
     assert "autopromote-gone" in units(on, "web-01")

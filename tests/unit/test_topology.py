@@ -1,7 +1,7 @@
-"""Topology files: what is accepted, and the exact words of every refusal.
+"""Topology files: what is accepted, and the exact message of every error.
 
-``tests/golden/topology/NAME.yml`` is a file with errors, ``NAME.txt`` beside it what is said about
-it. After a change of words: ``REGENERATE=1 pytest tests/unit/test_topology.py``; read ``git diff``.
+``tests/golden/topology/NAME.yml`` is a file with errors, ``NAME.txt`` has the messages.
+After a change of messages: ``REGENERATE=1 pytest tests/unit/test_topology.py``; read ``git diff``.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ DISTRIBUTED = ROOT / "configs" / "topologies" / "distributed.yml"
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDgsSx7fdvUJ7s0tc8FiUZlOxEw7Cyy4uZCSOuFPNHQC"
 
 
-def refused(path: Path) -> str:
+def error_of(path: Path) -> str:
     with pytest.raises(TopologyError) as caught:
         topology.load(path)
     return str(caught.value)
 
 
-def written(folder: Path, data: Any, name: str = "mine.yml") -> Path:
+def write(folder: Path, data: Any, name: str = "mine.yml") -> Path:
     path = folder / name
     text = data if isinstance(data, str) else yaml.safe_dump(data, sort_keys=False)
     path.write_text(text, encoding="utf-8")
@@ -41,31 +41,31 @@ def written(folder: Path, data: Any, name: str = "mine.yml") -> Path:
 
 
 def document() -> dict[str, Any]:
-    """A file without errors, to spoil."""
+    """A valid file."""
     data = yaml.safe_load(DISTRIBUTED.read_text())
     assert isinstance(data, dict)
     return data
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
-def test_refusal_in_these_words(case: Path) -> None:
-    said = refused(case) + "\n"
+def test_message(case: Path) -> None:
+    message = error_of(case) + "\n"
     expected = case.with_suffix(".txt")
     if os.environ.get("REGENERATE"):
-        expected.write_text(said)
-    assert said == expected.read_text()
+        expected.write_text(message)
+    assert message == expected.read_text()
 
 
-def test_every_case_has_its_words_and_every_text_its_case() -> None:
+def test_every_case_has_a_message_and_every_message_a_case() -> None:
     folder = ROOT / "tests" / "golden" / "topology"
     assert len(CASES) > 40
     assert {p.stem for p in folder.glob("*.txt")} == {p.stem for p in CASES}
 
 
 def test_the_default_topology() -> None:
-    got = topology.load(DISTRIBUTED)
+    loaded = topology.load(DISTRIBUTED)
     everything = ("nginx", "app", "mysql")
-    assert got == Topology(
+    assert loaded == Topology(
         "distributed",
         "foobar.com",
         IPv4Network("192.168.56.0/24"),
@@ -77,7 +77,7 @@ def test_the_default_topology() -> None:
         "web-01",
         Balance("roundrobin", "active-active"),
     )
-    assert got.path == DISTRIBUTED
+    assert loaded.path == DISTRIBUTED
 
 
 @pytest.mark.parametrize("name", topology.names())
@@ -85,25 +85,25 @@ def test_every_topology_of_the_checkout_loads(name: str) -> None:
     assert topology.load(topology.find(name)).name == name
 
 
-def test_a_fourth_machine_is_one_stanza(tmp_path: Path) -> None:
+def test_fourth_machine_is_one_stanza(tmp_path: Path) -> None:
     stanza = "  web-03:\n    address: 192.168.56.13\n    roles: [nginx, app, mysql]\n"
-    got = topology.load(written(tmp_path, DISTRIBUTED.read_text() + stanza))
-    assert got.machines[-1] == Machine(
+    loaded = topology.load(write(tmp_path, DISTRIBUTED.read_text() + stanza))
+    assert loaded.machines[-1] == Machine(
         "web-03", IPv4Address("192.168.56.13"), ("nginx", "app", "mysql")
     )
-    assert got.machines[:-1] == topology.load(DISTRIBUTED).machines
+    assert loaded.machines[:-1] == topology.load(DISTRIBUTED).machines
 
 
 def test_one_server_without_a_balancer(tmp_path: Path) -> None:
     data = document()
     data["machines"] = {"web-01": data["machines"]["web-01"]}
     del data["balance"]
-    got = topology.load(written(tmp_path, data))
-    assert [m.name for m in got.machines] == ["web-01"]
-    assert got.balance == Balance()
+    loaded = topology.load(write(tmp_path, data))
+    assert [m.name for m in loaded.machines] == ["web-01"]
+    assert loaded.balance == Balance()
 
 
-def test_every_layer_on_machines_of_its_own(tmp_path: Path) -> None:
+def test_every_layer_on_its_own_machine(tmp_path: Path) -> None:
     data = document()
     data["primary"] = "db-01"
     data["machines"] = {
@@ -112,10 +112,10 @@ def test_every_layer_on_machines_of_its_own(tmp_path: Path) -> None:
             [("lb-01", "haproxy"), ("web-01", "nginx"), ("app-01", "app"), ("db-01", "mysql")], 10
         )
     }
-    assert topology.load(written(tmp_path, data)).primary == "db-01"
+    assert topology.load(write(tmp_path, data)).primary == "db-01"
 
 
-def test_how_an_existing_machine_is_reached(tmp_path: Path) -> None:
+def test_ssh_of_an_existing_machine(tmp_path: Path) -> None:
     data = document()
     ssh = {
         "jump": "ops@bastion.example.org:2222",
@@ -126,77 +126,89 @@ def test_how_an_existing_machine_is_reached(tmp_path: Path) -> None:
         "host_key": f"{HOST_KEY} root@web-01",
     }
     data["machines"]["web-01"]["ssh"] = ssh
-    machine = topology.load(written(tmp_path, data)).machines[1]
+    machine = topology.load(write(tmp_path, data)).machines[1]
     assert dict(machine.ssh) == {**ssh, "port": "2201"}
     assert [key for key, _ in machine.ssh] == list(topology.SSH_KEYS)
 
 
 @pytest.mark.parametrize("network", ["10.1.2.0/24", "172.31.255.0/25", "192.168.56.32/28"])
-def test_networks_that_will_do(tmp_path: Path, network: str) -> None:
+def test_valid_networks(tmp_path: Path, network: str) -> None:
     data = document()
     home = IPv4Network(network)
     data["network"] = network
     for number, machine in enumerate(data["machines"].values(), 2):
         machine["address"] = str(home[number])
-    got = topology.load(written(tmp_path, data))
-    assert got.network == home
-    there = rebase(got, IPv4Network("192.168.60.0/24"))
+    loaded = topology.load(write(tmp_path, data))
+    assert loaded.network == home
+    there = rebase(loaded, IPv4Network("192.168.60.0/24"))
     assert str(there.machines[0].address) == "192.168.60.2"
 
 
-# --- every error at once -------------------------------------------------------------------------
+# --- all errors at once --------------------------------------------------------------------------
 
-Spoil = Callable[[dict[str, Any]], None]
+Damage = Callable[[dict[str, Any]], None]
 
 
-def _put(*path: str, value: Any) -> Spoil:
-    def spoil(data: dict[str, Any]) -> None:
+def _put(*path: str, value: Any) -> Damage:
+    def damage(data: dict[str, Any]) -> None:
         for key in path[:-1]:
             data = data[key]
         data[path[-1]] = value
 
-    return spoil
+    return damage
 
 
-def _add_role(machine: str, role: str) -> Spoil:
+def _add_role(machine: str, role: str) -> Damage:
     return lambda data: data["machines"][machine]["roles"].append(role)
 
 
-SPOILS: list[tuple[str, Spoil]] = [
-    ("domain: 'foobar' is not a domain name", _put("domain", value="foobar")),
-    ("balance.algorithm: no algorithm 'fastest'", _put("balance", "algorithm", value="fastest")),
-    ("balance.mode: no mode 'active'", _put("balance", "mode", value="active")),
-    ("balance.wieght: no key", _put("balance", "wieght", value=3)),
-    ("colour: no key", _put("colour", value="blue")),
-    ("primary: no machine 'web-07'", _put("primary", value="web-07")),
-    ("lb-01.memory: 1 is not from", _put("machines", "lb-01", "memory", value=1)),
-    ("web-01.cpus: must be a whole", _put("machines", "web-01", "cpus", value="two")),
-    ("web-02.cpu: no key", _put("machines", "web-02", "cpu", value=2)),
-    ("web-01.roles[3]: the role app is named twice", _add_role("web-01", "app")),
-    ("web-02.roles[3]: no role 'nginks'", _add_role("web-02", "nginks")),
+MISTAKES: list[tuple[str, Damage]] = [
+    ("domain: invalid value 'foobar'", _put("domain", value="foobar")),
+    (
+        "balance.algorithm: unknown algorithm 'fastest'",
+        _put("balance", "algorithm", value="fastest"),
+    ),
+    ("balance.mode: unknown mode 'active'", _put("balance", "mode", value="active")),
+    ("balance.wieght: unknown key", _put("balance", "wieght", value=3)),
+    ("colour: unknown key", _put("colour", value="blue")),
+    ("primary: unknown machine 'web-07'", _put("primary", value="web-07")),
+    (
+        "lb-01.memory: invalid value 1; expected an integer from",
+        _put("machines", "lb-01", "memory", value=1),
+    ),
+    (
+        "web-01.cpus: invalid value 'two'; expected an integer",
+        _put("machines", "web-01", "cpus", value="two"),
+    ),
+    ("web-02.cpu: unknown key", _put("machines", "web-02", "cpu", value=2)),
+    ("web-01.roles[3]: duplicate role app", _add_role("web-01", "app")),
+    ("web-02.roles[3]: unknown role 'nginks'", _add_role("web-02", "nginks")),
     (
         "lb-01.address: 10.0.0.1 is outside",
         _put("machines", "lb-01", "address", value="10.0.0.1"),
     ),
     (
-        "web-02.address: 192.168.56.11 is already",
+        "web-02.address: duplicate address 192.168.56.11",
         _put("machines", "web-02", "address", value="192.168.56.11"),
     ),
     (
-        "machines.Web: a machine's name",
+        "machines.Web: invalid machine name",
         _put("machines", "Web", value={"address": "192.168.56.77", "roles": ["nginx"]}),
     ),
-    ("lb-01.ssh.port: 0 is not from", _put("machines", "lb-01", "ssh", value={"port": 0})),
+    (
+        "lb-01.ssh.port: invalid value 0; expected an integer from",
+        _put("machines", "lb-01", "ssh", value={"port": 0}),
+    ),
 ]
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_all_errors_at_once_and_no_others(tmp_path: Path, seed: int) -> None:
-    chosen = random.Random(seed).sample(SPOILS, 1 + seed % len(SPOILS))
+    chosen = random.Random(seed).sample(MISTAKES, 1 + seed % len(MISTAKES))
     data = document()
-    for _, spoil in chosen:
-        spoil(data)
-    lines = refused(written(tmp_path, data)).splitlines()[:-1]  # the last one is the advice
+    for _, damage in chosen:
+        damage(data)
+    lines = error_of(write(tmp_path, data)).splitlines()[:-1]  # the last one is the hint
     for words, _ in chosen:
         assert len([line for line in lines if words in line]) == 1, words
     assert len(lines) == len(chosen), lines
@@ -204,24 +216,24 @@ def test_all_errors_at_once_and_no_others(tmp_path: Path, seed: int) -> None:
     assert numbers == sorted(numbers)
 
 
-def test_an_error_names_the_line_that_its_key_is_on() -> None:
-    seen = 0
+def test_error_has_the_line_of_its_key() -> None:
+    checked = 0
     for case in CASES:
         text = case.read_text().splitlines()
         for line in case.with_suffix(".txt").read_text().splitlines():
             place, _, what = line.partition(": ")
             key = re.match(r"[a-z]+(\.[A-Za-z0-9_.-]+)?(\[\d\])?(?=: )", what)
             rest = what.partition(": ")[2]
-            if place == "next" or key is None or rest.startswith(("is missing", "the key ")):
-                continue  # what is missing is on no line; a key without a name has only its line
+            if place == "next" or key is None or rest.startswith(("missing key", "key ")):
+                continue  # a missing key is on no line; a key that is no string has only its line
             last = key[0].rpartition(".")[2].partition("[")[0]
             assert last in text[int(place.rpartition(":")[2]) - 1], line
-            seen += 1
-    assert seen > 60
+            checked += 1
+    assert checked > 60
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_mangled_file_is_refused_or_read_but_never_a_traceback(tmp_path: Path, seed: int) -> None:
+def test_damaged_file_is_an_error_and_never_a_traceback(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     texts = [case.read_text() for case in CASES] + [DISTRIBUTED.read_text()]
     for _ in range(40):
@@ -229,7 +241,7 @@ def test_a_mangled_file_is_refused_or_read_but_never_a_traceback(tmp_path: Path,
         for _ in range(dice.randint(1, 4)):
             at = dice.randrange(len(text))
             text = text[:at] + dice.choice(":-[]{}#&*!|>'\"%@`,?\t\n \0é1~") + text[at + 1 :]
-        path = written(tmp_path, text)
+        path = write(tmp_path, text)
         with contextlib.suppress(TopologyError):
             assert topology.load(path).name == "mine"
 
@@ -237,59 +249,59 @@ def test_a_mangled_file_is_refused_or_read_but_never_a_traceback(tmp_path: Path,
 # --- files ---------------------------------------------------------------------------------------
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    said = refused(tmp_path / "no.yml")
-    assert f"{tmp_path}/no.yml cannot be read: No such file" in said
-    assert "choose from" in said
-    assert "distributed" in said
+def test_file_that_does_not_exist(tmp_path: Path) -> None:
+    message = error_of(tmp_path / "no.yml")
+    assert f"{tmp_path}/no.yml cannot be read: No such file" in message
+    assert "choose from" in message
+    assert "distributed" in message
 
 
-def test_a_folder(tmp_path: Path) -> None:
-    assert f"{tmp_path} cannot be read: Is a directory" in refused(tmp_path)
+def test_folder(tmp_path: Path) -> None:
+    assert f"{tmp_path} cannot be read: Is a directory" in error_of(tmp_path)
 
 
-def test_not_utf_8(tmp_path: Path) -> None:
+def test_file_that_is_not_utf_8(tmp_path: Path) -> None:
     path = tmp_path / "latin.yml"
     path.write_bytes("domain: foobar.com\n# größer\n".encode("latin-1"))
-    assert f"{path}:2: byte 0xf6 is not UTF-8" in refused(path)
+    assert f"{path}:2: byte 0xf6 is not UTF-8" in error_of(path)
 
 
-def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+def test_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "windows.yml"
     path.write_bytes(b"\xef\xbb\xbf" + DISTRIBUTED.read_bytes().replace(b"\n", b"\r\n"))
     assert topology.load(path).primary == "web-01"
 
 
-def test_a_control_character(tmp_path: Path) -> None:
-    path = written(tmp_path, "domain: foobar.com\nnetwork: \x00\n")
-    assert f"{path}:2: not YAML: the character" in refused(path)
+def test_control_character(tmp_path: Path) -> None:
+    path = write(tmp_path, "domain: foobar.com\nnetwork: \x00\n")
+    assert f"{path}:2: invalid YAML: the character" in error_of(path)
 
 
 def test_nested_too_deeply(tmp_path: Path) -> None:
-    assert "nested too deeply" in refused(written(tmp_path, "[" * 20000))
+    assert "nested too deeply" in error_of(write(tmp_path, "[" * 20000))
 
 
 def test_find_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "configs" / "topologies"
     folder.mkdir(parents=True)
-    mine = written(folder, document(), "mine.yml")
+    mine = write(folder, document(), "mine.yml")
     assert topology.find("mine", tmp_path) == mine
     assert topology.find("mine.yml", tmp_path) == mine
     assert topology.find(str(mine), tmp_path) == mine
     assert topology.find("configs/topologies/mine.yml", tmp_path) == mine
-    elsewhere = written(tmp_path, document(), "other.yml")
+    elsewhere = write(tmp_path, document(), "other.yml")
     monkeypatch.chdir(tmp_path)
     assert topology.find("./other.yml", ROOT) == elsewhere
 
 
 @pytest.mark.parametrize("name", ["mien", "", "..", ".mine", "mine/", "/nowhere/mine.yml"])
-def test_find_lists_what_there_is(tmp_path: Path, name: str) -> None:
+def test_find_lists_the_names(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "configs" / "topologies"
     folder.mkdir(parents=True)
-    written(folder, document(), "mine.yml")
-    written(folder, document(), "yours.yml")
-    with pytest.raises(TopologyError, match="there is no") as caught:
+    write(folder, document(), "mine.yml")
+    write(folder, document(), "yours.yml")
+    with pytest.raises(TopologyError, match=r"unknown topology|does not exist") as caught:
         topology.find(name, tmp_path)
-    assert "choose from mine, yours" in caught.value.advice
+    assert "choose from mine, yours" in caught.value.hint
     if name == "mien":
-        assert caught.value.what == "there is no topology 'mien'; did you mean mine?"
+        assert caught.value.what == "unknown topology 'mien'; did you mean mine?"

@@ -1,4 +1,4 @@
-"""What HAProxy says understood, what it is told, and when it has to be reloaded instead."""
+"""Parsing HAProxy's statistics, runtime commands, and when a reload is needed instead."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from provision import checks
 from provision.core.errors import UsageError
 from provision.services.haproxy import role as haproxy
-from provision.services.haproxy import runtime as balancer
-from provision.services.haproxy import traffic
-from provision.services.haproxy.runtime_state import orders, server_states
+from provision.services.haproxy import statistics, traffic
+from provision.services.haproxy.runtime_state import parse_server_states, state_commands
+from provision.services.haproxy.statistics import server_rows
 from tests.unit.samples import context
 
 COLUMNS = (
@@ -45,8 +44,8 @@ PROCESSES = """\
 """  # noqa: W291 (as HAProxy prints it)
 
 
-def test_the_servers_are_read_from_show_stat() -> None:
-    first, second = balancer.views(STAT)
+def test_servers_are_parsed_from_show_stat() -> None:
+    first, second = statistics.parse_servers(STAT)
     assert (first.name, first.status, first.check, first.weight) == ("web-01", "UP", "L7OK", 100)
     assert (first.total, first.errors, first.retries, first.backup) == (850, 2, 108, False)
     assert (second.status, second.check, second.sessions, second.rate) == ("UP 1/2", "L7OK", 2, 5)
@@ -54,24 +53,27 @@ def test_the_servers_are_read_from_show_stat() -> None:
     assert second.up
 
 
-def test_in_active_passive_all_but_the_first_wait() -> None:
-    assert [view.backup for view in balancer.views(STAT, passive=True)] == [False, True]
+def test_in_active_passive_all_servers_but_the_first_are_backups() -> None:
+    assert [view.backup for view in statistics.parse_servers(STAT, active_passive=True)] == [
+        False,
+        True,
+    ]
 
 
-def test_a_server_without_weight_is_drained() -> None:
-    rows = checks.server_stats(STAT.replace("UP 1/2,200,", "UP,0,"))
+def test_a_server_of_weight_zero_is_drained() -> None:
+    rows = server_rows(STAT.replace("UP 1/2,200,", "UP,0,"))
     assert (rows["web-01"]["status"], rows["web-02"]["status"]) == ("UP", "DRAIN")
 
 
-def test_the_clients_of_a_frontend_are_counted() -> None:
-    assert balancer.connections(STAT, "www") == 3
-    assert balancer.connections(STAT, "none") == 0
+def test_sessions_of_a_frontend() -> None:
+    assert statistics.frontend_sessions(STAT, "www") == 3
+    assert statistics.frontend_sessions(STAT, "none") == 0
 
 
-def test_the_processes_of_before_a_reload_are_found() -> None:
-    assert balancer.old_workers(PROCESSES) == (416, 398)
-    assert balancer.old_workers(PROCESSES.replace("# old workers", "# workers")) == ()
-    assert balancer.old_workers("!timed out") == ()
+def test_old_workers_are_parsed_from_show_proc() -> None:
+    assert statistics.parse_old_workers(PROCESSES) == (416, 398)
+    assert statistics.parse_old_workers(PROCESSES.replace("# old workers", "# workers")) == ()
+    assert statistics.parse_old_workers("!timed out") == ()
 
 
 @pytest.mark.parametrize(
@@ -86,41 +88,41 @@ def test_the_processes_of_before_a_reload_are_found() -> None:
         (9, 100, "maint"),
     ],
 )
-def test_what_a_server_does_is_read_from_show_servers_state(
+def test_server_states_are_parsed_from_show_servers_state(
     admin: int, weight: int, state: str
 ) -> None:
     text = f"1\n# {NAMES}\n3 web 1 web-01 192.168.59.11 2 {admin} {weight} 100 13 15 3 3\n"
     other = "4 other 1 web-09 192.168.59.19 2 0 100 100 13 15 3 3\n"
-    assert server_states(text + other, "web") == {"web-01": state}
+    assert parse_server_states(text + other, "web") == {"web-01": state}
 
 
-def test_what_a_server_is_told() -> None:
-    assert orders("web", "web-01", "drain") == ["set server web/web-01 state drain"]
-    assert orders("web", "web-01", "weight 7") == [
+def test_runtime_commands_of_a_state() -> None:
+    assert state_commands("web", "web-01", "drain") == ["set server web/web-01 state drain"]
+    assert state_commands("web", "web-01", "weight 7") == [
         "set server web/web-01 weight 7",
         "set server web/web-01 state ready",
     ]
 
 
-def test_server_lines_hold_what_is_recorded() -> None:
+def test_server_lines_have_the_recorded_settings() -> None:
     lab = context(weights={"web-01": 40}, admin={"web-02": "drain"})
-    assert [(s.name, s.weight, s.options) for s in haproxy.servers(lab)] == [
+    assert [(s.name, s.weight, s.options) for s in haproxy.backend_servers(lab)] == [
         ("web-01", 40, ""),
         ("web-02", 0, ""),
     ]
-    assert haproxy.states(lab) == (("web-01", "weight 40"), ("web-02", "drain"))
+    assert haproxy.server_states(lab) == (("web-01", "weight 40"), ("web-02", "drain"))
     out = context(admin={"web-02": "maint"})
-    assert [s.options for s in haproxy.servers(out)] == ["", " disabled"]
+    assert [s.options for s in haproxy.backend_servers(out)] == ["", " disabled"]
 
 
-def test_active_passive_asks_the_first_server_that_is_up() -> None:
-    assert haproxy.balancing(context()) == "roundrobin"
-    assert haproxy.balancing(context(algorithm="leastconn")) == "leastconn"
-    assert haproxy.balancing(context(algorithm="leastconn", mode="active-passive")) == "first"
+def test_active_passive_uses_the_first_server_that_is_up() -> None:
+    assert haproxy.balance_keyword(context()) == "roundrobin"
+    assert haproxy.balance_keyword(context(algorithm="leastconn")) == "leastconn"
+    assert haproxy.balance_keyword(context(algorithm="leastconn", mode="active-passive")) == "first"
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "at_runtime"),
     [
         ({}, {"weights": {"web-01": 7}}, True),
         ({}, {"admin": {"web-01": "drain"}}, True),
@@ -140,22 +142,22 @@ def test_active_passive_asks_the_first_server_that_is_up() -> None:
         ),
     ],
 )
-def test_haproxy_is_reloaded_only_for_what_it_cannot_be_told(
-    before: dict[str, Any], after: dict[str, Any], told: bool
+def test_haproxy_is_reloaded_only_if_runtime_commands_are_not_enough(
+    before: dict[str, Any], after: dict[str, Any], at_runtime: bool
 ) -> None:
-    assert traffic.can_be_told(context(**before), context(**after)) is told
+    assert traffic.applies_at_runtime(context(**before), context(**after)) is at_runtime
 
 
-def test_what_operators_decided_is_listed_where_it_differs() -> None:
-    assert traffic.recorded(context()) == ()
-    assert traffic.recorded(context(mode="active-active", algorithm="roundrobin")) == ()
+def test_settings_that_differ_from_the_topology_are_listed() -> None:
+    assert traffic.overrides(context()) == ()
+    assert traffic.overrides(context(mode="active-active", algorithm="roundrobin")) == ()
     lab = context(
         weights={"web-01": 7, "gone": 9},
         admin={"web-02": "drain"},
         mode="active-passive",
         algorithm="source",
     )
-    assert traffic.recorded(lab) == (
+    assert traffic.overrides(lab) == (
         "web-02: drain",
         "web-01: weight 7 instead of 1",
         "mode active-passive instead of active-active",
@@ -163,6 +165,6 @@ def test_what_operators_decided_is_listed_where_it_differs() -> None:
     )
 
 
-def test_an_unknown_server_is_refused_with_those_there_are() -> None:
+def test_an_unknown_server_is_refused_with_the_valid_names() -> None:
     with pytest.raises(UsageError, match="choose from web-01, web-02"):
-        traffic.server(context(), "lb-01")
+        traffic.require_server(context(), "lb-01")

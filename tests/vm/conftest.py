@@ -1,7 +1,7 @@
-"""Virtual machines for the vm tests: libvirt's daemons where no init system runs them.
+"""Libvirt for the vm tests: its daemons are started where no init system runs them.
 
-Everything that is started here is ended again, by its process id, and nothing that was there
-before is touched.
+Daemons that are started here are stopped again, by process id, and existing machines, networks and
+firewall rules are not changed.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from provision.core.waiting import wait_until
 
 SOCKET = Path("/run/libvirt/libvirt-sock")
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
@@ -26,14 +28,14 @@ VIRSH = ("virsh", "-c", "qemu:///system")
 
 
 def virsh(*words: str) -> list[str]:
-    """What virsh lists, line by line."""
+    """The words of virsh's output."""
     done = subprocess.run([*VIRSH, *words], capture_output=True, text=True, check=False)
     return done.stdout.split()
 
 
 @pytest.fixture(scope="session")
 def libvirt() -> Iterator[None]:
-    """Libvirt runs, and afterwards has nothing that it did not have before."""
+    """Libvirt runs; at the end, everything that the tests added is removed."""
     for program in ("vagrant", "virsh", "qemu-system-x86_64"):
         assert shutil.which(program), f"no {program} here: scripts/test --vm installs it"
     started = []
@@ -42,52 +44,52 @@ def libvirt() -> Iterator[None]:
         for name in DAEMONS:
             pidfile = Path(f"/run/{name}.pid")
             subprocess.run([name, "-d"], check=True)
-            _until(pidfile.exists, f"{name} runs", 30)
+            wait_until(pidfile.exists, 30, f"{name} to start")
             started.append(int(pidfile.read_text()))
-        _until(SOCKET.exists, "libvirt's socket is there", 30)
+        wait_until(SOCKET.exists, 30, "libvirt's socket")
     before = _inventory()
     try:
         yield
     finally:
-        _leave(before)
+        _restore(before)
         for pid in reversed(started):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-            _until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), f"{pid} ends", 60)
+            wait_until(partial(_has_ended, pid), 60, f"process {pid} to end")
         if started:
             for path in (SOCKET, SOCKET.with_name("libvirt-sock-ro")):
                 path.unlink(missing_ok=True)
-            # A daemon that ends leaves its chains, in tables that others may have made.
-            _forget(_rules() - rules)
+            # A stopped daemon leaves its chains, some in tables of others.
+            _delete_chains(_rules() - rules)
             FORWARDING.write_text(forwarding)
             assert _rules() == rules
 
 
 def _rules() -> set[tuple[str, str, str]]:
-    """The firewall's tables and chains: family, table, and chain or nothing."""
-    found = set()
-    for each in _ruleset():
-        if "table" in each:
-            found.add((each["table"]["family"], each["table"]["name"], ""))
-        elif "chain" in each:
-            chain = each["chain"]
-            found.add((chain["family"], chain["table"], chain["name"]))
-    return found
+    """The firewall's tables and chains: family, table, and chain (empty for a table)."""
+    names = set()
+    for entry in _ruleset():
+        if "table" in entry:
+            names.add((entry["table"]["family"], entry["table"]["name"], ""))
+        elif "chain" in entry:
+            chain = entry["chain"]
+            names.add((chain["family"], chain["table"], chain["name"]))
+    return names
 
 
 def _ruleset() -> list[dict[str, Any]]:
-    asked = ["nft", "--json", "--handle", "list", "ruleset"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    argv = ["nft", "--json", "--handle", "list", "ruleset"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
     listed: list[dict[str, Any]] = json.loads(done.stdout)["nftables"]
     return listed
 
 
-def _forget(new: set[tuple[str, str, str]]) -> None:
-    """Remove tables that were not there, and chains from those that were."""
-    tables = {each[:2] for each in new if not each[2]}
-    chains = {each for each in new if each[2] and each[:2] not in tables}
-    for each in _ruleset():
-        rule = each.get("rule", {})
+def _delete_chains(new: set[tuple[str, str, str]]) -> None:
+    """Delete new tables, and new chains in existing tables."""
+    tables = {name[:2] for name in new if not name[2]}
+    chains = {name for name in new if name[2] and name[:2] not in tables}
+    for entry in _ruleset():
+        rule = entry.get("rule", {})
         place = (rule.get("family"), rule.get("table"))
         jumps = (e.get(word, {}) for e in rule.get("expr", ()) for word in ("jump", "goto"))
         if any((*place, to.get("target")) in chains for to in jumps if to):
@@ -105,7 +107,7 @@ def _nft(*words: str) -> None:
 
 
 def _inventory() -> dict[str, set[str]]:
-    # "vol-list" knows no --name: names and paths, of which the latter have a slash
+    # "vol-list" has no --name: it lists names, and paths with a slash
     volumes = virsh("vol-list", "default") if "default" in _pools() else []
     return {
         "domains": set(virsh("list", "--all", "--name")),
@@ -119,17 +121,17 @@ def _pools() -> list[str]:
     return virsh("pool-list", "--name")
 
 
-def _leave(before: dict[str, set[str]]) -> None:
-    """Remove what the tests added: machines, their networks, copies of the box."""
-    now = _inventory()
-    for name in now["domains"] - before["domains"]:
+def _restore(before: dict[str, set[str]]) -> None:
+    """Remove what the tests added: machines, networks and copies of the box."""
+    current = _inventory()
+    for name in current["domains"] - before["domains"]:
         virsh("destroy", name)
         for snapshot in virsh("snapshot-list", name, "--name"):
             virsh("snapshot-delete", name, snapshot, "--metadata")
         virsh("undefine", name, "--remove-all-storage")
-    for name in now["active"] - before["active"]:
+    for name in current["active"] - before["active"]:
         virsh("net-destroy", name)
-    for name in now["networks"] - before["networks"]:
+    for name in current["networks"] - before["networks"]:
         virsh("net-undefine", name)
     for name in _inventory()["volumes"] - before["volumes"]:
         virsh("vol-delete", "--pool", "default", name)
@@ -138,9 +140,5 @@ def _leave(before: dict[str, set[str]]) -> None:
     assert after["networks"] == before["networks"]
 
 
-def _until(true: object, what: str, seconds: float) -> None:
-    assert callable(true)
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not after {seconds} s: {what}"
-        time.sleep(0.1)
+def _has_ended(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()

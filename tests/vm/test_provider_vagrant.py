@@ -1,7 +1,7 @@
-"""The lab on virtual machines with kernels of their own, by Vagrant and libvirt.
+"""The lab on virtual machines, with Vagrant and libvirt.
 
-Where the processor offers no virtualisation, QEMU calculates every instruction: minutes, not
-seconds. One story in order, since booting is the dear part.
+Without KVM, QEMU emulates the processor and a boot takes minutes, so the tests share one lab and
+run in order.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from provision.commands.base import session
+from provision.commands.base import open_session
 from provision.core.lab import ROOT
+from provision.core.state import lab_names
+from provision.core.waiting import wait_until
 from provision.providers.vagrant import record
 from provision.topology import labs
 
@@ -27,6 +30,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(3600)]
 
 INVOKE = str(Path(sys.executable).with_name("invoke"))
 NAME = "v-proof"
+READ_BOOT_ID = ("--", "cat", "/proc/sys/kernel/random/boot_id")
 
 
 @dataclass
@@ -55,7 +59,7 @@ class Proof:
         )
 
     def vagrant(self, *words: str) -> str:
-        """Run Vagrant by hand, as its users do; what it said."""
+        """Run Vagrant directly, as its users do; returns its output."""
         started = time.monotonic()
         place = str(Path(".lab", NAME, "vagrant"))
         done = subprocess.run(
@@ -68,27 +72,29 @@ class Proof:
             timeout=2400,
             check=False,
         )
-        said = done.stdout + done.stderr
-        print(f"[{time.monotonic() - started:.0f} s] vagrant {' '.join(words)}\n{said}", flush=True)
-        assert done.returncode == 0, said
-        return said
+        output = done.stdout + done.stderr
+        print(
+            f"[{time.monotonic() - started:.0f} s] vagrant {' '.join(words)}\n{output}", flush=True
+        )
+        assert done.returncode == 0, output
+        return output
 
     def invoke(self, *words: str, ok: bool = True) -> str:
-        """Run a task that has to succeed, or to fail; what it said."""
+        """Run a task that must succeed (or fail); returns its output."""
         started = time.monotonic()
         done = self.run(*words)
-        said = done.stdout + done.stderr
-        print(f"[{time.monotonic() - started:.0f} s] {' '.join(words)}\n{said}", flush=True)
-        assert "Traceback" not in said, said
-        assert (done.returncode == 0) == ok, said
-        return said
+        output = done.stdout + done.stderr
+        print(f"[{time.monotonic() - started:.0f} s] {' '.join(words)}\n{output}", flush=True)
+        assert "Traceback" not in output, output
+        assert (done.returncode == 0) == ok, output
+        return output
 
 
 @pytest.fixture(scope="module")
 def proof(libvirt: None) -> Iterator[Proof]:
-    """A box in a Vagrant home of its own, and a name for a lab; both are gone afterwards.
+    """A box in a separate Vagrant home, and a lab; both are removed at the end.
 
-    The home is not pytest's temporary folder: other runs of pytest clear the older ones away.
+    The home is not in pytest's temporary folder, which other runs of pytest clear.
     """
     home = ROOT / ".lab" / ".vm-tests"
     env = {
@@ -112,13 +118,13 @@ def proof(libvirt: None) -> Iterator[Proof]:
 
 
 def test_the_lab_comes_up_on_virtual_machines(proof: Proof) -> None:
-    """One machine was made by hand, as Vagrant's users do; lab.up makes the others."""
+    """One machine is created with ``vagrant up``; lab.up creates the others."""
     here, _ = labs.open_lab(NAME)
     proof.env["LAB_NETWORK"] = str(here.network)
     proof.vagrant("up", "web-02")
-    said = proof.invoke("lab.up", "--provider", "vagrant", "--network", str(here.network))
-    assert "provider vagrant (as --provider says)" in said
-    assert "is www.foobar.com, through lb-01" in said
+    output = proof.invoke("lab.up", "--provider", "vagrant", "--network", str(here.network))
+    assert "provider vagrant (from --provider)" in output
+    assert "is www.foobar.com, through lb-01" in output
     kernel = proof.invoke("lab.ssh", "web-01", "--", "uname", "-r")
     assert "amd64" in kernel
     assert os.uname().release not in kernel
@@ -129,11 +135,11 @@ def test_a_second_run_changes_nothing(proof: Proof) -> None:
     assert proof.invoke("lab.up").count(" 0 changed") == 3
 
 
-def test_a_snapshot_brings_back_what_was_broken(proof: Proof) -> None:
+def test_a_restored_snapshot_repairs_the_lab(proof: Proof) -> None:
     proof.invoke("lab.snapshot", "before")
     assert "before" in proof.invoke("lab.snapshots").splitlines()
     refused = proof.invoke("lab.snapshot", "before", ok=False)
-    assert "there is a snapshot before already" in refused
+    assert "snapshot before already exists" in refused
     proof.invoke("lab.ssh", "lb-01", "--", "sudo", "rm", "-rf", "/etc/haproxy")
     proof.invoke("lab.ssh", "lb-01", "--", "sudo", "systemctl", "stop", "haproxy")
     proof.invoke("lab.check", ok=False)
@@ -142,53 +148,49 @@ def test_a_snapshot_brings_back_what_was_broken(proof: Proof) -> None:
     assert proof.invoke("lab.up").count(" 0 changed") == 3
 
 
-def test_machines_come_back_from_a_reboot_as_they_were(proof: Proof) -> None:
-    asked = ("--", "cat", "/proc/sys/kernel/random/boot_id")
+def test_machines_work_after_a_reboot(proof: Proof) -> None:
     names = ("lb-01", "web-02", "web-01")
-    boots = {name: proof.invoke("lab.ssh", name, *asked).split()[-1] for name in names}
+    boots = {name: proof.invoke("lab.ssh", name, *READ_BOOT_ID).split()[-1] for name in names}
     for name in names:
-        # ends with 0 or with a cut connection, whichever comes first
+        # exits with 0, or with a lost connection
         proof.run("lab.ssh", name, "--", "sudo", "systemctl", "reboot")
     for name in names:
-        deadline = time.monotonic() + 900
-        while True:
-            assert time.monotonic() < deadline, f"{name} is not back after its reboot"
-            done = proof.run("lab.ssh", name, *asked)
-            if done.returncode == 0 and done.stdout.split()[-1] != boots[name]:
-                break
-            time.sleep(3)
+        wait_until(
+            partial(_has_rebooted, proof, name, boots[name]), 900, f"{name} to reboot", interval=3
+        )
     _checks_pass(proof, 600)
 
 
-def test_halted_machines_come_back_with_their_data(proof: Proof) -> None:
-    """One is started by hand, as Vagrant's users do; lab.up starts the others."""
+def test_halted_machines_keep_their_data(proof: Proof) -> None:
+    """One is started with ``vagrant up``; lab.up starts the others."""
     proof.invoke("lab.halt")
-    now = session(NAME)
-    assert set(now.provider.state(now.lab).values()) == {"halted"}
+    session = open_session(NAME)
+    assert set(session.provider.state(session.lab).values()) == {"halted"}
     proof.vagrant("up", "lb-01")
     assert re.search(r"^lb-01 +running", proof.vagrant("status"), re.MULTILINE)
     assert proof.vagrant("ssh", "lb-01", "-c", "hostname").split()[-1] == "lb-01"
     assert proof.invoke("lab.up").count(" 0 changed") == 3
 
 
-def test_destroy_leaves_nothing(proof: Proof) -> None:
-    now = session(NAME)
+def test_destroy_removes_everything(proof: Proof) -> None:
+    session = open_session(NAME)
     proof.invoke("lab.destroy", "--yes")
-    assert record.made(now.lab) == {}
-    assert NAME not in labs.labs()
+    assert record.created_machines(session.lab) == {}
+    assert NAME not in lab_names()
     listed = subprocess.run(
         ["virsh", "-c", "qemu:///system", "list", "--all", "--name"],
         text=True, capture_output=True, check=True,
     )  # fmt: skip
-    assert now.lab.id not in listed.stdout
+    assert session.lab.id not in listed.stdout
 
 
 def _checks_pass(proof: Proof, seconds: float = 300) -> None:
-    """All named checks, as soon as services are back."""
-    deadline = time.monotonic() + seconds
-    while True:
-        done = proof.run("lab.check")
-        if done.returncode == 0:
-            return
-        assert time.monotonic() < deadline, done.stdout + done.stderr
-        time.sleep(5)
+    """All checks pass once the services have started."""
+    wait_until(
+        lambda: proof.run("lab.check").returncode == 0, seconds, "all checks to pass", interval=5
+    )
+
+
+def _has_rebooted(proof: Proof, name: str, boot_id: str) -> bool:
+    done = proof.run("lab.ssh", name, *READ_BOOT_ID)
+    return done.returncode == 0 and done.stdout.split()[-1] != boot_id

@@ -1,4 +1,4 @@
-"""What the Vagrantfile asks of VirtualBox for each topology, through Vagrant's own Ruby API."""
+"""The VirtualBox configuration of each topology, read through Vagrant's Ruby API."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"VAGRANT_CHECKPOINT_DISABLE": "1", "VAGRANT_NO_COLOR": "1"} | more
 
 
-def asked(folder: Path, **more: str) -> list[dict[str, Any]]:
-    """What the Vagrantfile in that folder asks for."""
+def configuration(folder: Path, **more: str) -> list[dict[str, Any]]:
+    """The machines that the Vagrantfile in that folder defines."""
     done = subprocess.run(
         ["ruby", str(READER), str(folder)],
         env=environment(VAGRANT_HOME=str(folder / "home"), **more),
@@ -55,53 +55,53 @@ def asked(folder: Path, **more: str) -> list[dict[str, Any]]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found: list[dict[str, Any]] = json.loads(done.stdout[done.stdout.index("[") :])
-    return found
+    machines: list[dict[str, Any]] = json.loads(done.stdout[done.stdout.index("[") :])
+    return machines
 
 
 @pytest.mark.parametrize("name", topology.names())
-def test_each_topology_asks_for_what_is_recorded(tmp_path: Path, name: str) -> None:
-    found = asked(checkout(tmp_path), LAB_TOPOLOGY=name)
+def test_the_configuration_of_each_topology_is_as_recorded(tmp_path: Path, name: str) -> None:
+    machines = configuration(checkout(tmp_path), LAB_TOPOLOGY=name)
     golden = GOLDEN / f"{name}.json"
-    text = json.dumps(found, indent=2) + "\n"
+    text = json.dumps(machines, indent=2) + "\n"
     if os.environ.get("LAB_GOLDEN") == "write":
         golden.write_text(text)
     assert text == golden.read_text()
     read = topology.load(topology.find(name))
-    for machine, wanted in zip(found, read.machines, strict=True):
-        assert machine["name"] == wanted.name
-        assert machine["networks"][0]["ip"] == str(wanted.address)
-        assert ["pre-boot", "modifyvm", "id", "--memory", str(wanted.memory)] in machine[
+    for machine, expected in zip(machines, read.machines, strict=True):
+        assert machine["name"] == expected.name
+        assert machine["networks"][0]["ip"] == str(expected.address)
+        assert ["pre-boot", "modifyvm", "id", "--memory", str(expected.memory)] in machine[
             "customize"
         ]
-        assert ["pre-boot", "modifyvm", "id", "--cpus", str(wanted.cpus)] in machine["customize"]
+        assert ["pre-boot", "modifyvm", "id", "--cpus", str(expected.cpus)] in machine["customize"]
 
 
-def test_a_recorded_lab_goes_before_the_environment(tmp_path: Path) -> None:
+def test_the_recorded_lab_overrides_the_environment(tmp_path: Path) -> None:
     folder = checkout(tmp_path)
     record = folder / ".lab" / "default" / "state.json"
     record.parent.mkdir(parents=True)
     state = {"topology": "distributed", "provider": "vagrant", "network": "192.168.60.0/24"}
     record.write_text(json.dumps(state))
-    found = asked(folder, LAB_NETWORK="192.168.61.0/24", LAB_TOPOLOGY="simple")
-    assert [m["networks"][0]["ip"] for m in found] == [f"192.168.60.{n}" for n in (10, 11, 12)]
-    assert all(m["networks"][0]["netmask"] == "255.255.255.0" for m in found)
+    machines = configuration(folder, LAB_NETWORK="192.168.61.0/24", LAB_TOPOLOGY="simple")
+    assert [m["networks"][0]["ip"] for m in machines] == [f"192.168.60.{n}" for n in (10, 11, 12)]
+    assert all(m["networks"][0]["netmask"] == "255.255.255.0" for m in machines)
     record.write_text(json.dumps(state | {"provider": "lxc"}))
     done = vagrant(folder, "validate")
     assert done.returncode != 0
-    assert "lab default has machines of lxc" in done.stderr
+    assert "lab default was created with provider lxc" in done.stderr
 
 
-def test_another_lab_needs_a_place_of_its_own(tmp_path: Path) -> None:
+def test_another_lab_needs_its_own_dotfile_path(tmp_path: Path) -> None:
     folder = checkout(tmp_path)
     done = vagrant(folder, "status", LAB_NAME="two")
     assert done.returncode != 0
     assert "VAGRANT_DOTFILE_PATH=.lab/two/vagrant" in done.stderr
-    assert asked(folder, LAB_NAME="two", VAGRANT_DOTFILE_PATH=".lab/two/vagrant")
+    assert configuration(folder, LAB_NAME="two", VAGRANT_DOTFILE_PATH=".lab/two/vagrant")
 
 
 @pytest.mark.parametrize("name", topology.names())
-def test_vagrant_finds_the_file_valid(tmp_path: Path, name: str) -> None:
+def test_vagrant_validates_the_file(tmp_path: Path, name: str) -> None:
     folder = checkout(tmp_path)
     done = vagrant(folder, "validate", "--ignore-provider", LAB_TOPOLOGY=name)
     assert done.returncode == 0, done.stderr
@@ -109,7 +109,7 @@ def test_vagrant_finds_the_file_valid(tmp_path: Path, name: str) -> None:
     assert "already initialized constant" not in done.stderr
 
 
-def test_networks_of_topologies_are_where_virtualbox_allows_them() -> None:
+def test_networks_of_topologies_are_allowed_by_virtualbox() -> None:
     allowed = IPv4Network("192.168.56.0/21")
     for name in topology.names():
         network = topology.load(topology.find(name)).network

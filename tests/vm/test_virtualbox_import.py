@@ -1,8 +1,8 @@
-"""The box for VirtualBox, imported and cloned by VirtualBox itself, as Vagrant does it.
+"""The box for VirtualBox is imported and cloned with VBoxManage, as Vagrant does it.
 
-VBoxManage comes from Debian sid (contrib) and runs in a root file system and namespaces of its
-own. Without its kernel driver it cannot start a machine nor make a host-only network; so what is
-shown of it ends where the machine would start, and QEMU starts one with hardware like VirtualBox's.
+VBoxManage comes from Debian sid (contrib) and runs in its own root file system and namespaces.
+Without its kernel driver it can neither start a machine nor create a host-only network. So these
+tests import and clone with VBoxManage, and boot the disk with QEMU on equivalent hardware.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from pathlib import Path
 import pytest
 
 from provision.core.lab import ROOT
-from provision.core.patience import patience
-from provision.providers import images
+from provision.core.waiting import timeout_factor, wait_until
+from provision.providers import image_recipe
 from provision.providers.boxes import build
-from provision.providers.lxc import places
-from provision.providers.lxc.image import NAMESPACES
+from provision.providers.lxc import paths
+from provision.providers.lxc.images import NAMESPACES
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
 PROGRAM = "/usr/lib/virtualbox/VBoxManage"
-"""Not the script in /usr/bin, which puts a warning about the kernel driver before every answer."""
+"""Not the script in /usr/bin, which prints a warning about the kernel driver first."""
 
 BOX = Path("/root/box")
-"""Where the box lies, as VBoxManage sees it."""
+"""The folder of the box in VBoxManage's root file system."""
 
 MAC = "080027000001"
 DRIVER = ROOT / "tests" / "vm" / "virtualbox_import.rb"
@@ -47,7 +47,7 @@ class VirtualBox:
 
     Args:
         root: that file system.
-        pid: of the process that keeps its namespaces; when it ends, all others in them do.
+        pid: of the process that holds the namespaces; all processes in them end with it.
     """
 
     root: Path
@@ -55,41 +55,41 @@ class VirtualBox:
 
     @property
     def enter(self) -> list[str]:
-        """The words before a command that runs there."""
+        """The command line prefix that enters the namespaces."""
         own = ["--mount", "--pid", "--net", "--root", "--wd=/root"]
         environ = ["HOME=/root", "USER=root", "LOGNAME=root", "PATH=/usr/bin:/usr/sbin", "LANG=C"]
         return ["nsenter", f"--target={self.pid}", *own, "--", "env", "-i", *environ]
 
     def manage(self, *words: str, ok: bool = True) -> str:
-        """Run VBoxManage to its end; what it said."""
+        """Run VBoxManage to its end; returns its output."""
         done = subprocess.run(
             [*self.enter, PROGRAM, *words],
             text=True, capture_output=True, timeout=300, check=False,
         )  # fmt: skip
-        said = done.stdout + done.stderr
-        assert (done.returncode == 0) == ok, f"VBoxManage {shlex.join(words)}\n{said}"
-        return said
+        output = done.stdout + done.stderr
+        assert (done.returncode == 0) == ok, f"VBoxManage {shlex.join(words)}\n{output}"
+        return output
 
     def machine(self, name: str) -> dict[str, str]:
-        """What is known of a machine: ``showvminfo --machinereadable``."""
+        """A machine's settings from ``showvminfo --machinereadable``."""
         lines = self.manage("showvminfo", name, "--machinereadable").splitlines()
         pairs = (line.partition("=") for line in lines if "=" in line)
         return {key.strip('"'): value.strip('"') for key, _, value in pairs}
 
     def processes(self) -> list[int]:
-        """All that run in its root file system."""
-        found = []
+        """The processes in its root file system."""
+        pids = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 if entry.name.isdigit() and os.path.samefile(entry / "root", self.root):  # noqa: PTH121
-                    found.append(int(entry.name))
-        return found
+                    pids.append(int(entry.name))
+        return pids
 
 
 @pytest.fixture(scope="module")
 def box() -> Iterator[tarfile.TarFile]:
-    """The box for VirtualBox, built or taken from before."""
-    built = build.build("virtualbox", lambda machine, doing: print(doing))
+    """The box for VirtualBox, built unless it exists."""
+    built = build.build("virtualbox", lambda _machine, message: print(message))
     with tarfile.open(built.file) as file:
         yield file
 
@@ -98,7 +98,7 @@ def box() -> Iterator[tarfile.TarFile]:
 def virtualbox(
     box: tarfile.TarFile, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[VirtualBox]:
-    """VirtualBox beside the unpacked box; afterwards nothing of it is left."""
+    """VirtualBox with the unpacked box; both are removed at the end."""
     assert os.geteuid() == 0, "the tests on virtual machines need root: sudo scripts/test --vm"
     folder = tmp_path_factory.mktemp("virtualbox")
     root = folder / "root"
@@ -112,14 +112,14 @@ def virtualbox(
         holder = subprocess.Popen(
             ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child",
              "--net", "sh", "-c", inside + "cat", "sh", str(root)],
-            stdin=subprocess.PIPE,  # however these tests end: then it ends too
+            stdin=subprocess.PIPE,  # it ends together with the tests
         )  # fmt: skip
         one = VirtualBox(root, _first(holder))
         yield one
         running = one.processes()
         assert one.pid in running
         holder.communicate()
-        _until(lambda: not one.processes(), "VirtualBox's processes are gone")
+        wait_until(lambda: not one.processes(), 20, "VirtualBox's processes to end")
     finally:
         if holder is not None:
             holder.communicate()
@@ -128,14 +128,16 @@ def virtualbox(
 
 
 def _bootstrap(root: Path, settings: Path) -> None:
-    """A small Debian sid with VirtualBox, without recommendations; nothing is compiled."""
-    settings.write_text("\n".join([*images.apt_settings(), 'APT::Install-Recommends "false";', ""]))
+    """Install a small Debian sid with VirtualBox, without recommended packages."""
+    settings.write_text(
+        "\n".join([*image_recipe.apt_settings(), 'APT::Install-Recommends "false";', ""])
+    )
     started = time.monotonic()
     done = subprocess.run(
         [*NAMESPACES, "mmdebstrap", "--mode=root", "--variant=apt", "--include=virtualbox",
          f"--aptopt={settings}",
          *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")),
-         "sid", str(root), f"deb {images.mirror()} sid main contrib"],
+         "sid", str(root), f"deb {image_recipe.mirror()} sid main contrib"],
         text=True, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
@@ -152,34 +154,25 @@ def _unpack(box: tarfile.TarFile, target: Path) -> None:
 
 
 def _first(holder: subprocess.Popen[bytes]) -> int:
-    """The process id of what holds the namespaces, when it is in its root file system."""
+    """The process id of the holder of the namespaces, once it is in its root file system."""
     children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children")
-    found: list[int] = []
 
-    def there() -> bool:
-        assert holder.poll() is None, "the namespaces could not be made"
-        found[:] = [int(word) for word in children.read_text().split()]
+    def pid_after_chroot() -> int | None:
+        assert holder.poll() is None, "the namespaces could not be created"
+        pids = [int(word) for word in children.read_text().split()]
         with contextlib.suppress(OSError):
-            return bool(found) and Path(f"/proc/{found[0]}/comm").read_text() == "cat\n"
-        return False
+            if pids and Path(f"/proc/{pids[0]}/comm").read_text() == "cat\n":
+                return pids[0]
+        return None
 
-    _until(there, "VirtualBox's root file system is entered")
-    return found[0]
-
-
-def _until(true: object, what: str, seconds: float = 20) -> None:
-    assert callable(true)
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not after {seconds} s: {what}"
-        time.sleep(0.05)
+    return wait_until(pid_after_chroot, 20, "VirtualBox's root file system")
 
 
 # --- the box -------------------------------------------------------------------------------------
 
 
-def test_vagrant_takes_the_box(box: tarfile.TarFile, tmp_path: Path) -> None:
-    """It unpacks and judges a box when it is added (its documentation, "Box File Format")."""
+def test_vagrant_accepts_the_box(box: tarfile.TarFile, tmp_path: Path) -> None:
+    """Vagrant unpacks and validates a box when it is added ("Box File Format")."""
     names = box.getnames()
     assert sorted(names) == ["Vagrantfile", "box.ovf", "disk.vmdk", "key", "metadata.json"]
     metadata = box.extractfile("metadata.json")
@@ -202,27 +195,27 @@ def test_virtualbox_imports_the_box(virtualbox: VirtualBox) -> None:
     dry = virtualbox.manage("import", "-n", str(BOX / "box.ovf"))
     assert 'Suggested OS type: "Debian_64"' in dry
     assert "source image=disk.vmdk" in dry
-    said = virtualbox.manage("import", str(BOX / "box.ovf"), "--vsys", "0", "--vmname", "master")
-    assert "Successfully imported the appliance." in said
-    assert "warning" not in said.lower()
-    found = virtualbox.machine("master")
-    assert found["ostype"] == "Debian (64-bit)"
-    assert (found["memory"], found["cpus"], found["firmware"]) == ("1024", "1", "BIOS")
-    assert (found["longmode"], found["ioapic"], found["rtcuseutc"]) == ("on", "on", "on")
-    assert (found["nic1"], found["nictype1"], found["nic2"]) == ("nat", "82540EM", "none")
-    assert found["cableconnected1"] == "on"
-    assert found["storagecontrollertype0"] == "IntelAhci"
-    assert found["storagecontrollerbootable0"] == "on"
-    assert "storagecontrollername1" not in found
-    assert found["SATA-0-0"].endswith("/master/disk.vmdk")
-    assert found["VMState"] == "poweroff"
-    medium = virtualbox.manage("showmediuminfo", "disk", found["SATA-0-0"])
+    output = virtualbox.manage("import", str(BOX / "box.ovf"), "--vsys", "0", "--vmname", "master")
+    assert "Successfully imported the appliance." in output
+    assert "warning" not in output.lower()
+    settings = virtualbox.machine("master")
+    assert settings["ostype"] == "Debian (64-bit)"
+    assert (settings["memory"], settings["cpus"], settings["firmware"]) == ("1024", "1", "BIOS")
+    assert (settings["longmode"], settings["ioapic"], settings["rtcuseutc"]) == ("on", "on", "on")
+    assert (settings["nic1"], settings["nictype1"], settings["nic2"]) == ("nat", "82540EM", "none")
+    assert settings["cableconnected1"] == "on"
+    assert settings["storagecontrollertype0"] == "IntelAhci"
+    assert settings["storagecontrollerbootable0"] == "on"
+    assert "storagecontrollername1" not in settings
+    assert settings["SATA-0-0"].endswith("/master/disk.vmdk")
+    assert settings["VMState"] == "poweroff"
+    medium = virtualbox.manage("showmediuminfo", "disk", settings["SATA-0-0"])
     assert f"{build.SIZE_MIB} MBytes" in medium
 
 
-def test_the_imported_disk_is_the_one_that_was_built(virtualbox: VirtualBox) -> None:
+def test_the_imported_disk_is_identical_to_the_built_one(virtualbox: VirtualBox) -> None:
     path = virtualbox.machine("master")["SATA-0-0"]
-    built = places.cache() / "boxes" / build.key(build.recipe()) / "disk.qcow2"
+    built = paths.cache() / "boxes" / build.disk_key(build.load_recipe()) / "disk.qcow2"
     done = subprocess.run(
         ["qemu-img", "compare", str(built), str(virtualbox.root / path.lstrip("/"))],
         text=True, capture_output=True, check=False,
@@ -230,8 +223,10 @@ def test_the_imported_disk_is_the_one_that_was_built(virtualbox: VirtualBox) -> 
     assert done.stdout.strip() == "Images are identical.", done.stdout + done.stderr
 
 
-def test_the_box_starts_on_hardware_like_virtualboxs(box: tarfile.TarFile, tmp_path: Path) -> None:
-    """VirtualBox cannot start it here; QEMU has BIOS, AHCI and E1000 too."""
+def test_the_box_boots_on_hardware_like_that_of_virtualbox(
+    box: tarfile.TarFile, tmp_path: Path
+) -> None:
+    """QEMU emulates the same BIOS, AHCI controller and E1000 adapter."""
     for name in ("key", "disk.vmdk"):
         content = box.extractfile(name)
         assert content is not None
@@ -248,15 +243,15 @@ def test_the_box_starts_on_hardware_like_virtualboxs(box: tarfile.TarFile, tmp_p
          "-netdev", f"user,id=nat,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "e1000,netdev=nat",
          "-serial", f"file:{console}"],
     )  # fmt: skip
-    asked = (
+    command = (
         "readlink /sys/class/net/eth0/device/driver; lsblk -dno NAME,TRAN /dev/sda; "
         "sudo -n systemctl is-active networking ssh"
     )
     login = ["ssh", "-F", "none", "-i", f"{tmp_path}/key", "-p", str(port), "-o", "BatchMode=yes",
              "-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={tmp_path}/known",
-             "-o", "ConnectTimeout=60", f"{build.USER}@127.0.0.1", asked]  # fmt: skip
+             "-o", "ConnectTimeout=60", f"{build.USER}@127.0.0.1", command]  # fmt: skip
     try:
-        deadline = time.monotonic() + 300 * patience()
+        deadline = time.monotonic() + 300 * timeout_factor()
         while True:
             done = subprocess.run(login, text=True, capture_output=True, check=False, timeout=120)
             if done.returncode == 0:
@@ -279,22 +274,22 @@ def test_machines_are_linked_clones_of_a_snapshot(virtualbox: VirtualBox) -> Non
     for name, memory in (("web-01", "640"), ("web-02", "768")):
         words = ("--snapshot", "base", "--options", "link", "--name", name, "--register")
         virtualbox.manage("clonevm", "master", *words)
-        # What the Vagrantfile asks for beyond that.
+        # The further settings of the Vagrantfile.
         virtualbox.manage("modifyvm", name, "--memory", memory, "--cpus", "2")
         virtualbox.manage("modifyvm", name, "--natdnshostresolver1", "on", "--natdnsproxy1", "on")
-        found = virtualbox.machine(name)
-        assert (found["memory"], found["cpus"]) == (memory, "2")
-        disk = virtualbox.root / found["SATA-0-0"].lstrip("/")
+        settings = virtualbox.machine(name)
+        assert (settings["memory"], settings["cpus"]) == (memory, "2")
+        disk = virtualbox.root / settings["SATA-0-0"].lstrip("/")
         assert f"/{name}/Snapshots/" in str(disk)
-        assert disk.stat().st_size < 10 * 2**20, "a linked clone holds what differs alone"
-        medium = virtualbox.manage("showmediuminfo", "disk", found["SATA-0-0"])
+        assert disk.stat().st_size < 10 * 2**20, "a linked clone holds only the differences"
+        medium = virtualbox.manage("showmediuminfo", "disk", settings["SATA-0-0"])
         assert "differencing" in medium
-        assert virtualbox.machine("master")["SATA-ImageUUID-0-0"] != found["SATA-ImageUUID-0-0"]
+        assert virtualbox.machine("master")["SATA-ImageUUID-0-0"] != settings["SATA-ImageUUID-0-0"]
     macs = {virtualbox.machine(name)["macaddress1"] for name in ("master", "web-01", "web-02")}
     assert len(macs) == 3
     base = virtualbox.machine("master")["SATA-ImageUUID-0-0"]
     refused = virtualbox.manage("closemedium", "disk", base, "--delete", ok=False)
-    assert "VBOX_E_OBJECT_IN_USE" in refused  # others stand on it
+    assert "VBOX_E_OBJECT_IN_USE" in refused  # its clones depend on it
     for name in ("web-01", "web-02", "master"):
         virtualbox.manage("unregistervm", name, "--delete")
     assert virtualbox.manage("list", "vms") == ""
@@ -302,7 +297,7 @@ def test_machines_are_linked_clones_of_a_snapshot(virtualbox: VirtualBox) -> Non
     assert list((virtualbox.root / "root").glob("**/*.vbox")) == []
 
 
-def test_vagrants_own_driver_makes_a_machine_of_the_box(
+def test_vagrants_driver_creates_a_machine_from_the_box(
     virtualbox: VirtualBox, tmp_path: Path
 ) -> None:
     wrapper = tmp_path / "VBoxManage"
@@ -314,13 +309,13 @@ def test_vagrants_own_driver_makes_a_machine_of_the_box(
         env=env, cwd=tmp_path, text=True, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout[done.stdout.index("{") :])
-    assert found["snapshots"] == ["base"]
-    assert (found["state"], found["mac"]) == ("poweroff", MAC)
-    assert found["interfaces"]["1"] == {"type": "nat"}
-    assert found["forwarded"] == "ssh,tcp,127.0.0.1,2222,,22"
-    assert found["controllers"] == [["SATA", "IntelAhci", ["0"]]]
-    assert len(found["machines"]) == 2
-    assert "lab_web-01" in found["machines"]
-    assert found["left"] == {}
+    created = json.loads(done.stdout[done.stdout.index("{") :])
+    assert created["snapshots"] == ["base"]
+    assert (created["state"], created["mac"]) == ("poweroff", MAC)
+    assert created["interfaces"]["1"] == {"type": "nat"}
+    assert created["forwarded"] == "ssh,tcp,127.0.0.1,2222,,22"
+    assert created["controllers"] == [["SATA", "IntelAhci", ["0"]]]
+    assert len(created["machines"]) == 2
+    assert "lab_web-01" in created["machines"]
+    assert created["left"] == {}
     assert build.VAGRANTFILE.count(f'config.vm.base_mac = "{MAC}"') == 1

@@ -1,12 +1,12 @@
-# Prints what a Vagrantfile asks of VirtualBox, as JSON: read through Vagrant itself, machine by
-# machine, so that nothing is found which Vagrant would not find. Run as: ruby virtualbox.rb FOLDER
+# Prints the VirtualBox configuration in a Vagrantfile as JSON. It is read through Vagrant itself,
+# machine by machine, so the result is what Vagrant would use. Run as: ruby virtualbox.rb FOLDER
 require "json"
 require "log4r"
 require "vagrant"
 
 env = Vagrant::Environment.new(cwd: ARGV.fetch(0), ui_class: Vagrant::UI::Silent)
-found = env.machine_names.map do |name|
-  # No box is needed, nor VirtualBox itself: the configuration is the Vagrantfile's alone.
+machines = env.machine_names.map do |name|
+  # Neither a box nor VirtualBox is needed to read the configuration.
   provider, _ = Vagrant.plugin("2").manager.providers[:virtualbox]
   loaded = env.vagrantfile.machine_config(name, :virtualbox, nil, nil, false)[:config]
   vm = loaded.vm
@@ -26,4 +26,4 @@ found = env.machine_names.map do |name|
     "customize" => box.customizations.map { |when_, what| [when_, *what].map(&:to_s) },
   }
 end
-puts JSON.pretty_generate(found)
+puts JSON.pretty_generate(machines)

@@ -1,5 +1,5 @@
-# Does with a box what Vagrant does with it before it starts a machine, by Vagrant's own driver: the
-# one for VirtualBox 7.0, of which later ones are made. Prints what came of it, as JSON.
+# Does what Vagrant does with a box before it starts a machine, with Vagrant's own driver: the one for
+# VirtualBox 7.0, from which later ones are derived. Prints the result as JSON.
 # Run as: ruby virtualbox_import.rb OVF BASE-MAC, with VBoxManage in the path.
 require "json"
 require "log4r"
@@ -11,7 +11,7 @@ require Vagrant.source_root.join("plugins/providers/virtualbox/plugin")
 ovf, mac = ARGV
 driver = ->(id) { VagrantPlugins::ProviderVirtualBox::Driver::Version_7_0.new(id) }
 
-# A linked clone: the box is imported once, gets a snapshot, and machines are made of that.
+# A linked clone: the box is imported once, and machines are clones of a snapshot of it.
 master = driver.(nil).import(ovf)
 driver.(master).create_snapshot(master, "base")
 id = driver.(master).clonevm(master, "base")

@@ -1,7 +1,7 @@
 """The guest book of the lab: a Flask application that shows which machines served it.
 
-The way of a request: HAProxy, Nginx, gunicorn, `create_app`, a view (pages, api, status),
-`store`, `database`, `pool`, `session`, MySQL.
+A request passes HAProxy, Nginx, gunicorn, `create_app`, a view (pages, api, status), `store`,
+`database`, `pool`, `session` and MySQL.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def create_app() -> Flask:
-    """Return the WSGI application with the settings of the environment; gunicorn calls this.
+    """Return the WSGI application, configured by the environment; gunicorn calls this.
 
     Raises:
-        SettingsError: the environment is not complete.
+        SettingsError: a setting is missing or invalid.
     """
-    # Here, because `python3 -m foobar.migrate` has no use for Flask.
+    # Imported here because `python3 -m foobar.migrate` does not need Flask.
     from foobar.application import create_app as create
 
     return create()

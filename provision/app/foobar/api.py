@@ -1,4 +1,4 @@
-"""Notes and markers for programs, as JSON."""
+"""The JSON API for notes and markers."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from foobar import text
 from foobar.context import context
 from foobar.database import OutcomeUnknownError
 from foobar.errors import failure
-from foobar.replies import seen, told_read, told_write
+from foobar.replies import last_write, record_read, record_write
 
 api = Blueprint("api", __name__, url_prefix="/api")
 
 LIST_DEFAULT = 20
-LIST_GREATEST = 100
+LIST_MAXIMUM = 100
 
 
 @api.get("/notes")
 def list_notes() -> Response:
-    """Return the latest notes, newest first; ?limit= says how many."""
-    count = text.limit(request.args.get("limit"), LIST_DEFAULT, LIST_GREATEST)
-    read = told_read(context().store.recent(count, seen()))
+    """Return the latest notes, newest first; ?limit= sets how many."""
+    count = text.limit(request.args.get("limit"), LIST_DEFAULT, LIST_MAXIMUM)
+    read = record_read(context().store.recent(count, last_write()))
     return jsonify([note.as_json() for note in read.value])
 
 
 @api.post("/notes")
 def add_note() -> Response:
-    """Keep a note: 201, or 200 when the same note with this id is there already."""
+    """Store a note: 201, or 200 if the same note with this id exists."""
     draft = text.draft(_json_object())
     try:
-        written = told_write(context().store.add(draft))
+        written = record_write(context().store.add(draft))
     except OutcomeUnknownError as error:
         return failure(503, str(error), outcome=error.outcome, note_id=draft.id)
     response = jsonify(written.value.item.as_json())
@@ -44,7 +44,7 @@ def add_note() -> Response:
 @api.get("/notes/<note_id>")
 def show_note(note_id: str) -> Response:
     """Return one note."""
-    read = told_read(context().store.note(text.note_id(note_id), seen()))
+    read = record_read(context().store.note(text.note_id(note_id), last_write()))
     if read.value is None:
         return failure(404, "there is no note with this id", field="id")
     return jsonify(read.value.as_json())
@@ -52,8 +52,8 @@ def show_note(note_id: str) -> Response:
 
 @api.put("/markers/<marker_id>")
 def put_marker(marker_id: str) -> Response:
-    """Keep a marker: 201, or 200 when it is there already."""
-    written = told_write(context().store.mark(text.marker_id(marker_id)))
+    """Store a marker: 201, or 200 if it exists."""
+    written = record_write(context().store.mark(text.marker_id(marker_id)))
     response = jsonify(written.value.item.as_json())
     response.status_code = 201 if written.value.new else 200
     return response
@@ -61,9 +61,9 @@ def put_marker(marker_id: str) -> Response:
 
 @api.get("/markers/<marker_id>")
 def show_marker(marker_id: str) -> Response:
-    """Return a marker; ?from=local, or a server's name, reads there or not at all."""
+    """Return a marker; ?from=local, or a server's name, reads only there."""
     only = _only(request.args.get("from"))
-    read = told_read(context().store.marker(text.marker_id(marker_id), seen(), only))
+    read = record_read(context().store.marker(text.marker_id(marker_id), last_write(), only))
     if read.value is None:
         return failure(404, f"{read.server} has no marker with this id", field="id")
     return jsonify(read.value.as_json())
@@ -84,7 +84,7 @@ def _json_object() -> dict[str, Any]:
     if request.mimetype != "application/json":
         abort(failure(415, "send the note as application/json"))
     try:
-        # RecursionError: lists in lists in lists, deeper than the parser goes.
+        # RecursionError: nested deeper than the parser allows.
         body = request.get_json()
     except (BadRequest, RecursionError):
         abort(failure(400, "the body is not valid JSON"))

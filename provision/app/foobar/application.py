@@ -1,4 +1,4 @@
-"""Puts the application together."""
+"""Create the Flask application: blueprints, templates, error handlers."""
 
 from __future__ import annotations
 
@@ -8,30 +8,26 @@ from flask import Flask, abort, request
 
 from foobar import errors, origin, replies
 from foobar.api import api
-from foobar.context import EXTENSION, RELEASE_DIRECTORY, Context, read_version
+from foobar.context import EXTENSION, RELEASE_DIRECTORY, AppContext, read_version
 from foobar.database import Database
 from foobar.notes import iso
 from foobar.pages import pages
 from foobar.session import opener
 from foobar.settings import Settings, from_environment
 from foobar.status import status
-from foobar.store import MySQLStore, Store
+from foobar.store import Store
 from foobar.text import BODY_LIMIT_BYTES
 
 
 def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
-    """Return the WSGI application.
-
-    Args:
-        settings: from the environment when not given.
-        store: the lab's MySQL servers when not given.
+    """Return the WSGI application; by default with the settings and servers of the environment.
 
     Raises:
-        SettingsError: the environment is not complete.
+        SettingsError: a setting is missing or invalid.
     """
     settings = settings or from_environment(os.environ)
-    store = store or MySQLStore(Database(settings, opener(settings)), settings.host)
-    # A root path without symbolic links: templates are read late, and must be this release's.
+    store = store or Store(Database(settings, opener(settings)), settings.host)
+    # Without symbolic links: templates are loaded later, and must come from this release.
     app = Flask("foobar", root_path=str(RELEASE_DIRECTORY / "foobar"))
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -40,7 +36,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters["iso"] = iso
     version = read_version()
-    app.extensions[EXTENSION] = Context(settings, store, version, RELEASE_DIRECTORY.name)
+    app.extensions[EXTENSION] = AppContext(settings, store, version, RELEASE_DIRECTORY.name)
     app.jinja_env.globals.update(version=version, site=settings.site)
     for blueprint in (pages, api, status):
         app.register_blueprint(blueprint)
@@ -48,9 +44,9 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     errors.install(app)
 
     @app.before_request
-    def refuse_foreign_changes() -> None:
+    def refuse_cross_site_changes() -> None:
         changes = request.method not in origin.SAFE_METHODS
-        if changes and origin.is_foreign(request.headers, request.host):
+        if changes and origin.is_cross_site(request.headers, request.host):
             abort(403)
 
     return app

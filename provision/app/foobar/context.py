@@ -1,4 +1,4 @@
-"""What every view needs: the settings, the store and the release that runs."""
+"""What every view needs: settings, store, version and release."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ RELEASE_DIRECTORY = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
-class Context:
-    """The application's parts; `release` is the name of the directory it runs from."""
+class AppContext:
+    """Parts of the application; `release` is the name of its directory."""
 
     settings: Settings
     store: Store
@@ -27,14 +27,10 @@ class Context:
 
 
 def read_version(directory: Path = RELEASE_DIRECTORY) -> str:
-    """Return the content of the release's VERSION file.
-
-    Args:
-        directory: the release.
-    """
+    """Return the content of the release's VERSION file."""
     return (directory / "VERSION").read_text(encoding="utf-8").strip()
 
 
-def context() -> Context:
+def context() -> AppContext:
     """Return the context of the application that serves the current request."""
-    return cast(Context, current_app.extensions[EXTENSION])
+    return cast(AppContext, current_app.extensions[EXTENSION])

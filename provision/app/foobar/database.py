@@ -1,4 +1,4 @@
-"""Reads go to a server that answers, writes to the one primary: routing, fall-back, repetition."""
+"""Route reads to a reachable server and writes to the primary; fail over and retry."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from foobar import gtid
-from foobar.gate import Gate, StuckError
+from foobar.gate import Gate, GateBlockedError
 from foobar.pool import Pool
-from foobar.session import LostError, ReadOnlyError, RefusedError, Session, SessionError
+from foobar.session import DatabaseSession, LostError, ReadOnlyError, SessionError, StatementError
 from foobar.settings import Server, Settings
-from foobar.watch import View, Watch, is_writable
+from foobar.watch import HealthView, Watch, is_writable
 
 RETRY_SECONDS = 2
-"""What clients are told to wait before they try again."""
+"""The Retry-After header of a 503 response."""
 
-PATIENT_READERS = 2
-"""Reads of a process that may wait for a replica to catch up; others ask the primary at once."""
+WAITING_READERS = 2
+"""Reads of a process that may wait for a replica to catch up; others use the primary at once."""
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
 class UnavailableError(Exception):
-    """The databases cannot do what was asked, for now.
+    """The databases cannot serve a request at the moment.
 
-    `outcome` says what became of a write: "refused" (nothing was changed) or "unknown".
+    `outcome` of a write: "refused" (nothing was changed) or "unknown".
     """
 
     outcome: str | None = None
@@ -39,24 +39,24 @@ class NoReaderError(UnavailableError):
 
 
 class NoPrimaryError(UnavailableError):
-    """No server takes writes, or more than one does; nothing was written."""
+    """No server is writable, or more than one is; nothing was written."""
 
     outcome = "refused"
 
 
 class OutcomeUnknownError(UnavailableError):
-    """The connection was lost while a write was under way; it may have been kept or not."""
+    """The connection was lost while a write was under way; the outcome is unknown."""
 
     outcome = "unknown"
 
 
 @dataclass(frozen=True)
 class Read(Generic[T]):
-    """What was read and where.
+    """What was read, and from which server.
 
-    `freshness` is "unasked" (the reader had written nothing), "covered" (this server has the
+    `freshness` is "unasked" (the reader has written nothing), "covered" (the server has the
     reader's last write), "primary" (the replica was behind, so the primary was read) or "stale"
-    (behind, and no primary to ask).
+    (the replica is behind, and the primary is not reachable).
     """
 
     value: T
@@ -67,24 +67,19 @@ class Read(Generic[T]):
 
 @dataclass(frozen=True)
 class Written(Generic[T]):
-    """What a write returned, where it was committed, and the GTID set that covers it."""
+    """The result of a write, its server, and a GTID set that contains it."""
 
     value: T
     server: str
-    seen: str | None
+    last_write: str | None
 
 
 class Database:
-    """The database servers of the lab as one place to read from and to write to."""
+    """The database servers of the lab behind one interface."""
 
-    def __init__(self, settings: Settings, open_session: Callable[[Server], Session]) -> None:
-        """Prepare; nothing is connected yet.
-
-        Args:
-            settings: the servers and the order of reads.
-            open_session: opens a session to a server.
-        """
-
+    def __init__(
+        self, settings: Settings, open_session: Callable[[Server], DatabaseSession]
+    ) -> None:
         def pool_of(server: Server) -> Pool:
             return Pool(lambda: open_session(server))
 
@@ -94,23 +89,25 @@ class Database:
         self._order = settings.read_order
         self._pools = {server.name: pool_of(server) for server in settings.servers}
         self._gate = Gate()
-        self._patient = threading.BoundedSemaphore(PATIENT_READERS)
+        self._waiting = threading.BoundedSemaphore(WAITING_READERS)
         self._watch = Watch({name: probe_of(pool) for name, pool in self._pools.items()})
 
-    def view(self, fresh: float = 1.0) -> View:
-        """Return what is known of the servers, no older than `fresh` seconds where they answer."""
+    def view(self, fresh: float = 1.0) -> HealthView:
+        """Return the health of the servers, at most `fresh` seconds old if they respond."""
         return self._watch.view(fresh)
 
     def read(
-        self, work: Callable[[Session], T], *, seen: str | None = None, only: str | None = None
+        self,
+        work: Callable[[DatabaseSession], T],
+        *,
+        last_write: str | None = None,
+        only: str | None = None,
     ) -> Read[T]:
-        """Read from the first server in the order of preference that can answer.
+        """Read from the first available server in the order of preference.
 
         Args:
-            work: sends statements that change nothing and returns a value.
-            seen: the reader's last write, as a GTID set; a replica that lacks it is passed over
-                for the primary.
-            only: read from the server of this name or not at all.
+            last_write: of the reader, as a GTID set; if a replica lacks it, the primary is used.
+            only: the name of the only server to use.
 
         Raises:
             NoReaderError: no server could be read from.
@@ -121,50 +118,44 @@ class Database:
         behind: list[str] = []
         while waiting:
             name = waiting.pop(0)
-            promised = seen if name != view.primary and name not in behind else None
+            required = last_write if name != view.primary and name not in behind else None
             try:
-                found = self._read_from(name, work, promised)
+                result = self._read_from(name, work, required)
             except SessionError as error:
                 failures.append(f"{name}: {error}")
                 continue
-            if found is not None:
-                return Read(found[0], name, view.state(name), _freshness(seen, name, behind))
-            # The primary next, and this replica as it is when nothing better answers.
+            if result is not None:
+                return Read(result[0], name, view.state(name), _freshness(last_write, name, behind))
+            # Try the primary next, and this replica without the last write at the end.
             behind.append(name)
-            rest = [each for each in waiting if each != view.primary]
-            waiting = [each for each in (view.primary,) if each] + rest + [name]
+            rest = [other for other in waiting if other != view.primary]
+            waiting = [*([view.primary] if view.primary else []), *rest, name]
         raise NoReaderError(
             "no database could be read from: " + "; ".join(failures or ["none is up"])
         )
 
-    def write(self, work: Callable[[Session], T]) -> Written[T]:
+    def write(self, work: Callable[[DatabaseSession], T]) -> Written[T]:
         """Write to the primary; when this returns, the write is committed.
 
-        The work may be done twice, so it must protect itself with a unique key: once more after
-        a refusal or a loss that is known to have changed nothing, and once more with the same
-        key after a loss that is not.
-
-        Args:
-            work: sends one change and returns a value.
+        `work` may run twice: it is retried once after a failure, also after one with an unknown
+        outcome. So it must use a unique key.
 
         Raises:
-            NoPrimaryError: nothing was written, because no server, or more than one, takes writes.
-            OutcomeUnknownError: the connection was lost while the change was under way.
+            NoPrimaryError: nothing was written, because no or more than one server is writable.
+            OutcomeUnknownError: the connection was lost during the change.
         """
         try:
             with self._gate.entered():
                 return self._write(work)
-        except StuckError:
-            raise NoPrimaryError(
-                "writes that came before are still waiting for the primary to answer"
-            ) from None
+        except GateBlockedError:
+            raise NoPrimaryError("earlier writes are still waiting for the primary") from None
 
-    def _write(self, work: Callable[[Session], T]) -> Written[T]:
+    def _write(self, work: Callable[[DatabaseSession], T]) -> Written[T]:
         unknown: LostError | None = None
         failure: SessionError | None = None
-        for again in (False, True):
+        for retry in (False, True):
             try:
-                name = self._primary(insist=again)
+                name = self._primary(insist=retry)
             except NoPrimaryError as error:
                 if unknown is None:
                     raise
@@ -175,18 +166,18 @@ class Database:
                 failure = error
                 unknown = error if error.changing else unknown
                 self._watch.lost(name, error)
-            except (ReadOnlyError, RefusedError) as error:
+            except (ReadOnlyError, StatementError) as error:
                 failure = error
             _log.warning("a write on %s failed: %s", name, failure)
         if unknown is not None:
             raise _unknown() from failure
-        raise NoPrimaryError(f"the primary did not take the write: {failure}") from failure
+        raise NoPrimaryError(f"the primary refused the write: {failure}") from failure
 
     def _read_from(
-        self, name: str, work: Callable[[Session], T], promised: str | None
+        self, name: str, work: Callable[[DatabaseSession], T], required: str | None
     ) -> tuple[T] | None:
-        def when_caught_up(session: Session) -> tuple[T] | None:
-            if promised and not self._covers(session, promised):
+        def when_caught_up(session: DatabaseSession) -> tuple[T] | None:
+            if required and not self._covers(session, required):
                 return None
             return (work(session),)
 
@@ -195,17 +186,17 @@ class Database:
         except LostError as error:
             self._watch.lost(name, error)
             raise
-        except RefusedError as error:
+        except StatementError as error:
             _log.error("reading from %s failed: %s", name, error)
             raise
 
-    def _covers(self, session: Session, promised: str) -> bool:
-        patient = self._patient.acquire(blocking=False)
+    def _covers(self, session: DatabaseSession, required: str) -> bool:
+        may_wait = self._waiting.acquire(blocking=False)
         try:
-            return gtid.covers(session, promised, patient=patient)
+            return gtid.covers(session, required, wait=may_wait)
         finally:
-            if patient:
-                self._patient.release()
+            if may_wait:
+                self._waiting.release()
 
     def _primary(self, *, insist: bool) -> str:
         view = self._watch.view(insist=insist)
@@ -215,32 +206,32 @@ class Database:
             return view.primary
         if view.writable:
             names = " and ".join(view.writable)
-            _log.critical("SPLIT BRAIN: %s take writes at the same time; refusing writes", names)
+            _log.critical("SPLIT BRAIN: %s are writable at the same time; refusing writes", names)
             raise NoPrimaryError(
-                f"{names} both take writes: to keep them from drifting apart, nothing is written"
-                " until one of them is read-only again"
+                f"split brain: {names} are both writable; writes are refused until one of them is"
+                " read-only"
             )
-        states = ", ".join(f"{each.server} is {each.state}" for each in view.servers)
-        raise NoPrimaryError(f"no database takes writes at the moment ({states})")
+        states = ", ".join(f"{health.server} is {health.state}" for health in view.servers)
+        raise NoPrimaryError(f"no database is writable at the moment ({states})")
 
-    def _write_to(self, name: str, work: Callable[[Session], T]) -> Written[T]:
-        def checked(session: Session) -> Written[T]:
-            # Finds a dead connection and a demoted primary before anything is sent.
+    def _write_to(self, name: str, work: Callable[[DatabaseSession], T]) -> Written[T]:
+        def checked(session: DatabaseSession) -> Written[T]:
+            # Detects a dead connection or a demoted primary before a change is sent.
             if not is_writable(session):
                 raise ReadOnlyError(f"{name} is read-only")
             value = work(session)
             try:
-                seen = gtid.executed(session)
+                last_write = gtid.executed(session)
             except SessionError as error:
-                _log.warning("committed on %s, but it did not tell its GTIDs: %s", name, error)
-                seen = None
-            return Written(value, name, seen)
+                _log.warning("committed on %s, but its GTIDs cannot be read: %s", name, error)
+                last_write = None
+            return Written(value, name, last_write)
 
         return self._pools[name].run(checked)
 
 
-def _freshness(seen: str | None, server: str, behind: list[str]) -> str:
-    if not seen:
+def _freshness(last_write: str | None, server: str, behind: list[str]) -> str:
+    if not last_write:
         return "unasked"
     if server in behind:
         return "stale"
@@ -249,6 +240,6 @@ def _freshness(seen: str | None, server: str, behind: list[str]) -> str:
 
 def _unknown() -> OutcomeUnknownError:
     return OutcomeUnknownError(
-        "the connection to the database was lost while this was being written: it may have been"
-        " kept or not. Send it again with the same id: it will be kept once."
+        "the connection to the database was lost during the write, so its outcome is unknown."
+        " Send it again with the same id: it will be stored once."
     )

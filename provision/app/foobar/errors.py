@@ -1,4 +1,4 @@
-"""Every failure as a reply: JSON for programs, a page for people, never a traceback."""
+"""Error responses: JSON for the API, an HTML page otherwise, never a traceback."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from foobar.text import BODY_LIMIT_BYTES, InvalidError
 CONFLICT_MESSAGE = "this id belongs to another note; choose another id"
 
 _log = logging.getLogger(__name__)
-_WORDS = {
-    400: "the request could not be understood",
+_MESSAGES = {
+    400: "the request is malformed",
     403: "changes are accepted from this site's own pages only",
-    404: "there is nothing at this address",
-    405: "this address does not take that kind of request",
+    404: "this page does not exist",
+    405: "this method is not allowed here",
     413: f"the request is larger than the {BODY_LIMIT_BYTES // 1024} KiB that are allowed",
-    415: "the content type of the request is not one that is understood here",
-    500: "something went wrong here; the journal of this server knows more",
+    415: "the content type of the request is not supported",
+    500: "internal error; see the journal of this server",
 }
 
 
@@ -35,14 +35,12 @@ def failure(
     outcome: str | None = None,
     note_id: str | None = None,
 ) -> Response:
-    """Return a failure as JSON or as a page, whichever the request is for.
+    """Return an error response, as JSON or as a page.
 
     Args:
-        status: the HTTP status.
-        message: what happened and what to do, for whoever asked.
-        field: name of the value that is to blame.
-        outcome: what became of a write, see `UnavailableError`.
-        note_id: the id to repeat a write with.
+        field: the name of the invalid value.
+        outcome: of a write, see `UnavailableError`.
+        note_id: the id to use when the write is sent again.
     """
     if wants_json():
         body: dict[str, Any] = {"error": message}
@@ -62,18 +60,14 @@ def failure(
 
 
 def install(app: Flask) -> None:
-    """Turn every exception of an application into a reply.
-
-    Args:
-        app: the application.
-    """
+    """Turn every exception of an application into a response."""
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
         status = error.code or 500
         if status < 400:
             return make_response(error.get_response())
-        response = failure(status, _WORDS.get(status, error.name.lower()))
+        response = failure(status, _MESSAGES.get(status, error.name.lower()))
         for name, value in error.get_headers():
             if name == "Allow":
                 response.headers[name] = value
@@ -94,4 +88,4 @@ def install(app: Flask) -> None:
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
         _log.exception("request %s failed", request_id())
-        return failure(500, _WORDS[500])
+        return failure(500, _MESSAGES[500])

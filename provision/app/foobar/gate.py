@@ -1,7 +1,7 @@
-"""Keeps a database that hangs from holding all threads of the process.
+"""Limit concurrent writes, so that a hanging database does not block all threads.
 
-gunicorn's threads are few. If each of them waited for the same silent primary, /healthz and reads
-would wait in line behind the writes, and the balancers would take a sound machine out.
+If all threads of gunicorn waited for the same hanging primary, /healthz and reads would queue
+behind the writes, and the balancer would take a healthy machine out of rotation.
 """
 
 from __future__ import annotations
@@ -12,49 +12,43 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 WRITERS = 2
-"""Writes at a time in a process; half of gunicorn's four threads."""
-STUCK_SECONDS = 0.4
-"""With no write begun or ended for this long, further ones are turned away at once."""
+"""Concurrent writes of a process; half of gunicorn's four threads."""
+BLOCKED_SECONDS = 0.4
+"""If no write has begun or ended for this long, further writes are refused at once."""
 
 
-class StuckError(Exception):
-    """All places are taken, and those who have them do not move."""
+class GateBlockedError(Exception):
+    """All slots are in use, and none was released in time."""
 
 
 class Gate:
-    """Lets a few threads in at a time; the others wait as long as the line moves."""
+    """A semaphore whose waiters give up when no slot changes hands any more."""
 
-    def __init__(self, places: int = WRITERS, clock: Callable[[], float] = time.monotonic) -> None:
-        """Open with all places free.
-
-        Args:
-            places: how many may be inside.
-            clock: seconds, rising.
-        """
-        self._free = places
+    def __init__(self, slots: int = WRITERS, clock: Callable[[], float] = time.monotonic) -> None:
+        self._free = slots
         self._clock = clock
-        self._moved = clock()
-        self._change = threading.Condition()
+        self._last_change = clock()
+        self._condition = threading.Condition()
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Be inside for the length of a `with` block.
+        """Hold a slot for the length of a `with` block.
 
         Raises:
-            StuckError: nothing has moved for STUCK_SECONDS.
+            GateBlockedError: no slot was taken or released for BLOCKED_SECONDS.
         """
-        with self._change:
+        with self._condition:
             while self._free == 0:
-                patience = self._moved + STUCK_SECONDS - self._clock()
-                if patience <= 0:
-                    raise StuckError
-                self._change.wait(patience)
+                remaining = self._last_change + BLOCKED_SECONDS - self._clock()
+                if remaining <= 0:
+                    raise GateBlockedError
+                self._condition.wait(remaining)
             self._free -= 1
-            self._moved = self._clock()
+            self._last_change = self._clock()
         try:
             yield
         finally:
-            with self._change:
+            with self._condition:
                 self._free += 1
-                self._moved = self._clock()
-                self._change.notify()
+                self._last_change = self._clock()
+                self._condition.notify()

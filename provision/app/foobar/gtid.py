@@ -1,15 +1,15 @@
-"""GTID sets: the promise that whoever has written reads the own write, carried in a cookie."""
+"""GTID sets in a cookie, for read-your-writes consistency."""
 
 from __future__ import annotations
 
 import re
 
-from foobar.session import RefusedError, Session
+from foobar.session import DatabaseSession, StatementError
 
-LONGEST = 512
-"""Longest set, in characters, that is put into or taken from a cookie."""
+MAX_LENGTH = 512
+"""Maximum length of a set in a cookie, in characters."""
 WAIT_SECONDS = 0.5
-"""How long a read waits for a replica to catch up before it asks the primary."""
+"""How long a read waits for a replica to catch up before it uses the primary."""
 
 # uuid:interval[:interval]... with optional tags, MySQL 9.7 manual, "GTID Format and Storage".
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -18,58 +18,46 @@ _SET = re.compile(rf"{_UUID}(?::{_PART})+(?:,{_UUID}(?::{_PART})+)*", re.ASCII)
 
 
 def parse(text: str | None) -> str | None:
-    """Return a GTID set as MySQL writes it, without white space, or None when it is not one.
-
-    Args:
-        text: what MySQL or a visitor's cookie says; anything at all.
-    """
-    compact = "".join((text or "")[: 2 * LONGEST].split()).lower()
-    return compact if len(compact) <= LONGEST and _SET.fullmatch(compact) else None
+    """Return a GTID set as MySQL writes it, without white space, or None when it is invalid."""
+    compact = "".join((text or "")[: 2 * MAX_LENGTH].split()).lower()
+    return compact if len(compact) <= MAX_LENGTH and _SET.fullmatch(compact) else None
 
 
-def executed(session: Session) -> str | None:
-    """Return a set that covers everything committed through this session.
+def executed(session: DatabaseSession) -> str | None:
+    """Return a set that contains everything committed through this session.
 
-    The whole executed set, or only the server's own part when the whole is too long for a
-    cookie, or None when even that is too long.
-
-    Args:
-        session: a session to the primary, after the commit.
+    It is the executed set, or only the server's own part if the set is too long for a cookie, or
+    None if even that is too long.
 
     Raises:
-        SessionError: the server did not say.
+        SessionError: the query failed.
     """
-    whole, server_uuid = session.ask("SELECT @@global.gtid_executed, @@global.server_uuid")[0]
+    whole, server_uuid = session.query("SELECT @@global.gtid_executed, @@global.server_uuid")[0]
     compact = "".join(str(whole).split()).lower()
     own = (part for part in compact.split(",") if part.startswith(str(server_uuid).lower()))
     return parse(compact) or parse(next(own, None))
 
 
-def covers(session: Session, seen: str, *, patient: bool) -> bool:
-    """Say whether a replica has applied a set.
+def covers(session: DatabaseSession, last_write: str, *, wait: bool) -> bool:
+    """Return whether a replica has applied a set; also true if MySQL finds the set invalid.
 
     Args:
-        session: a session to the replica.
-        seen: a set that `parse` has returned.
-        patient: wait for it, WAIT_SECONDS at most.
-
-    Returns:
-        False when the replica is behind. True when it is not, and also when MySQL does not take
-        the set for one: nothing was promised then.
+        last_write: a set that `parse` has returned.
+        wait: wait for the replica, at most WAIT_SECONDS.
 
     Raises:
-        LostError: the server is gone.
+        LostError: the server is not reachable.
     """
     try:
-        if session.ask("SELECT GTID_SUBSET(%s, @@global.gtid_executed)", (seen,))[0][0]:
+        if session.query("SELECT GTID_SUBSET(%s, @@global.gtid_executed)", (last_write,))[0][0]:
             return True
-        if not patient:
+        if not wait:
             return False
-        answer = session.ask(
+        rows = session.query(
             "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)",
-            (seen, WAIT_SECONDS),
+            (last_write, WAIT_SECONDS),
             seconds=WAIT_SECONDS + 0.3,
         )
-    except RefusedError:
+    except StatementError:
         return True
-    return bool(answer[0][0] == 0)
+    return bool(rows[0][0] == 0)

@@ -1,7 +1,7 @@
-"""The way of one request, told from its headers; the page draws it.
+"""The hops of a request, from its headers; the page draws them.
 
 HAProxy sets X-Via-Balancer and Nginx X-Via-Web, each to its own host name; both append to
-X-Forwarded-For. All of it is untrusted text: it is cut, and Jinja escapes it.
+X-Forwarded-For. All of it is untrusted: it is truncated here, and escaped by Jinja.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from werkzeug.datastructures import Headers
 
 from foobar.settings import Settings
 
-_LONGEST = 64
+_MAX_LENGTH = 64
 
 
 @dataclass(frozen=True)
-class Hop:
-    """One station; `passed` is False when the request did not come through it."""
+class RequestHop:
+    """One hop; `passed` is false if the request did not pass it."""
 
     kind: str
     role: str
@@ -28,39 +28,31 @@ class Hop:
 
 
 def shown(value: str | None) -> str | None:
-    """Return a header's value fit to be shown: printable, cut; None when nothing is left.
-
-    Args:
-        value: the header's value, or None.
-    """
-    printable = "".join(each for each in value or "" if each.isprintable()).strip()
-    if len(printable) > _LONGEST:
-        return printable[: _LONGEST - 1] + "…"
+    """Return a header's value, printable and truncated; None if nothing is left."""
+    printable = "".join(char for char in value or "" if char.isprintable()).strip()
+    if len(printable) > _MAX_LENGTH:
+        return printable[: _MAX_LENGTH - 1] + "…"
     return printable or None
 
 
 def forwarded_for(value: str | None) -> tuple[str, ...]:
-    """Return the addresses of an X-Forwarded-For header, nearest last; other words are dropped.
-
-    Args:
-        value: the header's value, or None.
-    """
-    found = []
+    """Return the addresses of an X-Forwarded-For header, nearest last; anything else is dropped."""
+    addresses = []
     for part in (value or "")[:1024].split(","):
         try:
-            found.append(str(ipaddress.ip_address(part.strip())))
+            addresses.append(str(ipaddress.ip_address(part.strip())))
         except ValueError:
             continue
-    return tuple(found)
+    return tuple(addresses)
 
 
-def of_request(headers: Headers, peer: str | None, settings: Settings) -> tuple[Hop, Hop, Hop, Hop]:
-    """Return the stations of a request: visitor, balancer, web server, application.
+def of_request(
+    headers: Headers, peer: str | None, settings: Settings
+) -> tuple[RequestHop, RequestHop, RequestHop, RequestHop]:
+    """Return the hops of a request: visitor, balancer, web server, application.
 
     Args:
-        headers: the request's headers.
-        peer: address of whoever opened the connection to gunicorn; empty for a Unix socket.
-        settings: names and addresses of the known machines.
+        peer: address of gunicorn's client; empty for a Unix socket.
     """
     balancer = shown(headers.get("X-Via-Balancer"))
     web = shown(headers.get("X-Via-Web"))
@@ -69,22 +61,22 @@ def of_request(headers: Headers, peer: str | None, settings: Settings) -> tuple[
         forwarded_for(headers.get("X-Forwarded-For")), through_balancer=balancer is not None
     )
     return (
-        Hop("visitor", "Your browser", "You", visitor or shown(peer)),
-        Hop(
+        RequestHop("visitor", "Your browser", "You", visitor or shown(peer)),
+        RequestHop(
             "balancer",
             "Load balancer · HAProxy",
             balancer or "not used",
             before_web if balancer else None,
             passed=balancer is not None,
         ),
-        Hop(
+        RequestHop(
             "web",
             "Web server · Nginx",
             web or "not used",
             settings.address_of(web) if web else None,
             passed=web is not None,
         ),
-        Hop(
+        RequestHop(
             "app",
             "Application · gunicorn, Flask",
             settings.host,
@@ -96,8 +88,8 @@ def of_request(headers: Headers, peer: str | None, settings: Settings) -> tuple[
 def _ends(addresses: tuple[str, ...], *, through_balancer: bool) -> tuple[str | None, str | None]:
     """Return the visitor's and the balancer's address.
 
-    Each proxy appends the address it was asked from, so what stands before the last two entries
-    is what the visitor claims.
+    Each proxy appends the address of its client; entries before the last two come from the
+    visitor and are not trusted.
     """
     if not addresses:
         return None, None

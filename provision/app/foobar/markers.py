@@ -1,7 +1,4 @@
-"""Markers: canary rows that monitoring writes to see them arrive elsewhere; never shown as notes.
-
-`migrations/0002_markers.sql` is their table.
-"""
+"""Markers: canary rows of monitoring, to test replication (migrations/0002_markers.sql)."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from foobar.notes import iso
-from foobar.session import Session
+from foobar.session import DatabaseSession
 
 KEPT = 100
-"""Markers that are kept however old they are."""
-KEPT_FOR = timedelta(hours=1)
-"""Age from which markers beyond the newest KEPT are deleted."""
+"""Markers that are kept regardless of their age."""
+KEEP_FOR = timedelta(hours=1)
+"""Age from which other markers are deleted."""
 _DELETED_AT_ONCE = 500
 
 
@@ -32,26 +29,17 @@ class Marker:
         return {"id": self.id, "host": self.host, "created": iso(self.created)}
 
 
-def find(session: Session, marker_id: str) -> Marker | None:
-    """Return the marker with that id, or None.
-
-    Args:
-        session: where to read.
-        marker_id: a checked id.
-    """
-    rows = session.ask("SELECT id, host, created FROM markers WHERE id = %s", (marker_id,))
+def find(session: DatabaseSession, marker_id: str) -> Marker | None:
+    """Return the marker with that id, or None."""
+    rows = session.query("SELECT id, host, created FROM markers WHERE id = %s", (marker_id,))
     return Marker(rows[0][0], rows[0][1], rows[0][2].replace(tzinfo=UTC)) if rows else None
 
 
-def insert(session: Session, marker: Marker) -> None:
+def insert(session: DatabaseSession, marker: Marker) -> None:
     """Store a marker.
 
-    Args:
-        session: a session to the primary.
-        marker: the marker.
-
     Raises:
-        DuplicateError: a marker with this id is there already.
+        DuplicateError: a marker with this id exists.
     """
     session.change(
         "INSERT INTO markers (id, host, created) VALUES (%s, %s, %s)",
@@ -59,22 +47,14 @@ def insert(session: Session, marker: Marker) -> None:
     )
 
 
-def prune(session: Session, moment: datetime) -> int:
-    """Delete markers that are older than KEPT_FOR and not among the newest KEPT.
-
-    Args:
-        session: a session to the primary.
-        moment: the time now, in UTC.
-
-    Returns:
-        How many were deleted.
-    """
-    edge = session.ask(
+def prune(session: DatabaseSession, moment: datetime) -> int:
+    """Delete markers older than KEEP_FOR, except the newest KEPT; return how many."""
+    edge = session.query(
         "SELECT created FROM markers ORDER BY created DESC LIMIT 1 OFFSET %s", (KEPT - 1,)
     )
     if not edge:
         return 0
-    before = min(edge[0][0], (moment - KEPT_FOR).replace(tzinfo=None))
+    before = min(edge[0][0], (moment - KEEP_FOR).replace(tzinfo=None))
     return session.change(
         "DELETE FROM markers WHERE created < %s ORDER BY created LIMIT %s",
         (before, _DELETED_AT_ONCE),

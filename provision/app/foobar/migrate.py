@@ -1,7 +1,7 @@
-"""Applies the pending migrations of this release to the primary: `python3 -m foobar.migrate`.
+"""Apply the pending migrations of this release to the primary: `python3 -m foobar.migrate`.
 
-Prints one line of JSON: {"database", "applied", "pending", "unknown"}, names and numbers. Ends
-with 0, or with 1 and a message on standard error when something cannot be applied.
+Prints one line of JSON: {"database", "applied", "pending", "unknown"}, with names
+and numbers. Exits with 0, or with 1 and a message on standard error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from foobar.migrations import Migration, MigrationError, Plan, load, plan
+from foobar.migrations import Migration, MigrationError, MigrationPlan, load, plan
 from foobar.session import StrictConnection
 
 LOCK = "foobar.migrate"
@@ -36,16 +36,15 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 
 def connect(environ: Mapping[str, str], socket: str | None, database: str) -> Connection[Any]:
-    """Connect to the primary as an account that may define tables.
+    """Connect to the primary as an account that may create tables.
 
     Args:
         environ: FOOBAR_MIGRATE_USER (root) and FOOBAR_MIGRATE_PASSWORD (empty); without a
             socket also FOOBAR_MIGRATE_HOST and FOOBAR_MIGRATE_CA, a CA file: TLS is used then.
-        socket: path of MySQL's Unix socket, on which auth_socket needs no password.
-        database: name of the schema.
+        socket: path of MySQL's Unix socket, where auth_socket needs no password.
 
     Raises:
-        MigrationError: a variable is missing, or MySQL does not let us in.
+        MigrationError: a variable is missing, or MySQL refuses the connection.
     """
     user = environ.get("FOOBAR_MIGRATE_USER", "root")
     password = environ.get("FOOBAR_MIGRATE_PASSWORD", "")
@@ -62,7 +61,7 @@ def connect(environ: Mapping[str, str], socket: str | None, database: str) -> Co
     authority = environ.get("FOOBAR_MIGRATE_CA")
     if not socket and not (host and authority):
         raise MigrationError(
-            "say where the primary is: --socket PATH, or FOOBAR_MIGRATE_HOST and FOOBAR_MIGRATE_CA"
+            "missing the primary: --socket PATH, or FOOBAR_MIGRATE_HOST and FOOBAR_MIGRATE_CA"
         )
     try:
         if socket:
@@ -78,34 +77,29 @@ def connect(environ: Mapping[str, str], socket: str | None, database: str) -> Co
 
 
 def migrate(
-    connection: Connection[Any], found: Sequence[Migration], *, wait: int, check: bool
-) -> tuple[Plan, list[str]]:
-    """Apply what is pending, in order, and record each file once it is through.
+    connection: Connection[Any], migrations: Sequence[Migration], *, wait: int, check: bool
+) -> tuple[MigrationPlan, list[str]]:
+    """Apply pending migrations in order; return the plan and the names of the applied files.
 
     Args:
-        connection: a connection to the primary, in the schema.
-        found: the release's migrations.
-        wait: seconds to wait for another run to end.
-        check: change nothing, only compare.
-
-    Returns:
-        The plan and the names of the files that were applied.
+        wait: seconds to wait for another run.
+        check: compare only, change nothing.
 
     Raises:
-        MigrationError: the server is read-only, another run does not end, or a file failed.
+        MigrationError: the server is read-only, another run is active, or a file failed.
     """
     with connection.cursor() as cursor:
         if check:
-            return plan(found, _applied(cursor)), []
+            return plan(migrations, _applied(cursor)), []
         cursor.execute("SELECT @@global.super_read_only OR @@global.read_only")
         if _first(cursor) != 0:
-            raise MigrationError("this server is read-only, so it is not the primary: run it there")
+            raise MigrationError("this server is read-only: run the migration on the primary")
         cursor.execute("SELECT GET_LOCK(%s, %s)", (LOCK, wait))
         if _first(cursor) != 1:
-            raise MigrationError(f"another migration did not end within {wait} s")
+            raise MigrationError(f"another migration is still running after {wait} s")
         try:
             cursor.execute(_TABLE)
-            todo = plan(found, _applied(cursor))
+            todo = plan(migrations, _applied(cursor))
             return todo, [_apply(cursor, migration) for migration in todo.pending]
         finally:
             if connection.open:
@@ -113,42 +107,38 @@ def migrate(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status.
-
-    Args:
-        arguments: those of the process when not given.
-    """
+    """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(prog="python3 -m foobar.migrate", description=__doc__)
     parser.add_argument("--socket", help="MySQL's Unix socket, to connect as the account's owner")
     parser.add_argument("--database", default="foobar", help="the schema (%(default)s)")
-    parser.add_argument("--wait", type=int, default=30, help="seconds for another run to end")
-    parser.add_argument("--check", action="store_true", help="only tell what is pending")
+    parser.add_argument("--wait", type=int, default=30, help="seconds to wait for another run")
+    parser.add_argument("--check", action="store_true", help="only print what is pending")
     parser.add_argument(
         "--directory",
         type=Path,
         default=Path(__file__).resolve().parent.parent / "migrations",
-        help="the migrations (those of this release)",
+        help="folder of the migrations (default: of this release)",
     )
     options = parser.parse_args(arguments)
     try:
-        found = load(options.directory)
+        migrations = load(options.directory)
         connection = connect(os.environ, options.socket, options.database)
         with connection:
-            todo, applied = migrate(connection, found, wait=options.wait, check=options.check)
+            todo, applied = migrate(connection, migrations, wait=options.wait, check=options.check)
     except MigrationError as error:
         print(f"migrate: {error}", file=sys.stderr)
         return 1
     except pymysql.MySQLError as error:
-        print(f"migrate: MySQL said: {error}", file=sys.stderr)
+        print(f"migrate: MySQL error: {error}", file=sys.stderr)
         return 1
-    pending = [each.name for each in todo.pending if each.name not in applied]
-    told = {
+    pending = [m.name for m in todo.pending if m.name not in applied]
+    result = {
         "database": options.database,
         "applied": applied,
         "pending": pending,
         "unknown": list(todo.unknown),
     }
-    print(json.dumps(told))
+    print(json.dumps(result))
     return 0
 
 
@@ -159,7 +149,7 @@ def _apply(cursor: Any, migration: Migration) -> str:
         except pymysql.MySQLError as error:
             raise MigrationError(
                 f"{migration.name}, statement {position} of {len(migration.statements)}, failed:"
-                f" {error}; the statements before it stay, nothing after it was tried"
+                f" {error}; earlier statements were applied, later ones were not"
             ) from error
     cursor.execute(
         "INSERT INTO schema_migrations (number, name, checksum, applied)"

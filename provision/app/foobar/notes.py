@@ -1,4 +1,4 @@
-"""Notes: the rows of the guest book, as SQL; `migrations/0001_notes.sql` is their table."""
+"""Notes: the entries of the guest book (migrations/0001_notes.sql)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from foobar.session import Row, Session
+from foobar.session import DatabaseSession, Row
 from foobar.text import Draft
 
 _COLUMNS = "id, author, text, host, created"
 
 
 class ConflictError(Exception):
-    """The id belongs to another note already."""
+    """The id belongs to another note."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """One committed note; `host` is the web server that took it, `created` is in UTC."""
+    """One committed note; `host` is the web server that stored it, `created` is in UTC."""
 
     id: str
     author: str
@@ -38,7 +38,7 @@ class Note:
 
 
 def now() -> datetime:
-    """Return the time in UTC, in the milliseconds that the tables hold."""
+    """Return the time in UTC, truncated to milliseconds as in the tables."""
     moment = datetime.now(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
@@ -48,37 +48,23 @@ def iso(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def recent(session: Session, count: int) -> list[Note]:
-    """Return the latest notes, newest first.
-
-    Args:
-        session: where to read.
-        count: how many at most.
-    """
-    rows = session.ask(f"SELECT {_COLUMNS} FROM notes ORDER BY seq DESC LIMIT %s", (count,))
+def recent(session: DatabaseSession, count: int) -> list[Note]:
+    """Return the latest notes, newest first."""
+    rows = session.query(f"SELECT {_COLUMNS} FROM notes ORDER BY seq DESC LIMIT %s", (count,))
     return [_note(row) for row in rows]
 
 
-def find(session: Session, note_id: str) -> Note | None:
-    """Return the note with that id, or None.
-
-    Args:
-        session: where to read.
-        note_id: a checked id.
-    """
-    rows = session.ask(f"SELECT {_COLUMNS} FROM notes WHERE id = %s", (note_id,))
+def find(session: DatabaseSession, note_id: str) -> Note | None:
+    """Return the note with that id, or None."""
+    rows = session.query(f"SELECT {_COLUMNS} FROM notes WHERE id = %s", (note_id,))
     return _note(rows[0]) if rows else None
 
 
-def insert(session: Session, note: Note) -> None:
+def insert(session: DatabaseSession, note: Note) -> None:
     """Store a note.
 
-    Args:
-        session: a session to the primary.
-        note: the note.
-
     Raises:
-        DuplicateError: a note with this id is there already.
+        DuplicateError: a note with this id exists.
     """
     session.change(
         f"INSERT INTO notes ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s)",
@@ -86,8 +72,8 @@ def insert(session: Session, note: Note) -> None:
     )
 
 
-def same_words(note: Note, draft: Draft) -> bool:
-    """Say whether a stored note holds what a draft says."""
+def same_content(note: Note, draft: Draft) -> bool:
+    """Return whether a stored note has the content of a draft."""
     return (note.author, note.text) == (draft.author, draft.text)
 
 

@@ -1,4 +1,4 @@
-"""Refuses changes that another site's page makes a browser send (CSRF)."""
+"""Detect cross-site request forgery (CSRF)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,12 @@ from werkzeug.datastructures import Headers
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def is_foreign(headers: Headers, host: str) -> bool:
-    """Say whether a browser sent this request on behalf of another site.
+def is_cross_site(headers: Headers, host: str) -> bool:
+    """Return whether a browser sent this request on behalf of another site.
 
     Browsers set Sec-Fetch-Site (Fetch Metadata, on secure origins only) and Origin (Fetch
-    Standard); programs set neither and are let through. Ports are not compared: a proxy may pass
-    the Host header on without it.
-
-    Args:
-        headers: the request's headers.
-        host: the host that was asked for, with or without port.
+    Standard); other clients set neither and are accepted. Ports are not compared: a proxy may
+    remove the port from the Host header.
     """
     site = headers.get("Sec-Fetch-Site")
     if site is not None and site.strip().lower() not in {"same-origin", "none"}:

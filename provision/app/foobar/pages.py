@@ -1,4 +1,4 @@
-"""The guest book for people: the way of the request, the latest notes and the form."""
+"""The HTML guest book: the hops of the request, the latest notes and the form."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from foobar.database import (
 )
 from foobar.errors import failure
 from foobar.notes import ConflictError, Note
-from foobar.replies import request_id, seen, told_read, told_write
+from foobar.replies import last_write, record_read, record_write, request_id
 from foobar.settings import Settings
-from foobar.watch import View
+from foobar.watch import HealthView
 
 pages = Blueprint("pages", __name__)
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Form:
-    """The form as it is shown: what was typed, and what was wrong with it."""
+    """The form: its values, and an error message."""
 
     id: str
     author: str = ""
@@ -44,7 +44,7 @@ class Form:
 
 @dataclass(frozen=True)
 class DatabaseCard:
-    """One database server in the drawing."""
+    """One database server in the diagram."""
 
     name: str
     address: str
@@ -61,13 +61,13 @@ def guest_book() -> Response:
 
 @pages.get("/notes")
 def notes_address() -> BaseResponse:
-    """Lead whoever reloads the address of a refused form back to the guest book."""
+    """Redirect a reload after a refused form to the guest book."""
     return redirect("/", 303)
 
 
 @pages.post("/notes")
 def add_note() -> BaseResponse:
-    """Keep the note of the form and lead back to the guest book."""
+    """Store the note of the form and redirect to the guest book."""
     if request.mimetype not in _FORM_TYPES:
         abort(failure(415, "send the note as a form"))
     author, words = request.form.get("author", ""), request.form.get("text", "")
@@ -75,32 +75,27 @@ def add_note() -> BaseResponse:
     try:
         draft = text.draft(request.form)
     except text.InvalidError as error:
-        return _page(_refused(form, str(error), error.field), 422)
+        return _page(_with_error(form, str(error), error.field), 422)
     try:
-        told_write(context().store.add(draft))
+        record_write(context().store.add(draft))
     except ConflictError:
-        message = "This form had been sent before with other words. Send it again as a new note."
-        return _page(_refused(form, message), 409)
+        message = "This form was sent before with other content. Send it again as a new note."
+        return _page(_with_error(form, message), 409)
     except OutcomeUnknownError:
         _log.warning("request %s: outcome of note %s is unknown", request_id(), draft.id)
         message = (
             "The connection to the database was lost while your note was being kept, so it may"
             " be there or not. Send it again: it will appear only once."
         )
-        return _page(_refused(form, message, same_id=draft.id), 503)
+        return _page(_with_error(form, message, same_id=draft.id), 503)
     except UnavailableError as error:
         message = f"Your note was not kept: {error}. Nothing is lost here; send it again soon."
-        return _page(_refused(form, message, same_id=draft.id), 503)
+        return _page(_with_error(form, message, same_id=draft.id), 503)
     return redirect("/", 303)
 
 
 def age(created: datetime, moment: datetime) -> str:
-    """Return how long ago something was, in words.
-
-    Args:
-        created: the time of it, in UTC.
-        moment: the time now, in UTC.
-    """
+    """Return a human-readable age; both times in UTC."""
     seconds = int((moment - created).total_seconds())
     for unit, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
         count = seconds // unit
@@ -110,16 +105,10 @@ def age(created: datetime, moment: datetime) -> str:
 
 
 def cards(
-    settings: Settings, view: View, read: Read[list[Note]] | None
+    settings: Settings, view: HealthView, read: Read[list[Note]] | None
 ) -> tuple[DatabaseCard, ...]:
-    """Return the database servers for the drawing, the one that was read first.
-
-    Args:
-        settings: names and addresses.
-        view: their health.
-        read: the read of this page, or None when there was none.
-    """
-    found = [
+    """Return the database servers for the diagram; the one that was read from comes first."""
+    unsorted = [
         DatabaseCard(
             server.name,
             server.address,
@@ -129,10 +118,10 @@ def cards(
         )
         for server in settings.servers
     ]
-    return tuple(sorted(found, key=lambda card: (not card.read, not card.written)))
+    return tuple(sorted(unsorted, key=lambda card: (not card.read, not card.written)))
 
 
-def _refused(
+def _with_error(
     form: Form, message: str, field: str | None = None, same_id: str | None = None
 ) -> Form:
     return Form(same_id or form.id, form.author, form.text, message, field)
@@ -141,7 +130,7 @@ def _refused(
 def _page(form: Form, code: int) -> Response:
     about = context()
     try:
-        read: Read[list[Note]] | None = told_read(about.store.recent(SHOWN, seen()))
+        read: Read[list[Note]] | None = record_read(about.store.recent(SHOWN, last_write()))
     except NoReaderError as error:
         _log.warning("request %s: %s", request_id(), error)
         read, code = None, 503 if code == 200 else code
@@ -168,5 +157,5 @@ def _page(form: Form, code: int) -> Response:
 
 
 def tone(author: str) -> int:
-    """Return the number, 0 to 5, of the colour that stands for an author."""
+    """Return the color of an author: a number from 0 to 5."""
     return sum(author.casefold().encode("utf-8")) % 6

@@ -1,4 +1,4 @@
-"""What every reply carries: who answered, which databases, the cookie, and safety headers."""
+"""Headers and cookies of every response."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from foobar import gtid
 from foobar.context import context
 from foobar.database import Read, Written
 
-SEEN_COOKIE = "foobar_seen"
-SEEN_SECONDS = 60
+LAST_WRITE_COOKIE = "foobar_seen"
+LAST_WRITE_SECONDS = 60
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 _JSON_PATHS = ("/api", "/healthz", "/version")
@@ -26,42 +26,38 @@ T = TypeVar("T")
 
 
 def wants_json() -> bool:
-    """Say whether the request is for programs: /api, /healthz and /version."""
+    """Return whether the response must be JSON: /api, /healthz and /version."""
     return any(request.path == path or request.path.startswith(f"{path}/") for path in _JSON_PATHS)
 
 
 def request_id() -> str:
-    """Return the id of this request: the proxy's X-Request-ID when sound, else a fresh one."""
+    """Return the id of this request: the proxy's X-Request-ID if valid, else a new one."""
     if "request_id" not in g:
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
     return str(g.request_id)
 
 
-def seen() -> str | None:
-    """Return the GTID set of the visitor's last write, when the cookie holds a sound one."""
-    return gtid.parse(request.cookies.get(SEEN_COOKIE))
+def last_write() -> str | None:
+    """Return the GTID set of the visitor's last write, if the cookie has a valid one."""
+    return gtid.parse(request.cookies.get(LAST_WRITE_COOKIE))
 
 
-def told_read(read: Read[T]) -> Read[T]:
-    """Remember for the reply's headers where something was read; returns its argument."""
+def record_read(read: Read[T]) -> Read[T]:
+    """Record the server of a read for the response headers; return the argument."""
     g.read_from = read.server
     return read
 
 
-def told_write(written: Written[T]) -> Written[T]:
-    """Remember for the reply's headers and cookie where a write went; returns its argument."""
+def record_write(written: Written[T]) -> Written[T]:
+    """Record the server of a write for the headers and the cookie; return the argument."""
     g.written_to = written.server
-    g.seen = written.seen
+    g.last_write = written.last_write
     return written
 
 
 def install(app: Flask) -> None:
-    """Add the headers to every reply of an application.
-
-    Args:
-        app: the application.
-    """
+    """Add the headers to every response of an application."""
 
     @app.after_request
     def add_headers(response: Response) -> Response:
@@ -78,11 +74,11 @@ def install(app: Flask) -> None:
         response.headers["Referrer-Policy"] = "same-origin"
         if request.endpoint != "static":
             response.headers["Cache-Control"] = "no-store"
-        if g.get("seen"):
+        if g.get("last_write"):
             response.set_cookie(
-                SEEN_COOKIE,
-                g.seen,
-                max_age=SEEN_SECONDS,
+                LAST_WRITE_COOKIE,
+                g.last_write,
+                max_age=LAST_WRITE_SECONDS,
                 httponly=True,
                 samesite="Lax",
                 secure=request.headers.get("X-Forwarded-Proto", "").lower() == "https",

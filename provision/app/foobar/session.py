@@ -1,4 +1,4 @@
-"""One connection to one MySQL server, and what its errors mean; the only user of PyMySQL."""
+"""A connection to a MySQL server, and the classes of its errors; the only user of PyMySQL."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pymysql.constants import CLIENT, CR, ER
 from foobar.settings import Server, Settings
 
 CONNECT_SECONDS = 1.0
-"""Longest wait for TCP, and for each answer while logging in."""
-ASK_SECONDS = 0.8
-"""Longest wait for the answer to a statement that changes nothing; /healthz may stand in line
-behind it and has to answer within a second."""
+"""Timeout of the TCP connection, and of each reply during authentication."""
+QUERY_SECONDS = 0.8
+"""Timeout of a statement that changes nothing; /healthz may queue behind it and has to respond
+within a second."""
 CHANGE_SECONDS = 5.0
-"""Longest wait for a change: a commit may wait for the semi-synchronous replica."""
+"""Timeout of a change: a commit may wait for the semi-synchronous replica."""
 
 Row = tuple[Any, ...]
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 else:
     _Connection = Connection
 
-# Names of codes: MySQL 9.7 error reference. ER_ERROR_DURING_COMMIT stands here too, because
-# it, like a lost connection, does not say whether the change was kept.
+# Names of codes: MySQL 9.7 error reference. ER_ERROR_DURING_COMMIT is included because, as with
+# a lost connection, the outcome of the change is unknown.
 _SESSION_KILLED = 3169
 _IDLE_TOO_LONG = 4031
 _LOST = frozenset(
@@ -58,15 +58,14 @@ class SessionError(Exception):
 
 
 class LostError(SessionError):
-    """The connection is gone, could not be made, or did not answer in time."""
+    """The connection was lost, could not be opened, or timed out."""
 
     def __init__(self, message: str, *, timed_out: bool = False, changing: bool = False) -> None:
         """Describe the loss.
 
         Args:
-            message: what happened, for the log.
-            timed_out: the server was silent, as opposed to gone.
-            changing: a change had been sent, so whether it was kept is unknown.
+            timed_out: the server did not respond, but did not close the connection either.
+            changing: a change had been sent, so its outcome is unknown.
         """
         super().__init__(message)
         self.timed_out = timed_out
@@ -78,36 +77,31 @@ class ReadOnlyError(SessionError):
 
 
 class DuplicateError(SessionError):
-    """A unique key holds the value already; nothing was changed."""
+    """The value of a unique key exists; nothing was changed."""
 
 
-class RefusedError(SessionError):
-    """The server answered a statement with any other error; nothing was changed."""
+class StatementError(SessionError):
+    """The server reported any other error; nothing was changed."""
 
     def __init__(self, code: int, message: str) -> None:
-        """Keep MySQL's own words.
-
-        Args:
-            code: MySQL's error number.
-            message: MySQL's message.
-        """
         super().__init__(f"MySQL error {code}: {message}")
         self.code = code
 
 
-class Session(Protocol):
-    """A connection that statements are sent through, one at a time, each its own transaction."""
+class DatabaseSession(Protocol):
+    """A connection with autocommit: each statement is a transaction."""
 
     opened: float
     changing: bool
 
-    def ask(self, sql: str, args: Sequence[object] = (), seconds: float = ASK_SECONDS) -> list[Row]:
+    def query(
+        self, sql: str, args: Sequence[object] = (), seconds: float = QUERY_SECONDS
+    ) -> list[Row]:
         """Send a statement that changes nothing and return its rows.
 
         Args:
-            sql: the statement, with %s for each value.
-            args: the values.
-            seconds: longest wait for the answer.
+            sql: with %s for each value.
+            seconds: the timeout.
 
         Raises:
             SessionError: one of the kinds above.
@@ -115,14 +109,7 @@ class Session(Protocol):
         ...
 
     def change(self, sql: str, args: Sequence[object] = ()) -> int:
-        """Send a statement that changes rows; when it returns, the change is committed.
-
-        Args:
-            sql: the statement, with %s for each value.
-            args: the values.
-
-        Returns:
-            The number of rows that changed.
+        """Send a statement that changes rows, commit it, and return the number of rows.
 
         Raises:
             SessionError: one of the kinds above; only `LostError` leaves the outcome unknown.
@@ -135,11 +122,10 @@ class Session(Protocol):
 
 
 class StrictConnection(_Connection):
-    """PyMySQL's connection, with two things it does not offer.
+    """PyMySQL's connection, with required TLS and a variable read timeout.
 
-    PyMySQL 1.1 goes on without encryption when the server does not offer TLS, although a TLS
-    context was given: that would let whoever answers at the address ask for a password. And its
-    read time-out is fixed for the life of a connection.
+    PyMySQL 1.1 continues without encryption if the server does not support TLS, even with a TLS
+    context: an impostor could ask for the password. Its read timeout is fixed per connection.
     """
 
     _read_timeout: float | None
@@ -152,32 +138,34 @@ class StrictConnection(_Connection):
                 CR.CR_SSL_CONNECTION_ERROR, "the server does not offer TLS"
             )
 
-    def patience(self, seconds: float) -> None:
-        """Set the longest silence of the server from now on, in seconds."""
+    def set_read_timeout(self, seconds: float) -> None:
+        """Set the read timeout of further statements."""
         self._read_timeout = seconds
 
 
 @dataclass
 class MySQLSession:
-    """A `Session` over TLS. Made by `opener`."""
+    """A `DatabaseSession` over TLS. Made by `opener`."""
 
     connection: StrictConnection
     opened: float
     changing: bool = False
 
-    def ask(self, sql: str, args: Sequence[object] = (), seconds: float = ASK_SECONDS) -> list[Row]:
-        """See `Session.ask`."""
+    def query(
+        self, sql: str, args: Sequence[object] = (), seconds: float = QUERY_SECONDS
+    ) -> list[Row]:
+        """See `DatabaseSession.query`."""
         return self._send(sql, args, seconds)[0]
 
     def change(self, sql: str, args: Sequence[object] = ()) -> int:
-        """See `Session.change`."""
+        """See `DatabaseSession.change`."""
         self.changing = True
         changed = self._send(sql, args, CHANGE_SECONDS)[1]
         self.changing = False
         return changed
 
     def close(self) -> None:
-        """See `Session.close`."""
+        """See `DatabaseSession.close`."""
         try:
             self.connection.close()
         except (pymysql.MySQLError, OSError):
@@ -185,7 +173,7 @@ class MySQLSession:
 
     def _send(self, sql: str, args: Sequence[object], seconds: float) -> tuple[list[Row], int]:
         try:
-            self.connection.patience(seconds)
+            self.connection.set_read_timeout(seconds)
             with self.connection.cursor() as cursor:
                 changed = cursor.execute(sql, tuple(args))
                 return list(cursor.fetchall()), changed
@@ -197,12 +185,7 @@ class MySQLSession:
 
 
 def translate(error: Exception, *, changing: bool) -> SessionError:
-    """Return what an error of PyMySQL means to this application.
-
-    Args:
-        error: what PyMySQL, or the socket beneath it, raised.
-        changing: a change had been sent when it was raised.
-    """
+    """Return the class of an error of PyMySQL or of its socket."""
     code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     message = str(error.args[1]) if len(error.args) > 1 else str(error)
     if code in _READ_ONLY:
@@ -213,20 +196,14 @@ def translate(error: Exception, *, changing: bool) -> SessionError:
     if lost or code == 0:
         origin = getattr(error, "original_exception", None) or error.__context__ or error
         return LostError(message, timed_out=isinstance(origin, TimeoutError), changing=changing)
-    return RefusedError(code, message)
+    return StatementError(code, message)
 
 
 def opener(settings: Settings) -> Callable[[Server], MySQLSession]:
-    """Return the function that opens sessions as the application's account.
+    """Return a function that opens sessions as the application's account.
 
-    TLS is always used; the certificate must be signed by the CA of the settings and name the
-    address that was dialled.
-
-    Args:
-        settings: account, schema and CA file.
-
-    Returns:
-        A function of a server that returns a session, or raises `LostError` or `RefusedError`.
+    It raises `LostError` or `StatementError`. TLS is required; the certificate must be
+    signed by the configured CA and contain the address of the server.
     """
     trust = ssl.create_default_context(cafile=str(settings.ca))
     trust.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -1,4 +1,4 @@
-"""Settings: the environment of the process, checked as a whole before anything starts."""
+"""Settings from the environment, validated before the application starts."""
 
 from __future__ import annotations
 
@@ -15,17 +15,12 @@ _SCHEMA = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
 
 
 class SettingsError(ValueError):
-    """The environment does not describe a process that can run; `problems` holds all reasons."""
+    """Settings are missing or invalid; `problems` has all reasons."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
-        """Keep the problems.
-
-        Args:
-            problems: one sentence for each, beginning with the variable's name.
-        """
         lines = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(
-            f"foobar cannot start, {len(problems)} setting(s) are wrong:\n{lines}\n"
+            f"foobar cannot start, {len(problems)} invalid setting(s):\n{lines}\n"
             "Settings are environment variables; see the EnvironmentFile= of the service:"
             " systemctl cat foobar"
         )
@@ -34,7 +29,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Server:
-    """One MySQL server: the name operators use and the address that is dialled."""
+    """One MySQL server: the name that operators use, and its address."""
 
     name: str
     address: str
@@ -42,7 +37,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the process is told from outside."""
+    """The configuration of the process."""
 
     host: str
     site: str
@@ -54,17 +49,17 @@ class Settings:
     ca: Path
 
     def address_of(self, name: str) -> str | None:
-        """Return the address of the machine called `name`, or None when it is not known."""
-        return next((each.address for each in self.servers if each.name == name), None)
+        """Return the address of the machine called `name`, or None if it is unknown."""
+        return next((s.address for s in self.servers if s.name == name), None)
 
     @property
     def local(self) -> str:
-        """Name of the nearest database server: the first that reads should go to."""
+        """Name of the preferred database server for reads."""
         return self.read_order[0]
 
 
 class _Reader:
-    """Reads variables and collects what is wrong with them."""
+    """Reads variables and collects problems."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -83,7 +78,7 @@ class _Reader:
         return value
 
     def servers(self, name: str) -> tuple[Server, ...]:
-        found: list[Server] = []
+        servers: list[Server] = []
         for part in self.text(name).split(","):
             if not part.strip():
                 continue
@@ -92,20 +87,20 @@ class _Reader:
                 self.problems.append(
                     f"{name} has {part.strip()[:80]!r} where name=address is expected"
                 )
-            elif label in {each.name for each in found}:
-                self.problems.append(f"{name} names {label} twice")
+            elif label in {server.name for server in servers}:
+                self.problems.append(f"{name} has the duplicate name {label}")
             else:
-                found.append(Server(label, address))
-        return tuple(found)
+                servers.append(Server(label, address))
+        return tuple(servers)
 
     def order(self, name: str, servers: tuple[Server, ...]) -> tuple[str, ...]:
         names = tuple(part.strip() for part in self.text(name).split(",") if part.strip())
-        known = {each.name for each in servers}
-        for each in names:
-            if known and each not in known:
-                self.problems.append(f"{name} names {each[:80]!r}, which FOOBAR_DB_HOSTS lacks")
+        allowed = {server.name for server in servers}
+        for server in names:
+            if allowed and server not in allowed:
+                self.problems.append(f"{name} has {server[:80]!r}, not in FOOBAR_DB_HOSTS")
         if len(set(names)) != len(names):
-            self.problems.append(f"{name} names a server twice")
+            self.problems.append(f"{name} has a duplicate name")
         return names
 
     def authority(self, name: str, default: str) -> Path:
@@ -113,26 +108,23 @@ class _Reader:
         try:
             ssl.create_default_context(cafile=str(path))
         except OSError as error:
-            # ssl.SSLError, a file that holds no certificate, is an OSError too.
+            # ssl.SSLError (a file without a certificate) is an OSError, too.
             self.problems.append(f"{name} is not a readable CA file: {path}: {error}")
         return path
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
-    """Read and check all settings.
+    """Read and validate all settings.
 
     Args:
         environ: FOOBAR_DB_HOSTS ("web-01=192.168.56.11,web-02=192.168.56.12"),
             FOOBAR_DB_READ ("web-02,web-01", the nearest first), FOOBAR_DB_USER and
-            FOOBAR_DB_PASSWORD must be there. FOOBAR_HOST (this machine's host name),
+            FOOBAR_DB_PASSWORD are required. FOOBAR_HOST (this machine's host name),
             FOOBAR_DB_NAME (foobar), FOOBAR_DB_CA (/etc/foobar/ca.pem) and FOOBAR_SITE
             (www.foobar.com) have the defaults in brackets.
 
-    Returns:
-        The settings.
-
     Raises:
-        SettingsError: one or more variables are missing or wrong; all of them are named.
+        SettingsError: with all missing and invalid variables.
     """
     read = _Reader(environ)
     servers = read.servers("FOOBAR_DB_HOSTS")

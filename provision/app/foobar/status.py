@@ -1,4 +1,4 @@
-"""What balancers and operators ask: fit to serve, and which release."""
+"""Health check and version."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from foobar.watch import Health
 status = Blueprint("status", __name__)
 
 FRESH_SECONDS = 0.5
-"""Greatest age of what /healthz tells, while the servers answer."""
+"""Maximum age of the health that /healthz reports, while the servers respond."""
 
 
 @status.get("/healthz")
 def healthz() -> Response:
-    """Say whether this process can serve: 200 when a database can be read from, else 503.
+    """Return 200 if a database can be read from, else 503.
 
-    Answers in little more than `watch.PATIENCE_SECONDS`, whatever the databases do.
+    Responds in little more than `watch.PROBE_SECONDS`, even if databases do not respond.
     """
     about = context()
     view = about.store.view(FRESH_SECONDS)
     reader = next((name for name in about.settings.read_order if view.up(name)), None)
     write: dict[str, Any] = {"server": view.primary}
     if len(view.writable) > 1:
-        write["error"] = f"split brain: {' and '.join(view.writable)} take writes"
+        write["error"] = f"split brain: {' and '.join(view.writable)} are writable"
     elif view.primary is None:
-        write["error"] = "no server takes writes"
+        write["error"] = "no server is writable"
     body: dict[str, Any] = {
         "status": "ok" if reader else "unfit",
         "host": about.settings.host,
         "version": about.version,
         "read": {"server": reader},
         "write": write,
-        "databases": {each.server: _told(each) for each in view.servers},
+        "databases": {health.server: _as_json(health) for health in view.servers},
     }
     if not reader:
         body["error"] = "no database can be read from"
@@ -54,5 +54,5 @@ def version() -> Response:
     return jsonify(version=about.version, host=about.settings.host, release=about.release)
 
 
-def _told(health: Health) -> dict[str, str]:
+def _as_json(health: Health) -> dict[str, str]:
     return {"state": health.state} | ({"error": health.error} if health.error else {})

@@ -1,4 +1,4 @@
-"""What visitors send, made clean and checked; pure functions."""
+"""Clean and validate the input of visitors; pure functions."""
 
 from __future__ import annotations
 
@@ -14,28 +14,21 @@ BODY_LIMIT_BYTES = 16 * 1024
 
 _NOTE_ID = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 _MARKER_ID = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
-# Characters that turn the direction of everything after them: Unicode Standard Annex 9,
-# explicit directional formatting.
+# Explicit directional formatting, which reorders the text after it (Unicode Annex 9).
 _DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class InvalidError(ValueError):
-    """A value cannot be taken; the message is meant for whoever sent it."""
+    """An invalid value; the message is shown to the sender."""
 
     def __init__(self, field: str, message: str) -> None:
-        """Name the value and the reason.
-
-        Args:
-            field: name of the value as it was sent.
-            message: what is wrong and what would be right.
-        """
         super().__init__(message)
         self.field = field
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A note as its author sent it, checked."""
+    """A validated note of a visitor."""
 
     id: str
     author: str
@@ -45,12 +38,8 @@ class Draft:
 def clean(value: str, *, lines: bool = False) -> str:
     """Return a text without control characters and outer white space.
 
-    Lone surrogates, which no encoding can carry, and characters that reorder the text around
-    them are dropped too.
-
-    Args:
-        value: any text.
-        lines: keep line breaks, as line feeds.
+    Lone surrogates and directional formatting are removed, too. Line breaks are removed unless
+    `lines` is true.
     """
     unified = value.replace("\r\n", "\n").replace("\r", "\n")
     kept = (
@@ -63,21 +52,15 @@ def clean(value: str, *, lines: bool = False) -> str:
 
 
 def new_id() -> str:
-    """Return a fresh id for a note."""
+    """Return a new id for a note."""
     return str(uuid.uuid4())
 
 
 def draft(fields: Mapping[str, object]) -> Draft:
-    """Check the fields of a new note.
-
-    Args:
-        fields: "author" and "text", and "id" when the sender chose one.
-
-    Returns:
-        The draft, with a fresh id when none was sent.
+    """Validate the fields of a new note: "author", "text" and optionally "id".
 
     Raises:
-        InvalidError: the first field that cannot be taken.
+        InvalidError: for the first invalid field.
     """
     author = _words(fields, "author", AUTHOR_LIMIT, lines=False)
     text = _words(fields, "text", TEXT_LIMIT, lines=True)
@@ -86,38 +69,25 @@ def draft(fields: Mapping[str, object]) -> Draft:
 
 
 def note_id(value: object) -> str:
-    """Return the value when it can be a note's id.
-
-    Raises:
-        InvalidError: it cannot.
-    """
+    """Validate the id of a note; raises InvalidError."""
     return _id(value, _NOTE_ID, "letters, digits and hyphens")
 
 
 def marker_id(value: object) -> str:
-    """Return the value when it can be a marker's id.
-
-    Raises:
-        InvalidError: it cannot.
-    """
+    """Validate the id of a marker; raises InvalidError."""
     return _id(value, _MARKER_ID, "lower-case letters, digits and hyphens")
 
 
 def limit(value: str | None, default: int, greatest: int) -> int:
-    """Return how many items were asked for.
-
-    Args:
-        value: the query's own words, or None when it has none.
-        default: the answer for None.
-        greatest: the largest number allowed.
+    """Return the requested number of items.
 
     Raises:
-        InvalidError: not a whole number from 1 to `greatest`.
+        InvalidError: not an integer from 1 to `greatest`.
     """
     if value is None:
         return default
     if not re.fullmatch(r"[0-9]{1,6}", value, re.ASCII) or not 1 <= int(value) <= greatest:
-        raise InvalidError("limit", f"limit must be a whole number from 1 to {greatest}")
+        raise InvalidError("limit", f"limit must be an integer from 1 to {greatest}")
     return int(value)
 
 
@@ -134,7 +104,7 @@ def _words(fields: Mapping[str, object], name: str, longest: int, *, lines: bool
     if not isinstance(value, str):
         raise InvalidError(name, f"{name} must be text")
     words = clean(value, lines=lines)
-    # Format characters alone (zero-width space and its like) would look empty.
+    # Format characters alone (such as a zero-width space) look empty.
     if all(unicodedata.category(character) in {"Cf", "Zs", "Zl", "Zp"} for character in words):
         raise InvalidError(name, f"{name} is empty")
     if len(words) > longest:

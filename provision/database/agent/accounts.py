@@ -1,95 +1,114 @@
-"""On the machine: MySQL's schemas and accounts. Passwords come in the request, never in arguments.
+"""MySQL's schemas and accounts. Passwords arrive in the request, never as program arguments.
 
-An account carries, in its own ATTRIBUTE, a fingerprint of the definition that made it and a digest
-of what MySQL stored for its password then. So a password that was changed by hand is noticed
-although nobody can read it.
+An account carries in its ATTRIBUTE a fingerprint of its definition and a digest of the password
+that MySQL stored then. So a password that was changed by hand is detected although MySQL does not
+reveal it.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from typing import Any
+from collections.abc import Iterable
 
-from provision.database.agent.client import Client, MysqlError, local, name, quote
-from provision.engine.agent.core import Failed, Say
+from provision.database.agent.session import MysqlError, MysqlSession, connect_local, quote_name
+from provision.engine.agent.files import Journal
+from provision.engine.agent.process import AgentError, Log
+from provision.engine.agent.registry import Args, action
+from provision.engine.agent.waiting import AgentTimeoutError, wait_until
 
 WRITABLE_SECONDS = 30.0
 
+Statement = tuple[str, tuple[str, ...]]
+"""SQL and the values of its ``%s``."""
 
-def writable(say: Say) -> Client:
-    """A session on this server once it takes writes (after a restart its role comes back first).
+
+def connect_writable() -> MysqlSession:
+    """A session on this server once it is writable (its role is restored after a restart).
 
     Raises:
-        Failed: when it does not within half a minute.
+        AgentError: when it does not become writable within half a minute.
     """
-    deadline = time.monotonic() + WRITABLE_SECONDS
-    last = "it is read-only"
-    while True:
+    error = "it is read-only"
+
+    def connect() -> MysqlSession | None:
+        nonlocal error
         try:
-            client = local()
-            if client.value("SELECT @@global.read_only") == "0":
-                return client
-            client.close()
-        except MysqlError as error:
-            last = str(error)
-        if time.monotonic() > deadline:
-            raise Failed("the database takes no writes here", last)
-        time.sleep(0.1)
+            session = connect_local()
+            if session.value("SELECT @@global.read_only") == "0":
+                return session
+            session.close()
+        except MysqlError as failure:
+            error = str(failure)
+        return None
+
+    try:
+        return wait_until(connect, WRITABLE_SECONDS, "the database to become writable")
+    except AgentTimeoutError:
+        raise AgentError("the database is not writable", error) from None
 
 
-def schema(args: dict[str, Any], say: Say) -> None:
-    """Make a schema with utf8mb4, or mend its collation: ``name``, ``collation``."""
-    what = name(args["name"])
-    collation = args["collation"]
-    say(f"schema {args['name']}")
-    with writable(say) as client:
+@action("mysql_schema")
+def create_schema(args: Args, journal: Journal, log: Log) -> None:
+    """Create a schema with utf8mb4, or correct its collation: ``name``, ``collation``."""
+    options = f"{quote_name(args['name'])} CHARACTER SET utf8mb4 COLLATE {args['collation']}"
+    log(f"schema {args['name']}")
+    with connect_writable() as session:
         try:
-            client.query(
-                f"CREATE DATABASE IF NOT EXISTS {what} CHARACTER SET utf8mb4 COLLATE {collation}"
-            )
-            client.query(f"ALTER DATABASE {what} CHARACTER SET utf8mb4 COLLATE {collation}")
+            session.query(f"CREATE DATABASE IF NOT EXISTS {options}")
+            session.query(f"ALTER DATABASE {options}")
         except MysqlError as error:
-            raise Failed(f"schema {args['name']} could not be made", str(error)) from None
+            raise AgentError(f"schema {args['name']} could not be created", str(error)) from None
 
 
-def statements(args: dict[str, Any]) -> list[str]:
-    """What makes an account as it should be, whatever it was before. A pure function.
+def account_statements(
+    user: str, host: str, password: str, grants: Iterable[tuple[str, str]]
+) -> list[Statement]:
+    """Statements that create an account or correct an existing one.
 
     Args:
-        args: ``user``, ``host``, ``password``, ``grants`` (a list of privileges, level pairs).
+        grants: privileges and level, such as ``("SELECT, INSERT", "foobar.*")``.
     """
-    who = f"{quote(args['user'])}@{quote(args['host'])}"
-    with_password = f"IDENTIFIED WITH caching_sha2_password BY {quote(args['password'])}"
-    rules = "REQUIRE SSL PASSWORD EXPIRE NEVER ACCOUNT UNLOCK"
-    made = [
-        f"CREATE USER IF NOT EXISTS {who} {with_password} {rules}",
-        f"ALTER USER {who} {with_password} {rules}",
-        f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {who}",
+    rules = (
+        "IDENTIFIED WITH caching_sha2_password BY %s"
+        " REQUIRE SSL PASSWORD EXPIRE NEVER ACCOUNT UNLOCK"
+    )
+    account = (user, host)
+    return [
+        (f"CREATE USER IF NOT EXISTS %s@%s {rules}", (*account, password)),
+        (f"ALTER USER %s@%s {rules}", (*account, password)),
+        ("REVOKE ALL PRIVILEGES, GRANT OPTION FROM %s@%s", account),
+        *(
+            (f"GRANT {privileges} ON {_quote_level(level)} TO %s@%s", account)
+            for privileges, level in grants
+        ),
     ]
-    return made + [f"GRANT {what} ON {_level(where)} TO {who}" for what, where in args["grants"]]
 
 
-def _level(where: str) -> str:
-    schema_name, _, table = where.partition(".")
-    parts = (part if part == "*" else name(part) for part in (schema_name, table))
-    return ".".join(parts)
+def _quote_level(level: str) -> str:
+    schema, _, table = level.partition(".")
+    return ".".join(part if part == "*" else quote_name(part) for part in (schema, table))
 
 
-def account(args: dict[str, Any], say: Say) -> None:
-    """Make or mend an account, and write its fingerprint into it (see `statements`)."""
-    user, host = quote(args["user"]), quote(args["host"])
-    say(f"account {args['user']}")
-    with writable(say) as client:
+@action("mysql_account")
+def create_account(args: Args, journal: Journal, log: Log) -> None:
+    """Create or correct an account, and store its fingerprint in it.
+
+    Args:
+        args: ``user``, ``host``, ``password``, ``grants``, ``fingerprint``.
+    """
+    user, host, password = args["user"], args["host"], args["password"]
+    log(f"account {user}")
+    with connect_writable() as session:
         try:
-            for statement in statements(args):
-                client.query(statement)
-            digest = client.value(
+            for sql, values in account_statements(user, host, password, args["grants"]):
+                session.query(sql, values)
+            digest = session.value(
                 "SELECT SHA2(authentication_string, 256) FROM mysql.user"
-                f" WHERE user = {user} AND host = {host}"
+                " WHERE user = %s AND host = %s",
+                [user, host],
             )
             attribute = json.dumps({"lab": args["fingerprint"], "digest": digest})
-            client.query(f"ALTER USER {user}@{host} ATTRIBUTE {quote(attribute)}")
+            session.query("ALTER USER %s@%s ATTRIBUTE %s", [user, host, attribute])
         except MysqlError as error:
-            text = str(error).replace(args["password"], "********")
-            raise Failed(f"account {args['user']} could not be made", text) from None
+            text = str(error).replace(password, "********")
+            raise AgentError(f"account {user} could not be created", text) from None

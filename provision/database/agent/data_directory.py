@@ -1,53 +1,41 @@
-"""On the machine: the data directory, made fit for cloning before mysqld first serves the lab.
+"""Make MySQL's data directory fit for cloning before mysqld first serves the lab.
 
 A machine whose packages come from a shared layer (overlayfs) cannot rename directories of that
 layer (error EXDEV; Linux's Documentation/filesystems/overlayfs.rst, "renaming directories"), and
-CLONE renames ``#innodb_redo``: MySQL then dies at every start. So directories that cannot be
-renamed are replaced by copies, once.
+CLONE renames ``#innodb_redo``: mysqld would then crash at every start. So each directory that
+cannot be renamed is replaced by a copy, once.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from typing import Any
 
-from provision.engine.agent.core import Say, must, run
-from provision.engine.agent.files import Journal, place_file
+from provision.engine.agent.files import Journal, write_atomically
+from provision.engine.agent.process import Log, must, run
+from provision.engine.agent.registry import Args, action
 
 DATA = "/var/lib/mysql"
 MARK = "/var/lib/foobar-lab/mysql-data"
 
 
-def settle(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    """Let every directory of the data be one that can be renamed, and mark that.
+@action("mysql_data_directory")
+def prepare(args: Args, journal: Journal, log: Log) -> None:
+    """Stop mysqld, make every directory one that can be renamed, and write the mark: ``content``.
 
-    The unit starts mysqld again afterwards.
+    The unit starts mysqld afterwards.
     """
-    say("looking at the data directory")
-    if run(["systemctl", "is-active", "mysql.service"]).out.strip() != "inactive":
+    log("preparing the data directory")
+    if run(["systemctl", "is-active", "mysql.service"]).stdout.strip() != "inactive":
         must(["systemctl", "stop", "mysql.service"], timeout=120)
-    for name in sorted(os.listdir(DATA)):
-        path = f"{DATA}/{name}"
-        if os.path.isdir(path) and not os.path.islink(path):
-            own(path)
+    for entry in sorted(os.scandir(DATA), key=lambda entry: entry.name):
+        if entry.is_dir(follow_symlinks=False):
+            make_renamable(entry.path)
     os.makedirs(os.path.dirname(MARK), exist_ok=True)
-    place_file(MARK, args["content"].encode(), 0, 0, 0o644)
+    write_atomically(MARK, args["content"].encode(), 0o644)
 
 
-def copy(path: str, to: str) -> None:
-    """Copy a directory without InnoDB's spare redo log files, which it makes itself (100 MB).
-
-    They end in ``_tmp`` (the manual, "Redo Log"); mysqld is stopped.
-    """
-    spare = [name for name in os.listdir(path) if name.startswith("#ib_redo")]
-    spare = [name for name in spare if name.endswith("_tmp")]
-    for name in spare:
-        os.unlink(f"{path}/{name}")
-    must(["cp", "-a", path, to])
-
-
-def own(path: str) -> None:
+def make_renamable(path: str) -> None:
     """Replace a directory by a copy of itself when it cannot be renamed."""
     aside = f"{path}.lab"
     must(["rm", "-rf", aside])
@@ -56,6 +44,17 @@ def own(path: str) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        copy(path, aside)
+        remove_spare_redo_logs(path)
+        must(["cp", "-a", path, aside])
         must(["rm", "-rf", path])
     os.rename(aside, path)
+
+
+def remove_spare_redo_logs(path: str) -> None:
+    """Remove InnoDB's spare redo log files (100 MB), which it recreates.
+
+    Their names end in ``_tmp`` (the manual, "Redo Log"); mysqld is stopped.
+    """
+    for name in os.listdir(path):
+        if name.startswith("#ib_redo") and name.endswith("_tmp"):
+            os.unlink(f"{path}/{name}")

@@ -1,31 +1,19 @@
-"""On the machine: what MySQL says of itself, asked as root through its local socket.
+"""What a machine reports about its MySQL server, queried as root through the local socket.
 
-One session answers all questions of a gather; a server that does not run is an answer too. What
-changes a server is in mysql_roles.py and mysql_accounts.py, imported when it is first needed.
+A server that does not run is a result too. Changes are in the modules that register actions.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from provision.database.agent.client import Client, MysqlError, Row, local
-from provision.engine.agent.core import ACTIONS, PROBES, Failed, Job, Say
-from provision.engine.agent.files import Journal
+from provision.database.agent.server_status import Row, ServerStatus
+from provision.database.agent.session import MysqlError, connect_local
+from provision.database.agent.status_query import read_server_status
+from provision.engine.agent.protocol import Probe
+from provision.engine.agent.registry import Args, batch_collector, collector
 
-VARIABLES = (
-    "server_uuid",
-    "server_id",
-    "version",
-    "read_only",
-    "super_read_only",
-    "gtid_executed",
-    "gtid_purged",
-)
-STATUS = (
-    "'Uptime', 'Threads_connected', 'Threads_running', 'Rpl_semi_sync_source_status',"
-    " 'Rpl_semi_sync_source_clients', 'Rpl_semi_sync_source_no_tx', 'Rpl_semi_sync_source_yes_tx',"
-    " 'Rpl_semi_sync_source_no_times', 'Rpl_semi_sync_replica_status'"
-)
 ACCOUNTS = (
     "SELECT user, host, plugin, ssl_type, account_locked, password_expired,"
     " SHA2(authentication_string, 256) AS digest,"
@@ -45,133 +33,120 @@ SCHEMAS = (
     "SELECT schema_name AS name, default_collation_name AS collation"
     " FROM information_schema.schemata"
 )
+STORED = "SELECT SHA2(user_password, 256) FROM mysql.slave_master_info"
 
 
-def probe(each: list[dict[str, Any]]) -> Job:
-    """Answer questions about the local server.
+@dataclass(frozen=True)
+class GrantedPrivilege:
+    """One privilege of an account, such as SELECT at the level ``foobar.*``."""
+
+    privilege: str
+    level: str
+    grantable: bool
+
+
+@dataclass(frozen=True)
+class AccountFacts:
+    """An account of MySQL.
 
     Args:
-        each: ``want`` is ``server``, ``account`` (with ``user`` and ``host``) or ``schema`` (with
-            ``name``). Every answer has ``up`` and ``error`` beside what was asked for.
+        exists: False also when the server does not respond.
+        tls: whether it may only log in over TLS.
+        fingerprint: of the definition that the lab created it with; empty for none.
+        password_changed: whether its password is no longer the one that the lab set.
     """
-    yield
-    wanted = {one["want"] for one in each}
+
+    exists: bool = False
+    plugin: str = ""
+    tls: bool = False
+    locked: bool = False
+    expired: bool = False
+    fingerprint: str = ""
+    password_changed: bool = False
+    privileges: tuple[GrantedPrivilege, ...] = ()
+
+
+@dataclass(frozen=True)
+class SchemaFacts:
+    """Default collation of a schema; empty without a schema or without a response."""
+
+    collation: str
+
+
+def server_probe() -> Probe[ServerStatus]:
+    """The status of the machine's server."""
+    return Probe("mysql.server", "MySQL server", {}, ServerStatus)
+
+
+def account_probe(user: str, host: str) -> Probe[AccountFacts]:
+    """An account of the machine's server."""
+    args = {"user": user, "host": host}
+    return Probe("mysql.account", f"MySQL account {user}@{host}", args, AccountFacts)
+
+
+def schema_probe(schema: str) -> Probe[SchemaFacts]:
+    """A schema of the machine's server."""
+    return Probe("mysql.schema", f"MySQL schema {schema}", {"schema": schema}, SchemaFacts)
+
+
+@collector("mysql.server")
+def collect_server(args: Args) -> ServerStatus:
+    """See `server_probe`."""
     try:
-        with local(timeout=10.0) as client:
-            found = read(client, wanted)
+        with connect_local() as session:
+            status = read_server_status(session, binlog=True)
+            if status.replica is None:
+                return status
+            digest = session.value(STORED)
+            return replace(status, replica=replace(status.replica, password_digest=digest))
     except MysqlError as error:
-        return [{"up": False, "error": str(error)} for _ in each]
-    return [{"up": True, "error": ""} | _part(found, one) for one in each]
+        return ServerStatus(error=str(error))
 
 
-def read(client: Client, wanted: set[str]) -> dict[str, Any]:
-    """Everything of the wanted kinds, in one session."""
-    found: dict[str, Any] = {}
-    if "server" in wanted:
-        found["server"] = server(client)
-    if "account" in wanted:
-        found["accounts"] = client.query(ACCOUNTS)
-        found["privileges"] = client.query(PRIVILEGES)
-    if "schema" in wanted:
-        found["schemas"] = client.query(SCHEMAS)
-    return found
+@batch_collector("mysql.account")
+def collect_accounts(batch: Sequence[Args]) -> list[AccountFacts]:
+    """See `account_probe`; two queries for all accounts."""
+    try:
+        with connect_local() as session:
+            accounts, privileges = session.query(ACCOUNTS), session.query(PRIVILEGES)
+    except MysqlError:
+        return [AccountFacts()] * len(batch)
+    return [parse_account(args["user"], args["host"], accounts, privileges) for args in batch]
 
 
-def server(client: Client) -> dict[str, Any]:
-    """Role, GTIDs, replication and semi-sync of a server."""
-    names = ", ".join(f"@@global.{name} AS {name}" for name in VARIABLES)
-    status = {
-        row["Variable_name"]: row["Value"]
-        for row in client.query(f"SHOW GLOBAL STATUS WHERE Variable_name IN ({STATUS})")
-    }
-    semi_sync = {
-        row["Variable_name"]: row["Value"]
-        for row in client.query("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync%_enabled'")
-    }
-    replica = client.row("SHOW REPLICA STATUS")
-    stored = (
-        "SELECT SHA2(user_password, 256) AS password, heartbeat, connect_retry, retry_count"
-        " FROM mysql.slave_master_info"
+def parse_account(
+    user: str, host: str, accounts: Iterable[Row], privileges: Iterable[Row]
+) -> AccountFacts:
+    """One account out of the rows of `ACCOUNTS` and `PRIVILEGES`."""
+    row = next((row for row in accounts if (row["user"], row["host"]) == (user, host)), None)
+    if row is None:
+        return AccountFacts()
+    grantee = f"'{user}'@'{host}'"
+    granted = (
+        GrantedPrivilege(
+            str(item["privilege_type"]), str(item["level"]), item["is_grantable"] == "YES"
+        )
+        for item in privileges
+        if item["grantee"] == grantee and item["privilege_type"] != "USAGE"  # "no privileges"
     )
-    return {
-        "variables": client.row(f"SELECT {names}") | semi_sync,
-        "status": status,
-        "replica": replica or None,
-        "stored": client.row(stored) if replica else {},
-        "epoch": epoch(client),
-        "binlog": client.row("SHOW BINARY LOG STATUS"),
-    }
+    return AccountFacts(
+        exists=True,
+        plugin=row["plugin"] or "",
+        tls=row["ssl_type"] in ("ANY", "X509", "SPECIFIED"),
+        locked=row["account_locked"] == "Y",
+        expired=row["password_expired"] == "Y",
+        fingerprint=row["lab"] or "",
+        password_changed=row["digest"] != row["lab_digest"],
+        privileges=tuple(granted),
+    )
 
 
-def epoch(client: Client) -> Row:
-    """The last promotion that the server has seen; empty before the first."""
+@batch_collector("mysql.schema")
+def collect_schemas(batch: Sequence[Args]) -> list[SchemaFacts]:
+    """See `schema_probe`; one query for all schemas."""
     try:
-        return client.row("SELECT epoch, machine, since FROM lab.epoch ORDER BY epoch DESC LIMIT 1")
-    except MysqlError as error:
-        if error.code in (1049, 1146):
-            return {}
-        raise
-
-
-def _part(found: dict[str, Any], one: dict[str, Any]) -> dict[str, Any]:
-    if one["want"] == "account":
-        grantee = f"'{one['user']}'@'{one['host']}'"
-        who = (one["user"], one["host"])
-        account = [row for row in found["accounts"] if (row["user"], row["host"]) == who]
-        grants = [row for row in found["privileges"] if row["grantee"] == grantee]
-        return {"account": account[0] if account else None, "grants": grants}
-    if one["want"] == "schema":
-        schema = [row for row in found["schemas"] if row["name"] == one["name"]]
-        return {"schema": schema[0] if schema else None}
-    server_found: dict[str, Any] = found["server"]
-    return server_found
-
-
-PROBES["mysql"] = probe
-
-
-def _schema(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    from provision.database.agent import accounts as mysql_accounts
-
-    mysql_accounts.schema(args, say)
-
-
-def _account(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    from provision.database.agent import accounts as mysql_accounts
-
-    mysql_accounts.account(args, say)
-
-
-def _role(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    from provision.database.agent import replication as mysql_replica
-
-    mysql_replica.assume(args, say)
-
-
-def _settle(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    from provision.database.agent import data_directory as mysql_data
-
-    mysql_data.settle(args, journal, say)
-
-
-def operate(args: dict[str, Any], say: Say) -> Any:
-    """Do one of the operations in mysql_ops.py.
-
-    Args:
-        args: ``do``, its name, and its arguments.
-        say: reports progress.
-
-    Raises:
-        Failed: when it cannot be done; MySQL's words are the output.
-    """
-    from provision.database.agent import operations as mysql_ops
-    from provision.database.agent import restore as mysql_restore
-
-    try:
-        operations = mysql_ops.OPERATIONS | mysql_restore.OPERATIONS
-        return operations[args["do"]](args, say)
-    except MysqlError as error:
-        raise Failed(f"the database could not do it ({args['do']})", str(error)) from None
-
-
-ACTIONS.update(mysql_settle=_settle, mysql_schema=_schema, mysql_account=_account, mysql_role=_role)
+        with connect_local() as session:
+            collations = {row["name"]: row["collation"] or "" for row in session.query(SCHEMAS)}
+    except MysqlError:
+        collations = {}
+    return [SchemaFacts(collations.get(args["schema"], "")) for args in batch]

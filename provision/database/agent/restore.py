@@ -1,124 +1,123 @@
-"""On the machine: a restored schema takes the place of the live one, in one step.
+"""Operations of a restore: a loaded schema replaces the live one in one step.
 
-A backup is loaded into a schema of its own beside the live one; only when it is complete do its
-tables change places with the live tables, in one atomic statement (the manual, "RENAME TABLE").
-So a restore that fails at any point leaves the live data as it was.
+A backup is loaded into a separate schema. Only when it is complete do its tables and the live
+tables change places, in one atomic statement (the manual, "RENAME TABLE"). So a restore that fails
+at any point leaves the live data unchanged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from provision.database.agent import requests
+from provision.database.agent.gtid import GtidSet
+from provision.database.agent.requests import Done, RestoreHistory, RowCounts
+from provision.database.agent.results import RestoreRecord
+from provision.database.agent.session import MysqlSession, connect_local, quote_name
+from provision.engine.agent.codec import decode
+from provision.engine.agent.process import AgentError, Log
+from provision.engine.agent.registry import Args, operation
 
-from provision.database.agent import role as mysql_role
-from provision.database.agent.client import Client, name, quote
-from provision.engine.agent.core import Failed, Say
-
-OLD = "lab_replaced"
-"""Where the replaced tables are for a moment."""
-
-
-def begin(args: dict[str, Any], say: Say) -> dict[str, Any]:
-    """Make an empty schema to load into: ``schema``; leftovers of earlier attempts are removed.
-
-    Args:
-        args: ``schema``; ``prefix``, of the names of all such schemas.
-        say: reports progress.
-    """
-    with mysql_role.connect(0.0, 60.0) as client:
-        if client.value("SELECT @@global.read_only") != "0":
-            raise Failed("this database takes no writes")
-        _tidy(client, args["prefix"])
-        client.query(f"CREATE DATABASE {name(args['schema'])} CHARACTER SET utf8mb4")
-    return {}
+REPLACED = "lab_replaced"
+"""The schema that holds the replaced tables for a moment."""
 
 
-def _tidy(client: Client, prefix: str) -> None:
-    for row in client.query("SELECT schema_name AS name FROM information_schema.schemata"):
-        found = row["name"] or ""
-        if found == OLD or found.startswith(prefix):
-            client.query(f"DROP DATABASE {name(found)}")
+@operation("mysql.begin_restore")
+def begin_restore(args: Args, log: Log) -> Done:
+    """See `BeginRestore`."""
+    request = decode(requests.BeginRestore, args)
+    with connect_local(60.0) as session:
+        if session.value("SELECT @@global.read_only") != "0":
+            raise AgentError("this database is read-only")
+        _drop_temporary(session, request.prefix)
+        session.query(f"CREATE DATABASE {quote_name(request.schema)} CHARACTER SET utf8mb4")
+    return Done()
 
 
-def tables(client: Client, schema: str) -> list[str]:
+def _drop_temporary(session: MysqlSession, prefix: str) -> None:
+    for row in session.query("SELECT schema_name AS name FROM information_schema.schemata"):
+        name = row["name"] or ""
+        if name == REPLACED or name.startswith(prefix):
+            session.query(f"DROP DATABASE {quote_name(name)}")
+
+
+def _tables(session: MysqlSession, schema: str) -> list[str]:
     """The names of a schema's tables.
 
     Raises:
-        Failed: when it has views, which RENAME TABLE does not move.
+        AgentError: when it has views, which RENAME TABLE does not move.
     """
-    found = client.query(
+    rows = session.query(
         "SELECT table_name AS name, table_type AS type FROM information_schema.tables"
-        f" WHERE table_schema = {quote(schema)} ORDER BY 1"
+        " WHERE table_schema = %s ORDER BY 1",
+        [schema],
     )
-    views = [row["name"] or "" for row in found if row["type"] != "BASE TABLE"]
+    views = [row["name"] or "" for row in rows if row["type"] != "BASE TABLE"]
     if views:
-        raise Failed(f"schema {schema} has views, which cannot change places: {', '.join(views)}")
-    return [row["name"] or "" for row in found]
+        raise AgentError(f"schema {schema} has views, which cannot be moved: {', '.join(views)}")
+    return [row["name"] or "" for row in rows]
 
 
-def rows(args: dict[str, Any], say: Say) -> dict[str, Any]:
-    """How many rows each table of ``schema`` has."""
-    schema = args["schema"]
-    with mysql_role.connect(0.0, 600.0) as client:
-        return {
-            "rows": {
-                table: int(client.value(f"SELECT COUNT(*) FROM {name(schema)}.{name(table)}"))
-                for table in tables(client, schema)
-            }
-        }
+@operation("mysql.count_rows")
+def count_rows(args: Args, log: Log) -> RowCounts:
+    """See `CountRows`."""
+    schema = decode(requests.CountRows, args).schema
+    with connect_local(600.0) as session:
+        return RowCounts(
+            {table: _count(session, schema, table) for table in _tables(session, schema)}
+        )
 
 
-def swap(args: dict[str, Any], say: Say) -> dict[str, Any]:
-    """Let the tables of ``loaded`` take the place of those of ``live``, and remember that.
+def _count(session: MysqlSession, schema: str, table: str) -> int:
+    return int(session.value(f"SELECT COUNT(*) FROM {quote_name(schema)}.{quote_name(table)}"))
 
-    Args:
-        args: ``live``, ``loaded``, ``prefix``, and ``note`` for ``lab.restores``.
-        say: reports progress.
 
-    Returns:
-        ``gtids``: what replicas must have to have it too.
-    """
-    live, loaded = args["live"], args["loaded"]
-    say("exchanging the tables")
-    with mysql_role.connect(0.0, 600.0) as client:
-        client.query(
+@operation("mysql.swap_tables")
+def swap_tables(args: Args, log: Log) -> GtidSet:
+    """See `SwapTables`."""
+    request = decode(requests.SwapTables, args)
+    live, loaded = request.live, request.loaded
+    log("exchanging the tables")
+    with connect_local(600.0) as session:
+        session.query(
             "CREATE TABLE IF NOT EXISTS lab.restores (moment TIMESTAMP(6) NOT NULL"
             " DEFAULT CURRENT_TIMESTAMP(6), gtids TEXT NOT NULL, note VARCHAR(200) NOT NULL)"
         )
-        client.query(f"DROP DATABASE IF EXISTS {name(OLD)}")
-        client.query(f"CREATE DATABASE {name(OLD)}")
-        moves = exchange(live, loaded, tables(client, live), tables(client, loaded))
-        client.query(moves)
-        note = quote(args["note"][:200])
-        client.query(
-            f"INSERT INTO lab.restores (gtids, note) VALUES (@@global.gtid_executed, {note})"
+        session.query(f"DROP DATABASE IF EXISTS {quote_name(REPLACED)}")
+        session.query(f"CREATE DATABASE {quote_name(REPLACED)}")
+        session.query(
+            rename_statement(live, loaded, _tables(session, live), _tables(session, loaded))
         )
-        _tidy(client, args["prefix"])
-        return {"gtids": client.value("SELECT @@global.gtid_executed").replace("\n", "")}
+        session.query(
+            "INSERT INTO lab.restores (gtids, note) VALUES (@@global.gtid_executed, %s)",
+            [request.note[:200]],
+        )
+        _drop_temporary(session, request.prefix)
+        return GtidSet(session.value("SELECT @@global.gtid_executed"))
 
 
-def exchange(live: str, loaded: str, there: list[str], new: list[str]) -> str:
-    """The one statement that exchanges all tables. A pure function."""
-    moves = [f"{name(live)}.{name(t)} TO {name(OLD)}.{name(t)}" for t in there]
-    moves += [f"{name(loaded)}.{name(t)} TO {name(live)}.{name(t)}" for t in new]
-    return "RENAME TABLE " + ", ".join(moves)
+def rename_statement(
+    live: str, loaded: str, live_tables: list[str], loaded_tables: list[str]
+) -> str:
+    """One statement that moves the live tables away and the loaded tables into their place."""
+    moves = [(live, table, REPLACED) for table in live_tables]
+    moves += [(loaded, table, live) for table in loaded_tables]
+    return "RENAME TABLE " + ", ".join(
+        f"{quote_name(source)}.{quote_name(table)} TO {quote_name(target)}.{quote_name(table)}"
+        for source, table, target in moves
+    )
 
 
-def restores(args: dict[str, Any], say: Say) -> dict[str, Any]:
-    """The restores of this lab that ``after`` (a GTID set) does not cover, oldest first."""
-    with mysql_role.connect(0.0, 30.0) as client:
-        if not client.query("SHOW TABLES FROM lab LIKE 'restores'"):
-            return {"restores": []}
-        found = client.query(
+@operation("mysql.list_restores")
+def list_restores(args: Args, log: Log) -> RestoreHistory:
+    """See `ListRestores`."""
+    after = decode(requests.ListRestores, args).after
+    with connect_local(30.0) as session:
+        if not session.query("SHOW TABLES FROM lab LIKE 'restores'"):
+            return RestoreHistory(())
+        rows = session.query(
             "SELECT ROUND(UNIX_TIMESTAMP(moment) * 1000000) AS moment, note FROM lab.restores"
-            f" WHERE NOT GTID_SUBSET(gtids, {quote(args['after'])}) ORDER BY 1"
+            " WHERE NOT GTID_SUBSET(gtids, %s) ORDER BY 1",
+            [after.text],
         )
-        return {"restores": [{"moment": int(r["moment"] or 0), "note": r["note"]} for r in found]}
-
-
-OPERATIONS: dict[str, Callable[[dict[str, Any], Say], Any]] = {
-    "restore_begin": begin,
-    "restore_rows": rows,
-    "restore_swap": swap,
-    "restores": restores,
-}
+    return RestoreHistory(
+        tuple(RestoreRecord(int(row["moment"] or 0), row["note"] or "") for row in rows)
+    )

@@ -1,200 +1,190 @@
-"""Promotion without a human, as the controller sees it: db.autopromote, and learning of one.
+"""Automatic failover from the controller: switch it on or off, show it, and adopt its promotions.
 
-While nobody looked, the lab may have promoted by itself. `adopt` brings the record up to date from
-the machines before a command would undo that.
+The lab may have promoted a replica since the last command. `adopt` updates the record from the
+machines before a command would revert that.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from provision.core import state as records
 from provision.core.errors import HostError, LabError, UsageError
 from provision.core.state import State
-from provision.database.failover import role
-from provision.database.failover.agent.witness import WORD
-from provision.database.servers import call, typed
+from provision.database.agent.requests import Inspect
+from provision.database.agent.results import ServerInspection
+from provision.database.failover import feature
+from provision.database.failover.agent.rules import DECISION_FILE, Decision, from_json
+from provision.database.operations import execute
+from provision.engine.apply import apply_unit, inspect_unit
 from provision.engine.context import Context
 from provision.engine.converge import converge
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host
-from provision.engine.plan import plan, questions
 
 
 @dataclass(frozen=True)
-class Autopromotion:
-    """How it stands.
+class FailoverStatus:
+    """The status of automatic failover.
 
     Args:
         on: as recorded.
-        supervisor: the machine of the third party; empty when the lab has no place for one.
-        active: by machine, systemd's word on its part.
-        primary: who leads, as the supervisor knows.
-        promotable: the machine that would be promoted now; empty: none.
-        order: whether the replica has been told to lead, and has not said what became of it.
+        witness: the witness's machine; empty when the lab cannot have automatic failover.
+        active: by machine, the ActiveState of its service.
+        primary: as the witness knows it.
+        promotable: the machine that is eligible for promotion; empty: none.
+        order: whether the replica was ordered to take over, and has not reported its result.
     """
 
     on: bool
-    supervisor: str = ""
+    witness: str = ""
     active: Mapping[str, str] | None = None
     primary: str = ""
     promotable: str = ""
     order: bool = False
 
     @property
-    def sentence(self) -> str:
-        """For people."""
+    def summary(self) -> str:
+        """Human-readable, one line."""
         if not self.on:
-            return "automatic promotion is off"
+            return "automatic failover is off"
         if self.order:
-            return "automatic promotion is on: the replica has been told to take over"
+            return "automatic failover is on: the replica is taking over"
         if self.promotable:
-            return f"automatic promotion is on: {self.promotable} is promotable"
-        return "automatic promotion is on, but nobody is promotable now"
+            return f"automatic failover is on: {self.promotable} is eligible for promotion"
+        return "automatic failover is on, but no replica is eligible for promotion"
 
 
-def understand(seen: Mapping[str, Mapping[str, Any]], state: State) -> State:
-    """The record after what the database machines said of themselves. A pure function.
+def adopted_state(servers: Mapping[str, ServerInspection], state: State) -> State:
+    """The record, updated from the database machines. A pure function.
 
-    A machine whose own record names it in a later epoch has been promoted, even if it does not
-    take writes yet or has just been restarted.
-
-    Args:
-        seen: by machine, what `mysql_ops.look` found.
-        state: the record.
+    A machine whose own record names it as primary in a later epoch has been promoted, even when it
+    is not writable yet or has just restarted.
 
     Raises:
-        LabError: when what they say does not fit together.
+        LabError: when the machines contradict each other.
     """
-    own = [one["own"] for one in seen.values() if one["own"]["answered"]]
-    records_ = {name: one["record"] for name, one in seen.items() if one.get("record")}
     claims = {
-        name: int(each["epoch"])
-        for name, each in records_.items()
-        if each["primary"] == name and int(each["epoch"]) > state.epoch
+        name: server.record.epoch
+        for name, server in servers.items()
+        if server.record and server.record.is_primary and server.record.epoch > state.epoch
     }
     if not claims:
         return state
-    writable = [one["name"] for one in own if one["writable"]]
-    known = max([0, *(int(one["epoch"]) for one in own)])
+    statuses = {name: server.status for name, server in servers.items() if server.status.up}
+    writable = [name for name, status in statuses.items() if status.writable]
+    highest = max((status.epoch for status in statuses.values()), default=0)
     new, epoch = max(claims.items(), key=lambda claim: claim[1])
-    if len(claims) > 1 or any(name != new for name in writable) or known > epoch:
+    if len(claims) > 1 or any(name != new for name in writable) or highest > epoch:
         raise LabError(
-            f"who is primary cannot be told: {', '.join(claims)} recorded in a later epoch, "
-            f"{', '.join(writable) or 'nobody'} takes writes, the highest epoch known is {known}",
-            "invoke db.autopromote status; lab-autopromote.service on each machine says more",
+            f"the primary cannot be determined: recorded in a later epoch: {', '.join(claims)}; "
+            f"writable: {', '.join(writable) or 'none'}; highest epoch: {highest}",
+            "invoke db.autopromote status; the journal of lab-autopromote.service says more",
         )
     return replace(state, primary=new, epoch=epoch)
 
 
 def adopt(context: Context, fleet: Fleet) -> Context:
-    """Bring the record up to date with a promotion that the lab made by itself.
+    """Record a promotion by automatic failover.
 
     Raises:
         LabError: when the machines contradict each other.
     """
     if not context.state.autopromote:
         return context
+    servers: dict[str, ServerInspection] = {}
 
-    def look(host: Host) -> Mapping[str, Any]:
-        try:
-            found: Mapping[str, Any] = call(host, "look", 15, machine=host.name)
-        except HostError as error:
-            return {"own": {"answered": False, "error": error.what}}
-        return found
+    def inspect(host: Host) -> None:
+        with contextlib.suppress(HostError):  # a machine that does not respond has no vote
+            servers[host.name] = execute(host, Inspect(host.name), 15)
 
-    names = [m.name for m in context.lab.with_role("mysql") if m.name in fleet.hosts]
-    found = understand(fleet.each(look, names), context.state)
-    if found == context.state:
+    fleet.each(inspect, [m.name for m in context.lab.with_role("mysql") if m.name in fleet.hosts])
+    state = adopted_state(servers, context.state)
+    if state == context.state:
         return context
-    written = records.change(context.lab.directory, primary=found.primary, epoch=found.epoch)
-    return replace(context, state=written)
+    recorded = records.change(context.lab.directory, primary=state.primary, epoch=state.epoch)
+    return replace(context, state=recorded)
 
 
 def switch(context: Context, fleet: Fleet, on: bool) -> Context:
-    """Turn it on or off: recorded, and configured at once.
+    """Turn automatic failover on or off: record it, and configure the machines.
 
     Raises:
-        UsageError: when the lab has no place for three parties.
+        UsageError: when the lab cannot have it.
         LabError: when a machine could not be configured.
     """
-    third = role.supervisor(context.lab)
-    if on and third is None:
+    witness = feature.witness(context.lab)
+    if on and witness is None:
         raise UsageError(
-            "automatic promotion takes two databases and a balancer on a machine of its own",
+            "automatic failover needs two databases and a balancer on a machine of its own",
             "the topologies distributed, secured and scaled have them",
         )
-    # Off is safe without it: an order is nothing without a guard that carries it out.
-    if on and third is not None and third.name not in fleet.hosts:
-        raise LabError(f"{third.name} does not run", typed(context, "lab.up"))
+    # Turning it off is safe without the witness: an order has no effect without a guard.
+    if on and witness is not None and witness.name not in fleet.hosts:
+        raise LabError(f"{witness.name} is not running", "invoke lab.up")
     context = adopt(context, fleet)
     after = replace(context, state=records.change(context.lab.directory, autopromote=on))
-    failed = [o for o in converge(after, fleet).values() if o.error is not None]
-    if failed:
-        raise LabError("\n\n".join(str(o.error) for o in failed))
+    outcomes = converge(fleet, after.desired_of(fleet.hosts)).values()
+    errors = [str(outcome.error) for outcome in outcomes if outcome.error is not None]
+    if errors:
+        raise LabError("\n\n".join(errors))
     return after
 
 
-def stand_down(context: Context, fleet: Fleet) -> Context:
-    """Turn it off for a change of design that takes one of its three parties away.
+def turn_off_for_topology_change(context: Context, fleet: Fleet) -> Context:
+    """Turn automatic failover off before a topology change removes one of its machines.
 
-    Recorded, and its service is removed from the machines that run: first the supervisor, whose
-    orders the guards obey, then the guards. Nothing else is configured.
+    It is recorded, and the service is removed from the running machines: first from the witness,
+    whose orders the guards execute. Nothing else is configured.
 
     Raises:
-        LabError: when a machine does not do it.
+        LabError: when a machine fails.
     """
     context = adopt(context, fleet)
     after = replace(context, state=records.change(context.lab.directory, autopromote=False))
-    for machine in role.parties(context.lab):
+    for machine in feature.members(context.lab):
         if machine.name in fleet.hosts:
             host = fleet.host(machine.name)
-            for unit in role.units(after, machine):
-                planned = plan(host.name, [unit], host.gather(questions([unit]).asked)).units[0]
-                if planned.empty:
-                    continue
-                answer = host.call("unit", planned.request())
-                if not answer["ok"]:
-                    raise LabError(
-                        f"{host.name}: {unit.name} failed: {answer['error']}",
-                        typed(context, "lab.up") + " tries again",
-                        output=answer["output"],
-                    )
+            for unit in feature.absent(after, machine):
+                apply_unit(host, inspect_unit(host, unit))
     return after
 
 
-def status(context: Context, fleet: Fleet) -> Autopromotion:
-    """How it stands, asked on the machines."""
-    third = role.supervisor(context.lab)
-    if not context.state.autopromote or third is None:
-        return Autopromotion(context.state.autopromote, third.name if third else "")
-    parties = [machine.name for machine in role.parties(context.lab)]
+def status(context: Context, fleet: Fleet) -> FailoverStatus:
+    """Query the status on the machines."""
+    witness = feature.witness(context.lab)
+    if not context.state.autopromote or witness is None:
+        return FailoverStatus(context.state.autopromote, witness.name if witness else "")
 
     def active(host: Host) -> str:
         try:
-            return host.run("systemctl", "is-active", role.SERVICE).out.strip()
+            return host.run("systemctl", "is-active", feature.SERVICE).stdout.strip()
         except HostError as error:
             return error.what
 
-    found = fleet.each(active, [name for name in parties if name in fleet.hosts])
-    known: dict[str, Any] = {}
-    if third.name in fleet.hosts:
-        try:
-            done = fleet.host(third.name).run("cat", WORD)
-            known = json.loads(done.out) if done.ok else {}
-        except (HostError, ValueError):
-            known = {}
-    primary = str(known.get("primary", ""))
-    others = [m.name for m in context.lab.with_role("mysql") if m.name != primary]
-    promotable = others[0] if known.get("promotable") and len(others) == 1 else ""
-    return Autopromotion(
+    names = [machine.name for machine in feature.members(context.lab)]
+    states = fleet.each(active, [name for name in names if name in fleet.hosts])
+    decision = Decision()
+    if witness.name in fleet.hosts:
+        decision = _read_decision(fleet.host(witness.name))
+    replicas = [m.name for m in context.lab.with_role("mysql") if m.name != decision.primary]
+    return FailoverStatus(
         True,
-        third.name,
-        {name: found.get(name, "it does not run") for name in parties},
-        primary,
-        promotable,
-        bool(known.get("order")),
+        witness.name,
+        {name: states.get(name, "it is not running") for name in names},
+        decision.primary,
+        replicas[0] if decision.promotable and len(replicas) == 1 else "",
+        bool(decision.order),
     )
+
+
+def _read_decision(host: Host) -> Decision:
+    """The witness's decision; an empty one when it cannot be read."""
+    try:
+        result = host.run("cat", DECISION_FILE)
+        return from_json(Decision, json.loads(result.stdout)) if result.ok else Decision()
+    except (HostError, ValueError):
+        return Decision()

@@ -1,166 +1,208 @@
-"""On the machine: asking HTTP servers and sockets, as a probe and as a wait with a deadline."""
+"""HTTP servers and runtime sockets: probes, and waiting until one is ready."""
 
 from __future__ import annotations
 
-import http.client
+import contextlib
 import os
 import socket
-import ssl
 import time
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from provision.engine.agent.core import ACTIONS, PROBES, Failed, Job, Say, run
+from provision.engine.agent.codec import decode, encode
+from provision.engine.agent.files import Journal
+from provision.engine.agent.process import AgentError, Log
+from provision.engine.agent.protocol import HttpRequest, Probe, Readiness
+from provision.engine.agent.registry import Args, action, collector
+from provision.engine.agent.waiting import AgentTimeoutError, wait_until
 
+if TYPE_CHECKING:
+    import http.client
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+BODY_LIMIT = 64 * 1024
+"""Bytes of a response's body that are kept."""
 
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket's path instead of a host."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def _connection(one: dict[str, Any]) -> http.client.HTTPConnection:
-    timeout = float(one.get("timeout", 3.0))
-    if one.get("socket"):
-        return UnixConnection(one["socket"], timeout)
-    if one.get("ca"):
-        trusting = ssl.create_default_context(cafile=one["ca"])
-        port = one.get("port", 443)
-        return http.client.HTTPSConnection(one["address"], port, timeout=timeout, context=trusting)
-    return http.client.HTTPConnection(one["address"], one.get("port", 80), timeout)
+CONSECUTIVE = 3
+"""So many consecutive responses show that only the new process accepts connections."""
 
 
-def ask(one: dict[str, Any]) -> dict[str, Any]:
-    """One GET: ``address`` and ``port``, or ``socket``; ``path``, ``host``, ``timeout`` s.
+# --- HTTP ----------------------------------------------------------------------------------------
 
-    With ``ca``, a file on the machine, it is HTTPS, and the address must be certified.
+
+@dataclass(frozen=True)
+class HttpResponse:
+    """The response to one GET.
+
+    Args:
+        status: 0 without a response.
+        headers: names in lower case.
+        error: why there was no response.
+        seconds: how long the probe waited for the status that it wanted.
     """
-    connection: http.client.HTTPConnection | None = None
+
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+    error: str = ""
+    seconds: float = 0.0
+
+
+def http_probe(
+    name: str, request: HttpRequest, *, until: int = 0, deadline: float = 0.0
+) -> Probe[HttpResponse]:
+    """The response of a server to the machine.
+
+    Args:
+        name: of the probe.
+        request: sent by the machine.
+        until: repeat the request until the response has this status.
+        deadline: seconds for that.
+    """
+    args = {"request": encode(request), "until": until, "deadline": deadline}
+    return Probe("http", f"http {name}", args, HttpResponse)
+
+
+@collector("http")
+def collect_http(args: Args) -> HttpResponse:
+    """See `http_probe`."""
+    request, until = decode(HttpRequest, args["request"]), args["until"]
+    started, response = time.monotonic(), HttpResponse()
+
+    def has_status() -> bool:
+        nonlocal response
+        response = get(request)
+        return not until or response.status == until
+
+    with contextlib.suppress(AgentTimeoutError):
+        wait_until(has_status, args["deadline"], f"status {until}", interval=0.05)
+    return replace(response, seconds=round(time.monotonic() - started, 3))
+
+
+def get(request: HttpRequest) -> HttpResponse:
+    """Send one GET; an error is a response without a status."""
+    import http.client
+
+    connection = None
     try:
-        connection = _connection(one)
-        connection.request("GET", one["path"], headers={"Host": one.get("host", "localhost")})
-        answer = connection.getresponse()
-        body = answer.read(64 * 1024).decode(errors="replace")
-        headers = {name.lower(): value for name, value in answer.getheaders()}
-        return {"status": answer.status, "headers": headers, "body": body, "error": ""}
+        connection = _connect(request)
+        connection.request("GET", request.path, headers={"Host": request.host})
+        response = connection.getresponse()
+        body = response.read(BODY_LIMIT).decode(errors="replace")
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return HttpResponse(response.status, headers, body)
     except (OSError, http.client.HTTPException) as error:
-        return {"status": 0, "headers": {}, "body": "", "error": str(error) or repr(error)}
+        return HttpResponse(error=str(error) or repr(error))
     finally:
         if connection is not None:
             connection.close()
 
 
-def ask_until(one: dict[str, Any]) -> dict[str, Any]:
-    """An ``ask`` that is repeated until its status is ``until``, at most ``patience`` seconds."""
-    started = time.monotonic()
-    while True:
-        answer = ask(one)
-        waited = time.monotonic() - started
-        if one.get("until") in (None, answer["status"]) or waited > one.get("patience", 5.0):
-            return answer | {"seconds": round(waited, 3)}
-        time.sleep(0.05)
+def _connect(request: HttpRequest) -> http.client.HTTPConnection:
+    import http.client
+
+    if request.socket:
+        connection = http.client.HTTPConnection("localhost", timeout=request.timeout)
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.settimeout(request.timeout)
+        connection.sock.connect(request.socket)
+        return connection
+    if not request.ca:
+        port = request.port or 80
+        return http.client.HTTPConnection(request.address, port, timeout=request.timeout)
+    import ssl
+
+    context = ssl.create_default_context(cafile=request.ca)
+    port = request.port or 443
+    return http.client.HTTPSConnection(
+        request.address, port, timeout=request.timeout, context=context
+    )
 
 
-def http_probe(each: list[dict[str, Any]]) -> Job:
-    """Ask several servers, one after the other."""
-    yield
-    return [ask_until(one) for one in each]
+# --- runtime sockets -----------------------------------------------------------------------------
 
 
-def socket_command(one: dict[str, Any]) -> str:
-    """Send one line to a unix socket and read until it closes (HAProxy's runtime API)."""
+@dataclass(frozen=True)
+class SocketReply:
+    """The reply to one line; without a connection, ``error`` says why."""
+
+    text: str = ""
+    error: str = ""
+
+
+def socket_probe(path: str, line: str) -> Probe[SocketReply]:
+    """The reply of a unix socket to one line (HAProxy's runtime API)."""
+    return Probe("socket", f"socket {path}: {line}", {"path": path, "line": line}, SocketReply)
+
+
+@collector("socket")
+def collect_socket(args: Args) -> SocketReply:
+    """See `socket_probe`."""
+    return socket_command(args["path"], args["line"])
+
+
+def socket_command(path: str, line: str, timeout: float = 3.0) -> SocketReply:
+    """Send one line to a unix socket and read until it closes."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(float(one.get("timeout", 3.0)))
-            connection.connect(one["path"])
-            connection.sendall(one["line"].encode() + b"\n")
-            connection.shutdown(socket.SHUT_WR)  # HAProxy's master answers on until it sees an end
+            connection.settimeout(timeout)
+            connection.connect(path)
+            connection.sendall(line.encode() + b"\n")
+            connection.shutdown(socket.SHUT_WR)  # HAProxy's master reads commands until it sees EOF
             received = b""
             while chunk := connection.recv(65536):
                 received += chunk
-            return received.decode(errors="replace")
+            return SocketReply(received.decode(errors="replace"))
     except OSError as error:
-        return f"!{error}"
+        return SocketReply(error=str(error))
 
 
-def socket_probe(each: list[dict[str, Any]]) -> Job:
-    """Ask unix sockets: ``path`` and ``line``; an answer that starts with ! is an error."""
-    yield
-    return [{"text": socket_command(one)} for one in each]
-
-
-def socket_lines(args: dict[str, Any], journal: Any, say: Say) -> None:
-    """Send lines to a unix socket, one connection each: ``path``, ``lines``.
+@action("socket")
+def send_lines(args: Args, journal: Journal, log: Log) -> None:
+    """Send ``lines`` to the unix socket ``path``, one connection per line.
 
     Raises:
-        Failed: when the socket does not answer, or answers a line that is meant to be silent.
+        AgentError: when there is no connection, or a reply, which reports an error.
     """
-    for line in args["lines"]:
-        answer = socket_command({"path": args["path"], "line": line}).strip()
-        if answer:
-            raise Failed(f"{args['path']} answered to '{line}'", answer.lstrip("!"))
+    lines: Sequence[str] = args["lines"]
+    for line in lines:
+        reply = socket_command(args["path"], line)
+        if problem := reply.error or reply.text.strip():
+            raise AgentError(f"{args['path']} refused '{line}'", problem)
 
 
-PROBES["http"] = http_probe
-ACTIONS["socket"] = socket_lines
-PROBES["socket"] = socket_probe
+# --- readiness -----------------------------------------------------------------------------------
 
 
-def command_probe(each: list[dict[str, Any]]) -> Job:
-    """Run read-only programs: ``argv``, ``timeout`` s."""
-    yield
-    answers = []
-    for one in each:
-        done = run(one["argv"], timeout=float(one.get("timeout", 10.0)))
-        answers.append({"status": done.status, "out": done.out, "err": done.err})
-    return answers
-
-
-PROBES["command"] = command_probe
-
-
-ANSWERS = 3
-"""So many answers in a row come from the new process."""
-
-
-def wait_for(what: dict[str, Any], say: Say) -> None:
-    """Poll until something answers.
-
-    Args:
-        what: ``name`` for people, ``deadline`` in seconds, and one of ``http`` (an ``ask``, with
-            the ``statuses`` that count) or ``socket`` (a path where ``show info`` is answered, with
-            the text ``says`` in it: by the process that has loaded what was written).
-        say: reports progress.
+def wait_until_ready(readiness: Readiness, log: Log) -> None:
+    """Wait until a server is ready.
 
     Raises:
-        Failed: with the last answer when the deadline has passed.
+        AgentTimeoutError: with its last response.
     """
-    deadline = time.monotonic() + what["deadline"]
-    say(f"waiting for {what['name']}")
-    last, answered = "", 0
-    while True:
-        if "http" in what:
-            answer = ask(what["http"])
-            if answer["status"] in what["statuses"]:
-                return
-            last = answer["error"] or f"status {answer['status']}: {answer['body'][:300]}"
-        else:
-            if os.path.exists(what["socket"]):
-                last = socket_command({"path": what["socket"], "line": "show info"})
-                right = not last.startswith("!") and what.get("says", "") in last
-                answered = answered + 1 if right else 0
-                # While one process takes over from another, both answer in turn.
-                if answered >= (ANSWERS if "says" in what else 1):
-                    return
-            else:
-                last = f"{what['socket']} does not exist"
-        if time.monotonic() >= deadline:
-            raise Failed(f"{what['name']} did not answer in {what['deadline']} s", last)
-        time.sleep(0.1)
+    log(f"waiting for {readiness.name}")
+    last, consecutive = "", 0
+
+    def http_ready(request: HttpRequest) -> bool:
+        nonlocal last
+        response = get(request)
+        last = response.error or f"status {response.status}: {response.body[:300]}"
+        return response.status in readiness.statuses
+
+    def socket_ready() -> bool:
+        nonlocal last, consecutive
+        if not os.path.exists(readiness.socket):
+            last = f"{readiness.socket} does not exist"
+            return False
+        reply = socket_command(readiness.socket, "show info")
+        last = reply.error or reply.text
+        consecutive = consecutive + 1 if not reply.error and readiness.contains in last else 0
+        # During a takeover the old and the new process accept connections in turn.
+        return consecutive >= (CONSECUTIVE if readiness.contains else 1)
+
+    request = readiness.http
+    ready = socket_ready if request is None else lambda: http_ready(request)
+    try:
+        wait_until(ready, readiness.deadline, readiness.name)
+    except AgentTimeoutError as error:
+        raise AgentTimeoutError(str(error), last) from None

@@ -1,4 +1,4 @@
-"""On the machine: the loop that answers the controller's requests, a JSON line each."""
+"""The agent: reads requests of the controller and responds, one line of JSON per message."""
 
 from __future__ import annotations
 
@@ -6,101 +6,118 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
-from provision.database.agent import probes as mysql
-from provision.engine.agent import files, http, originals, packages, services, units
-from provision.engine.agent import removal as undo
-from provision.engine.agent.core import PROBES, Failed, Job, Say, run
-from provision.services.app.agent import migrations
-from provision.services.firewall.agent import trial as firewall
-from provision.services.tls.agent import probes as tls
-
-REGISTERED = (
-    files,
-    firewall,
-    http,
-    migrations,
-    mysql,
-    originals,
-    packages,
-    services,
-    tls,
-    undo,
+from provision.engine.agent import registry
+from provision.engine.agent.codec import decode, encode
+from provision.engine.agent.process import AgentError, Log, ProcessResult, run
+from provision.engine.agent.protocol import (
+    Failure,
+    GatherRequest,
+    LogLine,
+    ProbeResponse,
+    Ready,
+    Request,
+    Response,
+    RunRequest,
 )
-"""Modules that put their probes and actions into the registries when they are imported."""
+from provision.engine.agent.registry import operation
 
 
-def gather(args: dict[str, Any], say: Say) -> Any:
-    """Answer every probe: ``{kind: [arguments, …]}`` becomes ``{kind: [answer, …]}``.
+@operation("gather")
+def gather(args: registry.Args, log: Log) -> dict[str, ProbeResponse]:
+    """Collect facts: one thread per kind of probe, so that slow kinds do not add up.
 
-    Every kind is asked once with all its arguments, and the programs that probes start run beside
-    each other, so that reading a machine costs about as much as its slowest question.
+    A probe that fails has its own error; the others still have their results.
     """
-    jobs: dict[str, Job] = {kind: PROBES[kind](each) for kind, each in args["probes"].items()}
-    for job in jobs.values():
-        next(job)
-    answers: dict[str, Any] = {}
-    for kind, job in jobs.items():
-        try:
-            next(job)
-        except StopIteration as end:
-            answers[kind] = end.value
-    return answers
+    kinds: dict[str, dict[str, registry.Args]] = {}
+    for name, probe in decode(GatherRequest, args).probes.items():
+        kinds.setdefault(probe.kind, {})[name] = probe.args
+    responses: dict[str, ProbeResponse] = {}
+
+    def collect(kind: str) -> None:
+        responses.update(_collect(kind, kinds[kind]))
+
+    threads = [threading.Thread(target=collect, args=(kind,)) for kind in kinds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return responses
 
 
-def command(args: dict[str, Any], say: Say) -> Any:
-    """Run one program: ``argv``, ``input`` (text for its stdin), ``timeout`` in seconds."""
-    done = run(args["argv"], input=args.get("input", ""), timeout=args.get("timeout", 60.0))
-    return {"status": done.status, "out": done.out, "err": done.err}
+def _collect(kind: str, batch: Mapping[str, registry.Args]) -> dict[str, ProbeResponse]:
+    results: Sequence[Any]
+    try:
+        results = registry.find_collector(kind)(list(batch.values()))
+        if len(results) != len(batch):
+            raise AgentError(f"{len(results)} results for {len(batch)} probes of kind {kind!r}")
+    except Exception as error:
+        results = [error] * len(batch)
+    return {
+        name: ProbeResponse(error=_describe(result))
+        if isinstance(result, Exception)
+        else ProbeResponse(result)
+        for name, result in zip(batch, results, strict=True)
+    }
 
 
-OPERATIONS: dict[str, Callable[[dict[str, Any], Say], Any]] = {
-    "firewall-confirm": firewall.confirm,
-    "gather": gather,
-    "mysql": mysql.operate,
-    "run": command,
-    "unit": units.apply,
-}
+def _describe(error: Exception) -> str:
+    if isinstance(error, AgentError):
+        last = error.output.splitlines()[-1:]
+        return ": ".join([str(error), *last])
+    return f"{type(error).__name__}: {error}"
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer requests until the controller closes the channel."""
+@operation("run")
+def run_program(args: registry.Args, log: Log) -> ProcessResult:
+    """Run one program."""
+    request = decode(RunRequest, args)
+    return run(request.argv, request.input, request.timeout)
 
-    def send(message: dict[str, Any]) -> None:
-        answers.write(json.dumps(message).encode() + b"\n")
-        answers.flush()
 
-    send({"ready": os.getpid()})
+def serve(requests: BinaryIO, responses: BinaryIO) -> None:
+    """Respond to requests until the controller closes the channel."""
+
+    def send(message: Ready | LogLine | Response | Failure) -> None:
+        responses.write(json.dumps(encode(message)).encode() + b"\n")
+        responses.flush()
+
+    send(Ready(os.getpid()))
     for line in requests:
-        request = json.loads(line)
+        request = decode(Request, json.loads(line))
 
-        def say(text: str, number: int = request["id"]) -> None:
-            # Whoever listened may be gone; a unit that was begun is brought to its end.
+        def log(text: str, number: int = request.id) -> None:
+            # The controller may have died; a unit that was begun is still completed.
             with contextlib.suppress(BrokenPipeError):
-                send({"id": number, "say": text})
+                send(LogLine(number, text))
 
         try:
-            value = OPERATIONS[request["op"]](request["args"], say)
-            send({"id": request["id"], "value": value})
-        except Failed as error:
-            send({"id": request["id"], "error": str(error), "output": error.output})
+            function = registry.find_operation(request.operation)
+            send(Response(request.id, function(request.args, log)))
+        except AgentError as error:
+            send(Failure(request.id, str(error), error.output))
         except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            send({"id": request["id"], "error": text, "output": ""})
+            send(Failure(request.id, _describe(error)))
 
 
-def main() -> None:
-    """Keep stdout for answers alone, whatever a program prints."""
+def main(modules: Mapping[str, str]) -> None:
+    """Serve requests on stdin; programs that are run cannot write into the responses on stdout.
+
+    Args:
+        modules: see ``registry.MODULES``.
+    """
+    registry.MODULES.update(modules)
     os.environ.update(
         LC_ALL="C.UTF-8",
         DEBIAN_FRONTEND="noninteractive",
         PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     )
-    answers = os.fdopen(os.dup(1), "wb")
+    responses = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        serve(sys.stdin.buffer, answers)
+        serve(sys.stdin.buffer, responses)
     except (BrokenPipeError, KeyboardInterrupt):
         os._exit(0)

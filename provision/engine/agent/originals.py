@@ -1,8 +1,7 @@
-"""On the machine: what was there before the lab came, and bringing that back.
+"""The original state of a machine that existed before the lab, and restoring it.
 
-Only machines that exist without the lab need it. The record is made before the first change and
-grows with what later runs are about to touch; it is removed last, so that a clean-up that was cut
-off goes on from where it was.
+It is recorded before the first change, and extended by what later runs are about to change. The
+record is removed last, so that an interrupted clean-up can be completed.
 """
 
 from __future__ import annotations
@@ -11,13 +10,17 @@ import base64
 import contextlib
 import json
 import os
-import pwd
 import re
 import stat
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from provision.engine.agent.core import ACTIONS, PROBES, Failed, Job, Say, must, run
-from provision.engine.agent.files import Journal, place_file
+from provision.engine.agent.codec import decode, encode
+from provision.engine.agent.files import Journal, write_atomically
+from provision.engine.agent.packages import installed_packages
+from provision.engine.agent.process import AgentError, Log, must, run
+from provision.engine.agent.protocol import Probe
+from provision.engine.agent.registry import Args, action, collector
 
 HOME = "/var/lib/foobar-lab"
 RECORD = f"{HOME}/originals.json"
@@ -28,199 +31,273 @@ STRICT = [
     "-o",
     "APT::AutoRemove::SuggestsImportant=0",
 ]
-"""What is merely recommended by something is no reason to stay (apt-get(8), autoremove)."""
+"""Packages that are only recommended or suggested are removed too (apt-get(8), autoremove)."""
 
-NAME = r"(?:^|[|])\s*([a-z0-9][a-z0-9+.-]*)"
+REMOVED = re.compile(r"^(?:Purg|Remv) (\S+)", re.MULTILINE)
+"""Packages in the output of ``apt-get -s purge``."""
+
+NAME = re.compile(r"(?:^|[|])\s*([a-z0-9][a-z0-9+.-]*)")
 """Package names in one relation such as ``libc6 (>= 2.34) | a:any``."""
 
+Dependencies = Mapping[str, Sequence[set[str]]]
+"""By installed package, what it depends on (deb-control(5)): a set of alternatives each."""
 
-def load() -> dict[str, Any]:
-    """The record; without one, a new one of what is there now."""
+
+@dataclass(frozen=True)
+class OriginalPath:
+    """What was at a path.
+
+    Args:
+        type: as in `PathFacts`.
+        missing: for an absent path, the highest folder on the way that did not exist.
+        content: base64.
+    """
+
+    type: str
+    missing: str = ""
+    target: str = ""
+    content: str = ""
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0
+
+
+@dataclass(frozen=True)
+class OriginalState:
+    """The record of a machine.
+
+    Args:
+        packages: versions by name.
+        active: services.
+        users: whether each existed.
+    """
+
+    packages: Mapping[str, str]
+    active: tuple[str, ...]
+    paths: Mapping[str, OriginalPath] = field(default_factory=dict)
+    users: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CleanupPlan:
+    """What a clean-up does to a machine.
+
+    Args:
+        recorded: False when there is no record; then nothing can be done.
+        purge: packages to remove.
+        stay: packages that are newer than before, with their versions; they are kept.
+        remove: files and folders to remove.
+        restore: files that get their old content back.
+        users: accounts to remove.
+    """
+
+    recorded: bool
+    purge: tuple[str, ...] = ()
+    stay: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    restore: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+
+
+def cleanup_probe(packages: Sequence[str]) -> Probe[CleanupPlan]:
+    """What a clean-up would do; ``packages`` are those that the lab installs."""
+    return Probe("cleanup", "cleanup", {"packages": list(packages)}, CleanupPlan)
+
+
+# --- the record ----------------------------------------------------------------------------------
+
+
+def load() -> OriginalState:
+    """The record; without one, a new one of the present state."""
     try:
         with open(RECORD) as file:
-            record: dict[str, Any] = json.load(file)
-            return record
+            return decode(OriginalState, json.load(file))
     except FileNotFoundError:
-        return {"packages": installed(), "active": active(), "paths": {}, "users": {}}
+        return OriginalState(installed_packages(), active_services())
 
 
-def save(record: dict[str, Any]) -> None:
-    """Write the record; it may hold what others must not read."""
+def save(record: OriginalState) -> None:
+    """Write the record; it may contain secrets of the machine's owner."""
     os.makedirs(HOME, exist_ok=True)
-    place_file(RECORD, json.dumps(record).encode(), 0, 0, 0o600)
+    write_atomically(RECORD, json.dumps(encode(record)).encode(), 0o600)
 
 
-def installed() -> dict[str, str]:
-    """Installed packages and their versions."""
-    form = "${Package}\t${db:Status-Status}\t${Version}\n"
-    lines = [line.split("\t") for line in run(["dpkg-query", "-W", "-f", form]).out.splitlines()]
-    return {name: version for name, status, version in lines if status == "installed"}
+@action("record-originals")
+def record_originals(args: Args, journal: Journal, log: Log) -> None:
+    """Record what is at ``paths`` and which ``users`` exist, unless that is recorded already."""
+    record = load()
+    paths = {path: original(path) for path in args["paths"] if path not in record.paths}
+    existing = _user_names()
+    users = {name: name in existing for name in args["users"] if name not in record.users}
+    if paths or users or not os.path.exists(RECORD):
+        save(replace(record, paths={**record.paths, **paths}, users={**record.users, **users}))
 
 
-def depends() -> dict[str, list[set[str]]]:
-    """By installed package, what it depends on (deb-control(5)): a set of alternatives each."""
-    form = "${Package}\t${db:Status-Status}\t${Provides}\t${Pre-Depends}, ${Depends}\n"
-    wants: dict[str, list[set[str]]] = {}
-    provided: dict[str, set[str]] = {}
-    for line in run(["dpkg-query", "-W", "-f", form]).out.splitlines():
-        package, status, provides, relations = line.split("\t")
-        if status == "installed":
-            groups = [set(re.findall(NAME, one)) for one in relations.split(",")]
-            wants.setdefault(package, []).extend(group for group in groups if group)
-            for one in provides.split(","):
-                for name in re.findall(NAME, one):
-                    provided.setdefault(name, set()).add(package)
-    for found in wants.values():
-        for group in found:
-            group |= {real for name in list(group) for real in provided.get(name, ())}
-    return wants
-
-
-def needed(packages: set[str], wants: dict[str, list[set[str]]]) -> set[str]:
-    """These packages, and what they need that none of them is: all installed alternatives of it."""
-    found: set[str] = set()
-    waiting = list(packages)
-    while waiting:
-        package = waiting.pop()
-        if package not in found:
-            found.add(package)
-            for group in wants.get(package, []):
-                if not group & packages:
-                    waiting += group & wants.keys()
-    return found
-
-
-def active() -> list[str]:
-    """Services that run."""
-    argv = ["systemctl", "list-units", "--type=service", "--state=active", "--plain", "--no-legend"]
-    return [line.split()[0] for line in run(argv).out.splitlines() if line.strip()]
-
-
-def original(path: str) -> dict[str, Any]:
-    """What is at a path, whole; for nothing, the highest folder that is missing on the way."""
+def original(path: str) -> OriginalPath:
+    """What is at a path, with its content."""
     try:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return {"type": "absent", "missing": missing(path)}
-    kept = {"uid": status.st_uid, "gid": status.st_gid, "mode": stat.S_IMODE(status.st_mode)}
+        return OriginalPath("absent", missing=first_missing(path))
     if stat.S_ISLNK(status.st_mode):
-        return {"type": "link", "target": os.readlink(path)}
+        return OriginalPath("link", target=os.readlink(path))
+    kind, content = "directory" if stat.S_ISDIR(status.st_mode) else "special", ""
     if stat.S_ISREG(status.st_mode):
+        kind = "file"
         with open(path, "rb") as file:
-            return {"type": "file", "content": base64.b64encode(file.read()).decode(), **kept}
-    return {"type": "directory" if stat.S_ISDIR(status.st_mode) else "special", **kept}
+            content = base64.b64encode(file.read()).decode()
+    mode = stat.S_IMODE(status.st_mode)
+    return OriginalPath(kind, "", "", content, status.st_uid, status.st_gid, mode)
 
 
-def missing(path: str) -> str:
+def first_missing(path: str) -> str:
     """The highest part of a path that does not exist."""
-    above = os.path.dirname(path)
-    return path if os.path.lexists(above) or above == path else missing(above)
+    parent = os.path.dirname(path)
+    return path if os.path.lexists(parent) or parent == path else first_missing(parent)
 
 
-def remember(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    """Keep what is at ``paths`` and which of ``users`` exist, unless that is kept already."""
-    record = load()
-    paths = {path: original(path) for path in args["paths"] if path not in record["paths"]}
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    users = {name: name in known for name in args["users"] if name not in record["users"]}
-    if paths or users or not os.path.exists(RECORD):
-        record["paths"].update(paths)
-        record["users"].update(users)
-        save(record)
+def active_services() -> tuple[str, ...]:
+    """The services that run."""
+    argv = ["systemctl", "list-units", "--type=service", "--state=active", "--plain", "--no-legend"]
+    return tuple(line.split()[0] for line in run(argv).stdout.splitlines() if line.strip())
 
 
-def plan_probe(each: list[dict[str, Any]]) -> Job:
-    """What a clean-up would do: ``packages`` are the names that the lab installs."""
-    yield
-    return [plan(one["packages"]) for one in each]
+def _user_names() -> set[str]:
+    import pwd
+
+    return {entry.pw_name for entry in pwd.getpwall()}
 
 
-def plan(names: list[str]) -> dict[str, Any]:
-    """The difference between the record and what is there now."""
+# --- packages ------------------------------------------------------------------------------------
+
+
+def dependencies() -> Dependencies:
+    """The dependencies of installed packages, with the packages that provide them."""
+    form = "${Package}\t${db:Status-Status}\t${Provides}\t${Pre-Depends}, ${Depends}\n"
+    groups: dict[str, list[set[str]]] = {}
+    providers: dict[str, set[str]] = {}
+    for line in run(["dpkg-query", "-W", "-f", form]).stdout.splitlines():
+        package, status, provides, relations = line.split("\t")
+        if status != "installed":
+            continue
+        alternatives = [set(NAME.findall(relation)) for relation in relations.split(",")]
+        groups.setdefault(package, []).extend(group for group in alternatives if group)
+        for relation in provides.split(","):
+            for name in NAME.findall(relation):
+                providers.setdefault(name, set()).add(package)
+    for package_groups in groups.values():
+        for group in package_groups:
+            group |= {package for name in list(group) for package in providers.get(name, ())}
+    return groups
+
+
+def required(packages: set[str], depends: Dependencies) -> set[str]:
+    """These packages and their dependencies: all installed alternatives of those they lack."""
+    result: set[str] = set()
+    pending = list(packages)
+    while pending:
+        package = pending.pop()
+        if package not in result:
+            result.add(package)
+            for group in depends.get(package, []):
+                if not group & packages:
+                    pending += group & depends.keys()
+    return result
+
+
+# --- the clean-up --------------------------------------------------------------------------------
+
+
+@collector("cleanup")
+def collect_cleanup(args: Args) -> CleanupPlan:
+    """See `cleanup_probe`."""
+    return plan_cleanup(args["packages"])
+
+
+def plan_cleanup(lab_packages: Sequence[str]) -> CleanupPlan:
+    """The difference between the record and the present state."""
     if not os.path.exists(RECORD):
-        return {"known": False}
-    record, now = load(), installed()
-    before: dict[str, str] = record["packages"]
-    wants = depends()
-    kept = needed(set(before), wants)
-    wanted = sorted(name for name in names if name in now and name not in kept)
-    purge: list[str] = []
-    if wanted:
-        # What they brought along goes too; what was there before, and what that needs, never does,
-        # nor does anything that somebody else has installed meanwhile.
-        done = must(["apt-get", "-s", "-q", *STRICT, "purge", "--autoremove", *wanted], timeout=120)
-        going = set(re.findall(r"^(?:Purg|Remv) (\S+)", done.out, re.MULTILINE))
-        purge = sorted(going & needed(set(wanted), wants) - kept)
-    remove = sorted(
-        {
-            entry["missing"]
-            for entry in record["paths"].values()
-            if entry["type"] == "absent" and os.path.lexists(entry["missing"])
-        }
-    )
-    restore = sorted(
+        return CleanupPlan(False)
+    record, installed = load(), installed_packages()
+    depends = dependencies()
+    kept = required(set(record.packages), depends)
+    lab_only = sorted(name for name in lab_packages if name in installed and name not in kept)
+    purge: set[str] = set()
+    if lab_only:
+        # Their dependencies are removed too; but never a package that was there before, or one
+        # that such a package requires, or one that somebody else has installed since.
+        argv = ["apt-get", "-s", "-q", *STRICT, "purge", "--autoremove", *lab_only]
+        removed = set(REMOVED.findall(must(argv, timeout=120).stdout))
+        purge = removed & required(set(lab_only), depends) - kept
+    absent = [entry.missing for entry in record.paths.values() if entry.type == "absent"]
+    changed = [
         path
-        for path, entry in record["paths"].items()
-        if entry["type"] in ("file", "link") and original(path) != entry
+        for path, entry in record.paths.items()
+        if entry.type in ("file", "link") and original(path) != entry
+    ]
+    newer = [
+        f"{name} {installed[name]}"
+        for name in kept
+        if name in installed and installed[name] != record.packages.get(name)
+    ]
+    existing = _user_names()
+    users = [name for name, existed in record.users.items() if not existed and name in existing]
+    return CleanupPlan(
+        True,
+        purge=tuple(sorted(purge)),
+        stay=tuple(sorted(newer)),
+        remove=tuple(sorted({path for path in absent if os.path.lexists(path)})),
+        restore=tuple(sorted(changed)),
+        users=tuple(sorted(users)),
     )
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    return {
-        "known": True,
-        "purge": purge,
-        "stay": sorted(f"{n} {now[n]}" for n in kept if n in now and now[n] != before.get(n)),
-        "remove": remove,
-        "restore": restore,
-        "users": sorted(n for n, there in record["users"].items() if not there and n in known),
-    }
 
 
-def clean(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    """Do what `plan` says; ``packages`` as there."""
-    todo = plan(args["packages"])
-    if not todo["known"]:
-        raise Failed("nothing is recorded of what was here before the lab")
+@action("clean-up")
+def clean_up(args: Args, journal: Journal, log: Log) -> None:
+    """Do what `plan_cleanup` plans for ``packages``; restart those of ``services`` that ran."""
+    plan = plan_cleanup(args["packages"])
+    if not plan.recorded:
+        raise AgentError("the original state of this machine is not recorded")
     record = load()
-    gone = [path for path in todo["remove"] if path.startswith(UNITS)]
-    ours = [os.path.basename(path) for path in gone if path.count("/") == UNITS.count("/")]
-    ours = [name for name in ours if name.endswith((".service", ".socket", ".timer", ".path"))]
-    if ours:
-        say("stopping the lab's services")
-        run(["systemctl", "disable", "--now", *ours], timeout=120)
-    if todo["purge"]:
-        say(f"removing {len(todo['purge'])} packages")
-        _purge(todo["purge"], record["packages"])
-    say("putting files back")
-    for path in todo["remove"]:
-        if os.path.lexists(path):
-            must(["rm", "-rf", "--one-file-system", "--", path])
-    for path in todo["restore"]:
-        entry = record["paths"][path]
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        if entry["type"] == "link":
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            os.symlink(entry["target"], path)
-        else:
-            content = base64.b64decode(entry["content"])
-            place_file(path, content, entry["uid"], entry["gid"], entry["mode"])
-    for name in todo["users"]:
+    units = [path.removeprefix(UNITS) for path in plan.remove if path.startswith(UNITS)]
+    units = [name for name in units if "/" not in name]
+    units = [name for name in units if name.endswith((".service", ".socket", ".timer", ".path"))]
+    if units:
+        log("stopping the lab's services")
+        run(["systemctl", "disable", "--now", *units], timeout=120)
+    if plan.purge:
+        log(f"removing {len(plan.purge)} packages")
+        _purge(plan.purge, record)
+    log("restoring files")
+    for path in plan.remove:
+        must(["rm", "-rf", "--one-file-system", "--", path])
+    for path in plan.restore:
+        _restore(path, record.paths[path])
+    for name in plan.users:
         must(["userdel", name])
     run(["find", UNITS, "-type", "d", "-name", "*.wants", "-empty", "-delete"])
     run(["systemctl", "daemon-reload"])
     run(["systemctl", "reset-failed"])
-    for service in sorted(set(record["active"]) & set(args["services"])):
+    for service in sorted(set(record.active) & set(args["services"])):
         run(["systemctl", "restart", service], timeout=120)
     must(["rm", "-rf", "--one-file-system", "--", HOME])
 
 
-def _purge(names: list[str], before: dict[str, str]) -> None:
-    """Purge packages; refused when something that was there before would go with them."""
-    out = must(["apt-get", "-s", "-q", "purge", *names], timeout=120).out
-    lost = sorted(set(re.findall(r"^(?:Purg|Remv) (\S+)", out, re.MULTILINE)) & set(before))
+def _restore(path: str, entry: OriginalPath) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if entry.type == "link":
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        os.symlink(entry.target, path)
+    else:
+        write_atomically(path, base64.b64decode(entry.content), entry.mode, entry.uid, entry.gid)
+
+
+def _purge(names: Sequence[str], record: OriginalState) -> None:
+    """Purge packages; refused when one that was there before would be removed with them."""
+    output = must(["apt-get", "-s", "-q", "purge", *names], timeout=120).stdout
+    lost = sorted(set(REMOVED.findall(output)) & record.packages.keys())
     if lost:
-        raise Failed(f"{', '.join(lost)} were here before and would go with the lab's packages")
+        what = "would be removed with the lab's packages, but was there before"
+        raise AgentError(f"{', '.join(lost)} {what}")
     must(["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120", "purge", *names], timeout=900)
-
-
-PROBES["originals"] = plan_probe
-ACTIONS.update(remember=remember, clean=clean)

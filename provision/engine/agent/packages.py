@@ -1,31 +1,17 @@
-"""On the machine: Debian packages, and the archive that they come from."""
+"""Debian packages of a machine, and the archive that they come from."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from provision.engine.agent.core import ACTIONS, PROBES, Done, Failed, Job, Say, finish, run, start
-from provision.engine.agent.files import Journal, place_file
-
-
-def package_probe(each: list[dict[str, Any]]) -> Job:
-    """Which of the named packages are installed, and in which version."""
-    names = sorted({name for one in each for name in one["names"]})
-    form = "${Package}\t${db:Status-Status}\t${Version}\n"
-    process = start(["dpkg-query", "-W", "-f", form, *names])
-    yield
-    found = {}
-    for line in finish(process).out.splitlines():
-        name, status, version = line.split("\t")
-        if status == "installed":
-            found[name] = version
-    return [{name: found.get(name, "") for name in one["names"]} for one in each]
-
-
-PROBES["package"] = package_probe
+from provision.engine.agent.files import Journal, write_atomically
+from provision.engine.agent.process import AgentError, Log, ProcessResult, run
+from provision.engine.agent.protocol import Probe
+from provision.engine.agent.registry import Args, action, batch_collector
 
 APT = [
     "apt-get",
@@ -45,76 +31,104 @@ APT = [
     "Acquire::https::Timeout=20",
 ]
 POLICY = "/usr/sbin/policy-rc.d"
+UNREACHABLE = re.compile(
+    r"Could not (resolve|connect)|Connection (failed|timed out)|Unable to connect"
+    r"|Temporary failure|404 +Not Found|Failed to fetch"
+)
 
 
-def _apt(arguments: list[str], timeout: float) -> Done:
-    """Run apt-get; what it could not fetch becomes a message that names the source."""
-    done = run([*APT, *arguments], timeout=timeout)
-    text = done.out + done.err
-    bad = [line for line in text.splitlines() if line.startswith(("E:", "W:", "Err:"))]
-    unreachable = re.search(
-        r"(Could not (resolve|connect)|Connection (failed|timed out)"
-        r"|Unable to connect|Temporary failure|404 +Not Found|Failed to fetch)",
-        text,
-    )
-    if done.status != 0 or (arguments[0] == "update" and unreachable):
-        sources = sorted(set(re.findall(r"https?://[^/\s']+", "\n".join(bad))))
+@dataclass(frozen=True)
+class PackageVersions:
+    """Installed versions by package name; empty for a package that is not installed."""
+
+    versions: Mapping[str, str]
+
+
+def packages_probe(names: Sequence[str]) -> Probe[PackageVersions]:
+    """Which of some packages are installed."""
+    return Probe("packages", f"packages {' '.join(names)}", {"names": list(names)}, PackageVersions)
+
+
+@batch_collector("packages")
+def collect_packages(batch: Sequence[Args]) -> list[PackageVersions]:
+    """See `packages_probe`; one dpkg-query for all probes."""
+    installed = installed_packages(sorted({name for args in batch for name in args["names"]}))
+    return [
+        PackageVersions({name: installed.get(name, "") for name in args["names"]}) for args in batch
+    ]
+
+
+def installed_packages(names: Sequence[str] = ()) -> dict[str, str]:
+    """Versions of the installed packages among ``names``, or of all."""
+    form = "${Package}\t${db:Status-Status}\t${Version}\n"
+    # Its status is 1 when a package is unknown.
+    lines = run(["dpkg-query", "-W", "-f", form, *names]).stdout.splitlines()
+    rows = [line.split("\t") for line in lines]
+    return {name: version for name, status, version in rows if status == "installed"}
+
+
+def _apt(arguments: Sequence[str], timeout: float) -> ProcessResult:
+    """Run apt-get; an error names the package source that could not be reached."""
+    result = run([*APT, *arguments], timeout=timeout)
+    lines = result.output.splitlines()
+    problems = "\n".join(line for line in lines if line.startswith(("E:", "W:", "Err:")))
+    unreachable = UNREACHABLE.search(result.output)
+    if not result.ok or (arguments[0] == "update" and unreachable):
+        sources = sorted(set(re.findall(r"https?://[^/\s']+", problems)))
         if unreachable and sources:
-            raise Failed(f"the package source {', '.join(sources)} does not answer", "\n".join(bad))
-        raise Failed(f"apt-get {arguments[0]} ended with {done.status}", "\n".join(bad) or text)
-    return done
+            raise AgentError(f"package source {', '.join(sources)} is unreachable", problems)
+        what = f"apt-get {arguments[0]} exited with {result.status}"
+        raise AgentError(what, problems or result.output)
+    return result
 
 
-def packages(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    """Install packages: ``names``. Services do not start until they are configured."""
+@action("packages")
+def install(args: Args, journal: Journal, log: Log) -> None:
+    """Install packages: ``names``. Services do not start before they are configured."""
     names: list[str] = args["names"]
-    if run(["dpkg", "--audit"]).out.strip():
-        say("finishing an interrupted installation")
+    if run(["dpkg", "--audit"]).stdout.strip():
+        log("completing an interrupted installation")
         run(["dpkg", "--configure", "-a"], timeout=600)
     with open(POLICY, "w") as file:
         file.write("#!/bin/sh\nexit 101\n")
     os.chmod(POLICY, 0o755)
     try:
-        say("reading package lists")
+        log("reading package lists")
         _apt(["update"], 180)
-        say(f"installing {len(names)} packages")
-        for attempt in (1, 2):
-            try:
-                _apt(["install", "--no-install-recommends", *names], 900)
-                break
-            except Failed:
-                # Seen once in some 25 installations of mysql-server; a second try mends it.
-                if attempt == 2:
-                    raise
-                say("installing once more")
-                run(["dpkg", "--configure", "-a"], timeout=600)
+        log(f"installing {len(names)} packages")
+        install_names = ["install", "--no-install-recommends", *names]
+        try:
+            _apt(install_names, 900)
+        except AgentError:
+            # mysql-server's installation failed once in some 25; a retry succeeds.
+            log("retrying the installation")
+            run(["dpkg", "--configure", "-a"], timeout=600)
+            _apt(install_names, 900)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(POLICY)
 
 
 def own_mirror() -> str:
-    """The archive that this machine's own apt configuration names for its release.
+    """The archive that this machine's apt configuration names for its release.
 
     Raises:
-        Failed: when it names none.
+        AgentError: when it names none.
     """
     with open("/etc/os-release") as file:
         codename = re.search(r"^VERSION_CODENAME=(\S+)", file.read(), re.MULTILINE)
     release = codename.group(1) if codename else ""
     # "update --print-uris" reads the configuration in all its forms and fetches nothing.
-    out = run(["apt-get", "update", "--print-uris"]).out
-    found = re.search(rf"'(\S+)/dists/{re.escape(release)}/InRelease'", out)
-    if found:
-        return found.group(1)
-    raise Failed(f"apt has no source for {release} main on this machine")
+    uris = run(["apt-get", "update", "--print-uris"]).stdout
+    match = re.search(rf"'(\S+)/dists/{re.escape(release)}/InRelease'", uris)
+    if match is None:
+        raise AgentError(f"apt on this machine has no source for {release} main")
+    return match.group(1)
 
 
-def sid_source(args: dict[str, Any], journal: Journal, say: Say) -> None:
+@action("sid-source")
+def write_sid_source(args: Args, journal: Journal, log: Log) -> None:
     """Write a source list: ``path``, ``list`` with ``@MIRROR@`` for this machine's mirror."""
     journal.keep(args["path"])
     text = args["list"].replace("@MIRROR@", own_mirror())
-    place_file(args["path"], text.encode(), 0, 0, 0o644)
-
-
-ACTIONS.update(packages=packages, sid_source=sid_source)
+    write_atomically(args["path"], text.encode(), 0o644)

@@ -1,19 +1,20 @@
-"""On the machine: removing what a role leaves behind where it is no longer wanted."""
+"""Removing services and folders of the lab that a machine no longer needs."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any
 
-from provision.engine.agent.core import ACTIONS, Failed, Say, run
 from provision.engine.agent.files import Journal
+from provision.engine.agent.process import AgentError, Log, must, run
+from provision.engine.agent.registry import Args, action
 
-OURS = ("/etc/foobar-lab/", "/usr/local/lib/foobar-lab/", "/var/lib/foobar-lab/")
-"""Only below these are whole folders removed; systemd's folders for drop-ins only when empty."""
+LAB_FOLDERS = ("/etc/foobar-lab/", "/usr/local/lib/foobar-lab/", "/var/lib/foobar-lab/")
+"""Only folders below these are removed with their contents."""
 
 
-def no_service(args: dict[str, Any], journal: Journal, say: Say) -> None:
+@action("remove-service")
+def remove_service(args: Args, journal: Journal, log: Log) -> None:
     """Stop and disable a unit and remove its file: ``name``, ``path``."""
     name = args["name"]
     run(["systemctl", "disable", "--now", name], timeout=120)
@@ -23,18 +24,14 @@ def no_service(args: dict[str, Any], journal: Journal, say: Say) -> None:
     run(["systemctl", "reset-failed", name])
 
 
-def no_directory(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    """Remove a folder of ours with all that is in it: ``path``.
+@action("remove-directory")
+def remove_directory(args: Args, journal: Journal, log: Log) -> None:
+    """Remove a folder of the lab with its contents: ``path``.
 
     Raises:
-        Failed: for a folder that is not the lab's own.
+        AgentError: for a folder that is not the lab's own.
     """
     path = os.path.normpath(args["path"])
-    if not path.startswith(OURS):
-        raise Failed(f"{path} is not a folder of the lab")
-    done = run(["rm", "-rf", "--", path])
-    if done.status != 0:
-        raise Failed(f"{path} could not be removed", done.err)
-
-
-ACTIONS.update(no_service=no_service, no_directory=no_directory)
+    if not path.startswith(LAB_FOLDERS):
+        raise AgentError(f"{path} is not a folder of the lab")
+    must(["rm", "-rf", "--", path])

@@ -1,141 +1,120 @@
-"""On the machine: systemd units, system users, and programs that mend something themselves."""
+"""systemd units and system users of a machine."""
 
 from __future__ import annotations
 
-import pwd
 import time
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from provision.engine.agent.core import ACTIONS, PROBES, Failed, Job, Say, finish, run, start
 from provision.engine.agent.files import Journal
+from provision.engine.agent.process import AgentError, Log, must, run
+from provision.engine.agent.protocol import Probe
+from provision.engine.agent.registry import Args, action, batch_collector, collector
 
-SERVICE_KEYS = (
-    "LoadState",
-    "ActiveState",
-    "SubState",
-    "UnitFileState",
-    "Result",
-    "NRestarts",
-    "NeedDaemonReload",
-)
+NO_LOGIN = "/usr/sbin/nologin"
 
 
-def service_probe(each: list[dict[str, Any]]) -> Job:
-    """What systemd says of units: one ``systemctl show`` for all of them."""
-    names = [one["name"] for one in each]
-    process = start(["systemctl", "show", "--property=" + ",".join(SERVICE_KEYS), "--", *names])
-    yield
-    answers = []
-    for block in finish(process).out.strip("\n").split("\n\n"):
-        pairs = (line.partition("=") for line in block.splitlines())
-        answers.append({key: value for key, _, value in pairs})
-    if len(answers) != len(names):
-        raise Failed(f"systemctl answered for {len(answers)} of {len(names)} units")
-    return answers
+@dataclass(frozen=True)
+class ServiceState:
+    """A unit's ActiveState and UnitFileState, as ``systemctl show`` prints them."""
+
+    active: str
+    enabled: str
 
 
-PROBES["service"] = service_probe
+@dataclass(frozen=True)
+class UserFacts:
+    """Home and shell of a system user; empty when there is none."""
+
+    home: str
+    shell: str
 
 
-def service(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    """Enable or disable a unit: ``name``, ``enabled``; a masked unit is unmasked.
+def service_probe(name: str) -> Probe[ServiceState]:
+    """The state of a systemd unit."""
+    return Probe("service", f"service {name}", {"name": name}, ServiceState)
 
-    Whatever changes links lets systemd read all of its units anew: only what is needed is called.
+
+def user_probe(name: str) -> Probe[UserFacts]:
+    """A system user."""
+    return Probe("user", f"user {name}", {"name": name}, UserFacts)
+
+
+@batch_collector("service")
+def collect_services(batch: Sequence[Args]) -> list[ServiceState]:
+    """See `service_probe`; one ``systemctl show`` for all units."""
+    properties = "--property=ActiveState,UnitFileState"
+    output = must(["systemctl", "show", properties, "--", *(args["name"] for args in batch)]).stdout
+    states = []
+    for block in output.strip("\n").split("\n\n"):
+        values = dict(line.split("=", 1) for line in block.splitlines())
+        states.append(ServiceState(values["ActiveState"], values["UnitFileState"]))
+    return states
+
+
+@action("service")
+def configure_service(args: Args, journal: Journal, log: Log) -> None:
+    """Enable or disable a unit: ``name``, ``enabled``; ``run`` is ``start``, ``stop`` or empty.
+
+    Every change of links makes systemd reload all its units: only what is needed is called.
     """
     name = args["name"]
-    before = run(["systemctl", "is-enabled", name]).out.strip()
+    before = run(["systemctl", "is-enabled", name]).stdout.strip()
     if args["enabled"] and before.startswith("masked"):
         run(["systemctl", "unmask", name])
         run(["systemctl", "unmask", "--runtime", name])
     if before != "enabled" or not args["enabled"]:
-        word = "enable" if args["enabled"] else "disable"
-        done = run(["systemctl", word, name])
-        if done.status != 0:
-            raise Failed(f"systemctl could not {word} {name}", done.out + done.err)
-    if args.get("running") is False:
+        must(["systemctl", "enable" if args["enabled"] else "disable", name])
+    if args["run"] == "stop":
         run(["systemctl", "stop", name], timeout=120)
-    elif args.get("start"):
-        # For what does not run it is a start; a socket whose service runs already, made before
-        # the socket was, takes that service along instead of being refused.
-        activate(name, "restart", say)
+    elif args["run"] == "start":
+        # Restart starts a unit that does not run; and systemd refuses to start a socket whose
+        # service already runs, but restarts both.
+        activate(name, "restart", log)
 
 
-def activate(name: str, how: str, say: Say) -> None:
-    """Start, reload or restart a unit and wait until systemd calls it active.
+def activate(name: str, verb: str, log: Log) -> None:
+    """Start, reload or restart a unit; it must then be active.
 
     Raises:
-        Failed: with the last lines of its journal.
+        AgentError: with the last lines of its journal.
     """
-    say(f"{how} {name}")
+    log(f"{verb} {name}")
     run(["systemctl", "reset-failed", name])
-    since = time.time()
-    done = run(["systemctl", "daemon-reload"])
-    done = run(["systemctl", how, name], timeout=180)
-    state = run(["systemctl", "is-active", name]).out.strip()
-    if done.status != 0 or state not in ("active", "reloading"):
-        log = run(
-            [
-                "journalctl",
-                "-u",
-                name,
-                "-n",
-                "15",
-                "-o",
-                "cat",
-                "--no-pager",
-                f"--since=@{since - 1:.0f}",
-            ]
-        ).out
-        raise Failed(f"systemctl {how} {name} failed: it is {state}", done.err + log)
+    since = time.time() - 1
+    run(["systemctl", "daemon-reload"])
+    result = run(["systemctl", verb, name], timeout=180)
+    if result.ok and is_active(name):
+        return
+    state = run(["systemctl", "is-active", name]).stdout.strip()
+    journal = ["journalctl", "-u", name, "-n", "15", "-o", "cat", "--no-pager"]
+    lines = run([*journal, f"--since=@{since:.0f}"]).stdout
+    raise AgentError(f"systemctl {verb} {name} failed: it is {state}", result.stderr + lines)
 
 
-def user_probe(each: list[dict[str, Any]]) -> Job:
-    """Whether system users exist: ``name``; with ``home`` and ``shell``."""
-    yield
-    answers = []
-    for one in each:
-        try:
-            entry = pwd.getpwnam(one["name"])
-            answers.append({"home": entry.pw_dir, "shell": entry.pw_shell})
-        except KeyError:
-            answers.append({"home": "", "shell": ""})
-    return answers
+def is_active(name: str) -> bool:
+    """Whether a unit is active, or reloads its configuration."""
+    return run(["systemctl", "is-active", name]).stdout.strip() in ("active", "reloading")
 
 
-PROBES["user"] = user_probe
+@collector("user")
+def collect_user(args: Args) -> UserFacts:
+    """See `user_probe`."""
+    import pwd
 
-
-def user(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    """Make a system user without a login: ``name``, ``home``."""
-    name, home = args["name"], args["home"]
-    shell = "/usr/sbin/nologin"
     try:
-        pwd.getpwnam(name)
-        argv = ["usermod", "--home", home, "--shell", shell, name]
+        entry = pwd.getpwnam(args["name"])
     except KeyError:
-        argv = [
-            "useradd",
-            "--system",
-            "--user-group",
-            "--home-dir",
-            home,
-            "--no-create-home",
-            "--shell",
-            shell,
-            name,
-        ]
-    done = run(argv)
-    if done.status != 0:
-        raise Failed(f"user {name} could not be made", done.err)
+        return UserFacts("", "")
+    return UserFacts(entry.pw_dir, entry.pw_shell)
 
 
-def command(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    """Run a program that must succeed: ``argv``, ``input``, ``timeout`` in seconds, ``say``."""
-    if args.get("say"):
-        say(args["say"])
-    done = run(args["argv"], args.get("input", ""), args.get("timeout", 60.0))
-    if done.status != 0:
-        raise Failed(f"{' '.join(args['argv'])} ended with {done.status}", done.out + done.err)
-
-
-ACTIONS.update(service=service, user=user, command=command)
+@action("user")
+def configure_user(args: Args, journal: Journal, log: Log) -> None:
+    """Create or change a system user without a login: ``name``, ``home``."""
+    name, home = args["name"], args["home"]
+    if collect_user(args).shell:
+        must(["usermod", "--home", home, "--shell", NO_LOGIN, name])
+    else:
+        options = ["--system", "--user-group", "--no-create-home", "--shell", NO_LOGIN]
+        must(["useradd", *options, "--home-dir", home, name])

@@ -1,159 +1,162 @@
-"""On the machine: one unit, as one transaction.
+"""Applying one unit as a transaction: change, validate, activate, probe, stamp.
 
-Change, validate, activate, probe, stamp. When a step fails, the files that were there before are
-put back, and the service is activated again only if the new files had been activated. All of it is
-one request, so a controller that dies meanwhile leaves either the old or the new state.
+When a step fails, the files are rolled back, and the service is activated again only if the new
+files had been activated. All of it is one request, so a controller that dies meanwhile leaves
+either the old or the new state.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import time
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
-from provision.engine.agent.core import ACTIONS, Failed, Say, run
-from provision.engine.agent.files import Journal, stamp
-from provision.engine.agent.http import wait_for
-from provision.engine.agent.services import activate
+from provision.engine.agent.codec import decode
+from provision.engine.agent.files import Journal, record_loaded
+from provision.engine.agent.http import wait_until_ready
+from provision.engine.agent.process import AgentError, Log, run
+from provision.engine.agent.protocol import UnitRequest, UnitResponse
+from provision.engine.agent.registry import Args, find_action, operation
+from provision.engine.agent.services import activate, is_active
+from provision.engine.agent.waiting import AgentTimeoutError, wait_until
 
 LOCK = "/run/foobar-lab/unit.lock"
-"""Held while a unit is applied: a controller that was killed leaves an agent that ends its unit."""
+"""Held while a unit is applied: the agent of a controller that was killed completes its unit."""
 
-PATIENCE = 900.0
-"""Seconds for what an earlier run began: a large package, a clone."""
+LOCK_TIMEOUT = 900.0
+"""Seconds for a unit of an earlier run: a large package, a clone."""
 
 
 @contextlib.contextmanager
-def alone(say: Say, patience: float = PATIENCE) -> Iterator[None]:
+def exclusive(log: Log, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """Wait until no other agent applies a unit on this machine.
 
     Raises:
-        Failed: when one still does after ``patience`` seconds.
+        AgentError: when one still does after ``timeout`` seconds.
     """
+    import fcntl
+
     os.makedirs(os.path.dirname(LOCK), exist_ok=True)
     with open(LOCK, "w") as file:
-        deadline = time.monotonic() + patience
-        told = False
-        while True:
+
+        def locked() -> bool:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
             except BlockingIOError:
-                if time.monotonic() > deadline:
-                    what = f"an earlier run still changes this machine after {patience:.0f} s"
-                    raise Failed(what) from None
-            if not told:
-                say("waiting for what an earlier run began")
-                told = True
-            time.sleep(0.1)
+                return False
+            return True
+
+        if not locked():
+            log("waiting for a unit of an earlier run")
+            try:
+                wait_until(locked, timeout, "the lock")
+            except AgentTimeoutError:
+                what = f"an earlier run still changes this machine after {timeout:.0f} s"
+                raise AgentError(what) from None
         yield
 
 
-def apply(args: dict[str, Any], say: Say) -> dict[str, Any]:
-    """Apply a unit, once no other run does.
-
-    Args:
-        args: see `transaction`.
-        say: reports progress.
-    """
-    with alone(say):
-        return transaction(args, say)
+@operation("unit")
+def apply(args: Args, log: Log) -> UnitResponse:
+    """Apply a unit, while no other run does."""
+    request = decode(UnitRequest, args)
+    with exclusive(log):
+        return Transaction(request, log).apply()
 
 
-def transaction(args: dict[str, Any], say: Say) -> dict[str, Any]:
-    """Apply a unit.
+class Transaction:
+    """One unit: its progress, and what a rollback has to restore."""
 
-    Args:
-        args: ``actions`` (what to do), ``validate`` (argv or None), ``service`` and ``activate``
-            (``reload``, ``restart``, ``try-restart`` or empty), ``due`` (whether it is owed),
-            ``wait`` (what must answer afterwards, or None), ``stamp`` (unit and fingerprint, or
-            None).
-        say: reports progress.
+    def __init__(self, request: UnitRequest, log: Log) -> None:
+        self._request = request
+        self._log = log
+        self._journal = Journal()
+        self._was_active = bool(request.service) and is_active(request.service)
+        self._activated = ""
 
-    Returns:
-        ``{"ok": True, "activated": …}``, or ``{"ok": False}`` with ``step``, ``error``,
-        ``output`` and ``restored``, the paths that were put back.
-    """
-    journal = Journal()
-    step, activated = "change", ""
-    service, how = args.get("service", ""), args.get("activate", "")
-    running = bool(service) and _active(service)
-    try:
-        for action in args["actions"]:
-            ACTIONS[action["do"]](action, journal, say)
-        if args.get("validate"):
-            step = "validate"
-            _validate(args["validate"])
-        if service:
-            # With try-restart, what does not run is left to start with the new files later.
-            word = how if _active(service) else "" if how == "try-restart" else "start"
-            if word and (args["due"] or word == "start"):
-                step, activated = "activate", word
-                activate(service, word, say)
-        if args.get("wait"):
-            step = "probe"
-            # Only a process that was told to load something must show that it did.
-            expected = {k: v for k, v in args["wait"].items() if activated or k != "says"}
-            wait_for(expected, say)
-        if args.get("stamp"):
-            stamp(args["stamp"]["unit"], args["stamp"]["fingerprint"])
-    except Exception as caught:
-        # A full disk or a directory where a file belongs is no reason to leave half a unit.
-        error = caught if isinstance(caught, Failed) else Failed(_words(caught))
-        restored, problem = _put_back(journal)
-        after = problem
-        if activated and restored and running:
-            after = _activate_again(service, how, say)
-        elif activated and not running:
-            run(["systemctl", "stop", service], timeout=60)
-            after = f"{service} is stopped, as it was before"
-        return {
-            "ok": False,
-            "step": step,
-            "error": str(error),
-            "output": error.output,
-            "restored": restored,
-            "after": after,
+    def apply(self) -> UnitResponse:
+        """Run all steps; roll back when one fails."""
+        steps = {
+            "change": self._change,
+            "validate": self._validate,
+            "activate": self._activate,
+            "probe": self._probe,
+            "stamp": self._stamp,
         }
-    return {"ok": True, "activated": activated}
+        step = ""
+        try:
+            for step, perform in steps.items():  # noqa: B007 - the handler reads it
+                perform()
+        except Exception as error:
+            # A full disk, or a directory where a file belongs, must not leave half a unit.
+            return self._roll_back(step, error)
+        return UnitResponse(True, self._activated)
+
+    def _change(self) -> None:
+        for action in self._request.actions:
+            find_action(action.do)(action.args, self._journal, self._log)
+
+    def _validate(self) -> None:
+        argv = self._request.validate
+        if argv and not (result := run(argv)).ok:
+            raise AgentError(f"{' '.join(argv)} rejects the new configuration", result.output)
+
+    def _activate(self) -> None:
+        service, verb = self._request.service, self._request.activate
+        if not service:
+            return
+        if not is_active(service):
+            if verb == "try-restart":
+                return  # it loads the new files when it is started
+            verb = "start"
+        if verb == "start" or (verb and self._request.needs_reload):
+            self._activated = verb
+            activate(service, verb, self._log)
+
+    def _probe(self) -> None:
+        readiness = self._request.readiness
+        if readiness is not None:
+            # Only a process that was activated can show that it loaded the new configuration.
+            expected = readiness if self._activated else replace(readiness, contains="")
+            wait_until_ready(expected, self._log)
+
+    def _stamp(self) -> None:
+        stamp = self._request.stamp
+        if stamp is not None:
+            record_loaded(stamp.unit, stamp.fingerprint)
+
+    def _roll_back(self, step: str, error: Exception) -> UnitResponse:
+        restored: tuple[str, ...] = ()
+        after = ""
+        try:
+            restored = self._journal.roll_back()
+        except OSError as problem:
+            after = f"the old files could not be restored: {_describe(problem)}"
+        if self._activated and restored and self._was_active:
+            after = self._activate_again()
+        elif self._activated and not self._was_active:
+            run(["systemctl", "stop", self._request.service])
+            after = f"{self._request.service} is stopped, as it was before"
+        output = error.output if isinstance(error, AgentError) else ""
+        return UnitResponse(False, "", step, _describe(error), output, restored, after)
+
+    def _activate_again(self) -> str:
+        """Make the service load the restored files; returns the outcome."""
+        service = self._request.service
+        try:
+            activate(service, self._request.activate or "restart", self._log)
+            wait_until(lambda: is_active(service), 5, f"{service} to be active")
+        except AgentTimeoutError:
+            return f"{service} is not active with the old configuration"
+        except AgentError as error:
+            return f"the old configuration does not load either: {error}"
+        return "the old configuration is loaded again"
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
+    if isinstance(error, AgentError):
+        return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return f"{type(error).__name__}: {error}"
-
-
-def _put_back(journal: Journal) -> tuple[list[str], str]:
-    """Restore the files; says which, and what went wrong with that."""
-    try:
-        return journal.put_back(), ""
-    except OSError as error:
-        return [], f"the old files could not be put back: {_words(error)}"
-
-
-def _active(service: str) -> bool:
-    return run(["systemctl", "is-active", service]).out.strip() in ("active", "reloading")
-
-
-def _validate(argv: list[str]) -> None:
-    done = run(argv, timeout=60)
-    if done.status != 0:
-        raise Failed(f"{' '.join(argv)} refuses the new configuration", done.out + done.err)
-
-
-def _activate_again(service: str, how: str, say: Say) -> str:
-    """Let the service load the files that were put back; says how that went."""
-    try:
-        activate(service, how or "restart", say)
-    except Failed as error:
-        return f"the old configuration does not load either: {error}"
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        if _active(service):
-            return "the old configuration is loaded again"
-        time.sleep(0.1)
-    return f"{service} is not active with the old configuration"

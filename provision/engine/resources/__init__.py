@@ -1,17 +1,17 @@
-"""The kinds of things a machine is made of: how each is asked for, compared and made so."""
+"""The resources that roles declare: each has a probe, a desired state and actions."""
 
-from provision.engine.resources.files import Directory, File, Gone, Link, Tree
-from provision.engine.resources.system import Command, Packages, Service, SidSource, User
-from provision.services.haproxy.runtime_state import ServerStates
+from provision.engine.resources.files import Directory, File, Link, Tree
+from provision.engine.resources.removal import NoDirectory, NoFile, NoService
+from provision.engine.resources.system import Packages, Service, SidSource, User
 
 __all__ = [
-    "Command",
     "Directory",
     "File",
-    "Gone",
     "Link",
+    "NoDirectory",
+    "NoFile",
+    "NoService",
     "Packages",
-    "ServerStates",
     "Service",
     "SidSource",
     "Tree",

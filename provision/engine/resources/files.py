@@ -1,4 +1,4 @@
-"""Files, links, directories and whole trees on a machine."""
+"""Files, links, directories, trees, and their absence."""
 
 from __future__ import annotations
 
@@ -9,30 +9,45 @@ import tarfile
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
 
-from provision.engine.plan import Answer, Resource, State
+from provision.engine.agent.files import PathFacts, TreeFacts, path_probe, tree_probe
+from provision.engine.agent.protocol import Action, Probe
+from provision.engine.plan import Resource, State
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def write_action(
+    path: str, content: str, owner: str = "root", group: str = "root", mode: str = "0644"
+) -> Action:
+    """Write a file; ``mode`` in octal digits."""
+    encoded = base64.b64encode(content.encode()).decode()
+    attributes = {"owner": owner, "group": group, "mode": mode}
+    return Action("write", {"path": path, "content": encoded, **attributes})
+
+
 @dataclass(frozen=True)
-class File(Resource):
+class PathResource(Resource[PathFacts]):
+    """What is at one path; ``path`` is absolute, on the machine."""
+
+    path: str
+
+    def probe(self) -> Probe[PathFacts]:
+        return path_probe(self.path)
+
+
+@dataclass(frozen=True)
+class File(PathResource):
     """A file with this text.
 
     Args:
-        path: absolute, on the machine.
-        content: its text.
-        owner: user name.
-        group: group name.
         mode: four octal digits.
-        secret: True keeps the text out of plans, and only its digest leaves the machine.
-        passive: True when no process loads it, so that a change calls for no reload.
+        secret: keeps the text out of plans; only its digest leaves the machine.
+        passive: no process loads it, so that a change needs no reload.
     """
 
-    path: str
     content: str = field(repr=False)
     owner: str = "root"
     group: str = "root"
@@ -40,209 +55,124 @@ class File(Resource):
     secret: bool = False
     passive: bool = False
 
-    kind: ClassVar[str] = "path"
-
     @property
     def loads(self) -> bool:
-        """Whether the unit's process reads it."""
         return not self.passive
 
     @property
     def name(self) -> str:
-        """``file`` and its path."""
         return f"file {self.path}"
 
-    def question(self) -> dict[str, Any]:
-        """Its path, and whether the text may be sent back."""
-        return {"path": self.path, "secret": self.secret}
+    def probe(self) -> Probe[PathFacts]:
+        return path_probe(self.path, secret=self.secret)
 
     def secret_keys(self) -> frozenset[str]:
-        """The text of a secret file."""
         return frozenset({"content"} if self.secret else ())
 
-    def _shown(self, content: str) -> str:
-        return _digest(content.encode()) if self.secret else content
-
     def expected(self) -> State:
-        """Type, owner, mode and text (for a secret, its digest)."""
         return {
             "type": "file",
             "owner": f"{self.owner}:{self.group}",
             "mode": self.mode,
-            "content": self._shown(self.content),
+            "content": _digest(self.content.encode()) if self.secret else self.content,
         }
 
-    def actual(self, answer: Answer) -> State:
-        """The same of what is there."""
-        if answer["type"] != "file":
-            return {"type": "" if answer["type"] == "absent" else answer["type"]}
-        content = answer["digest"] if self.secret else answer.get("content", "")
-        if not self.secret and answer["digest"] == _digest(self.content.encode()):
+    def actual(self, result: PathFacts) -> State:
+        if result.type != "file":
+            return {"type": "" if result.type == "absent" else result.type}
+        content = result.digest if self.secret else result.content
+        if not self.secret and result.digest == _digest(self.content.encode()):
             content = self.content
         return {
             "type": "file",
-            "owner": f"{answer['owner']}:{answer['group']}",
-            "mode": answer["mode"],
+            "owner": f"{result.owner}:{result.group}",
+            "mode": result.mode,
             "content": content,
         }
 
-    def actions(self, answer: Answer) -> list[dict[str, Any]]:
-        """Write it in one step."""
-        content = base64.b64encode(self.content.encode()).decode()
-        return [
-            {
-                "do": "write",
-                "path": self.path,
-                "content": content,
-                "owner": self.owner,
-                "group": self.group,
-                "mode": self.mode,
-            }
-        ]
+    def actions(self, result: PathFacts) -> list[Action]:
+        return [write_action(self.path, self.content, self.owner, self.group, self.mode)]
 
 
 @dataclass(frozen=True)
-class Link(Resource):
+class Link(PathResource):
     """A symbolic link."""
 
-    path: str
     target: str
 
-    kind: ClassVar[str] = "path"
-
     @property
     def loads(self) -> bool:
-        """The unit's process reads it."""
         return True
 
     @property
     def name(self) -> str:
-        """``link`` and its path."""
         return f"link {self.path}"
 
-    def question(self) -> dict[str, Any]:
-        """Its path."""
-        return {"path": self.path, "secret": False}
-
     def expected(self) -> State:
-        """Where it points."""
         return {"target": self.target}
 
-    def actual(self, answer: Answer) -> State:
-        """Where it points, or what is there instead."""
-        if answer["type"] == "absent":
+    def actual(self, result: PathFacts) -> State:
+        if result.type == "absent":
             return {}
-        return {"target": answer.get("target", f"({answer['type']})")}
+        return {"target": result.target if result.type == "link" else f"({result.type})"}
 
-    def actions(self, answer: Answer) -> list[dict[str, Any]]:
-        """Point it there in one step."""
-        return [{"do": "link", "path": self.path, "target": self.target}]
-
-
-class Absent(Resource):
-    """What must not be there, and is known by one path: the one that is removed last."""
-
-    kind: ClassVar[str] = "path"
-
-    @abstractmethod
-    def place(self) -> str:
-        """That path; where it never was, asking for it is all that this costs."""
-
-    def question(self) -> dict[str, Any]:
-        """The path."""
-        return {"path": self.place(), "secret": False}
-
-    def expected(self) -> State:
-        """Nothing there."""
-        return {"type": "absent"}
-
-    def actual(self, answer: Answer) -> State:
-        """What is there."""
-        return {"type": answer["type"]}
+    def actions(self, result: PathFacts) -> list[Action]:
+        return [Action("link", {"path": self.path, "target": self.target})]
 
 
 @dataclass(frozen=True)
-class Gone(Absent):
-    """A file or link that must not be there."""
+class Directory(PathResource):
+    """A directory with an owner and a mode; its contents are not compared."""
 
-    path: str
-
-    @property
-    def loads(self) -> bool:
-        """The unit's process reads it."""
-        return True
-
-    @property
-    def name(self) -> str:
-        """``no file`` and its path."""
-        return f"no file {self.path}"
-
-    def place(self) -> str:
-        """Its path."""
-        return self.path
-
-    def actions(self, answer: Answer) -> list[dict[str, Any]]:
-        """Remove it."""
-        return [{"do": "remove", "path": self.path}]
-
-
-@dataclass(frozen=True)
-class Directory(Resource):
-    """A directory with an owner and a mode; what is in it is not looked at."""
-
-    path: str
     owner: str = "root"
     group: str = "root"
     mode: str = "0755"
 
-    kind: ClassVar[str] = "path"
-
     @property
     def name(self) -> str:
-        """``directory`` and its path."""
         return f"directory {self.path}"
 
-    def question(self) -> dict[str, Any]:
-        """Its path."""
-        return {"path": self.path, "secret": False}
-
     def expected(self) -> State:
-        """Type, owner and mode."""
         owner = f"{self.owner}:{self.group}"
         return {"type": "directory", "owner": owner, "mode": self.mode}
 
-    def actual(self, answer: Answer) -> State:
-        """The same of what is there."""
-        if answer["type"] == "absent":
+    def actual(self, result: PathFacts) -> State:
+        if result.type == "absent":
             return {}
-        owner = f"{answer.get('owner', '')}:{answer.get('group', '')}"
-        return {"type": answer["type"], "owner": owner, "mode": answer.get("mode", "")}
+        owner = f"{result.owner}:{result.group}"
+        return {"type": result.type, "owner": owner, "mode": result.mode}
 
-    def actions(self, answer: Answer) -> list[dict[str, Any]]:
-        """Make it, or mend its owner and mode."""
-        return [
-            {
-                "do": "directory",
-                "path": self.path,
-                "owner": self.owner,
-                "group": self.group,
-                "mode": self.mode,
-            }
-        ]
+    def actions(self, result: PathFacts) -> list[Action]:
+        attributes = {"owner": self.owner, "group": self.group, "mode": self.mode}
+        return [Action("directory", {"path": self.path, **attributes})]
 
 
-IGNORED = ("__pycache__", ".pyc")
+class Absent(Resource[PathFacts]):
+    """Something that must not exist, recognized by the one path that is removed last."""
+
+    @property
+    @abstractmethod
+    def marker(self) -> str:
+        """That path; on a machine that never had it, its probe is all that this costs."""
+
+    def probe(self) -> Probe[PathFacts]:
+        """Whether anything is there."""
+        return path_probe(self.marker)
+
+    def expected(self) -> State:
+        return {"type": "absent"}
+
+    def actual(self, result: PathFacts) -> State:
+        return {"type": result.type}
 
 
 @dataclass(frozen=True)
-class Tree(Resource):
+class Tree(Resource[TreeFacts]):
     """A copy of a folder of the controller, such as a release of the application.
 
     Args:
-        path: where it belongs on the machine.
-        files: relative path, executable, content; see ``tree_files``.
-        owner: user who owns all of it.
-        group: its group.
+        path: absolute, on the machine.
+        files: relative path, executable, content; see `tree_files`.
     """
 
     path: str
@@ -250,38 +180,30 @@ class Tree(Resource):
     owner: str = "root"
     group: str = "root"
 
-    kind: ClassVar[str] = "tree"
-
     @property
     def loads(self) -> bool:
-        """The unit's process reads it."""
         return True
 
     @property
     def name(self) -> str:
-        """``tree`` and its path."""
         return f"tree {self.path}"
 
     @property
     def digest(self) -> str:
-        """One digest over names, modes and contents; the machine computes the same."""
+        """One digest over names, modes and contents; ``tree_digest`` computes the same."""
         lines = [f"{path} {'x' if run else '-'} {_digest(data)}" for path, run, data in self.files]
         return _digest("\n".join(sorted(lines)).encode())
 
-    def question(self) -> dict[str, Any]:
-        """Its path."""
-        return {"path": self.path}
+    def probe(self) -> Probe[TreeFacts]:
+        return tree_probe(self.path)
 
     def expected(self) -> State:
-        """The digest of all of it."""
         return {"digest": self.digest}
 
-    def actual(self, answer: Answer) -> State:
-        """The digest of what is there."""
-        return {"digest": answer["digest"]}
+    def actual(self, result: TreeFacts) -> State:
+        return {"digest": result.digest}
 
-    def actions(self, answer: Answer) -> list[dict[str, Any]]:
-        """Unpack it beside its place, then move it there."""
+    def actions(self, result: TreeFacts) -> list[Action]:
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
             for path, run, data in self.files:
@@ -290,22 +212,18 @@ class Tree(Resource):
                 entry.mode = 0o755 if run else 0o644
                 archive.addfile(entry, io.BytesIO(data))
         packed = base64.b64encode(buffer.getvalue()).decode()
-        return [
-            {
-                "do": "tree",
-                "path": self.path,
-                "tar": packed,
-                "owner": self.owner,
-                "group": self.group,
-            }
-        ]
+        owner = {"owner": self.owner, "group": self.group}
+        return [Action("tree", {"path": self.path, "tar": packed, **owner})]
+
+
+IGNORED = ("__pycache__", ".pyc")
 
 
 def tree_files(folder: Path) -> tuple[tuple[str, bool, bytes], ...]:
-    """The files of a folder of the controller, without what Python leaves behind."""
-    found = []
+    """The files of a folder of the controller, without compiled Python."""
+    files = []
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder).as_posix()
         if path.is_file() and not any(part in relative for part in IGNORED):
-            found.append((relative, bool(path.stat().st_mode & 0o100), path.read_bytes()))
-    return tuple(found)
+            files.append((relative, bool(path.stat().st_mode & 0o100), path.read_bytes()))
+    return tuple(files)

@@ -1,4 +1,1 @@
-"""Small programs of the monitoring stage that run on the machines; Python's standard library only.
-
-The roles `exporters` and `monitoring` put them there. `queries` is also what the terminal asks.
-"""
+"""Programs of monitoring that run on machines; Python's standard library only."""

@@ -1,7 +1,7 @@
-"""On the monitoring machine, as lab-alerts.service: Alertmanager's web hook, for the journal.
+"""Alertmanager's webhook receiver on the monitoring machine (lab-alerts.service).
 
-One line an alert that begins or ends, so that a class sees it: ``lab.logs lb-01 --service
-lab-alerts``. The form of the request is Alertmanager's documentation, "webhook_config".
+It writes one journal line when an alert starts firing and one when it is resolved. Request format:
+Alertmanager documentation, "webhook_config".
 """
 
 from __future__ import annotations
@@ -13,105 +13,100 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 ADDRESS, PORT = "127.0.0.1", 9099
-LARGEST = 1 << 20
-"""Bytes of a request."""
+MAX_BYTES = 1 << 20
 
 
-def clean(value: object, most: int = 300) -> str:
-    """Text for one line of a journal."""
+def clean(value: object, length: int = 300) -> str:
+    """Printable text without line breaks, at most ``length`` characters."""
     text = " ".join(str(value).split())
-    return "".join(c for c in text if c.isprintable())[:most]
+    return "".join(c for c in text if c.isprintable())[:length]
 
 
 def line(alert: Mapping[str, Any]) -> str:
-    """What the journal says of one alert. A pure function.
-
-    Args:
-        alert: one of ``alerts`` of Alertmanager's request.
-    """
-    labels, notes = alert.get("labels", {}), alert.get("annotations", {})
-    status = alert.get("status", "")
-    words = ["RESOLVED" if status == "resolved" else "FIRING", clean(labels.get("alertname", "?"))]
+    """The journal line of one entry of ``alerts`` in Alertmanager's request."""
+    labels, annotations = alert.get("labels", {}), alert.get("annotations", {})
+    resolved = alert.get("status", "") == "resolved"
+    words = ["RESOLVED" if resolved else "FIRING", clean(labels.get("alertname", "?"))]
     if labels.get("machine"):
         words.append(clean(labels["machine"]))
-    text = " ".join(words) + f": {clean(notes.get('summary', ''))}"
-    if status == "resolved":
+    text = " ".join(words) + f": {clean(annotations.get('summary', ''))}"
+    if resolved:
         return text
-    if notes.get("check"):
-        text += f" (check {clean(notes['check'])})"
-    return text + (f"; next: {clean(notes['next'])}" if notes.get("next") else "")
+    if annotations.get("check"):
+        text += f" (check {clean(annotations['check'])})"
+    return text + (f"; next: {clean(annotations['next'])}" if annotations.get("next") else "")
 
 
 def priority(alert: Mapping[str, Any]) -> int:
-    """The syslog priority of one alert's line, which systemd reads before it (sd-daemon(3))."""
+    """The syslog priority that systemd reads from the start of a line (sd-daemon(3))."""
     if alert.get("status") == "resolved":
         return 5
     return 2 if alert.get("labels", {}).get("severity") == "critical" else 4
 
 
-class Board:
-    """Remembers what was said of each alert, since Alertmanager repeats itself."""
+class AlertLog:
+    """Filters out repeated notifications, which Alertmanager sends for alerts that keep firing."""
 
     def __init__(self) -> None:
-        self._said: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
 
-    def news(self, request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """The alerts of a request that begin or end with it."""
-        found = []
+    def changes(self, request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """The alerts of a request that start firing or are resolved with it."""
+        changed = []
         for alert in request.get("alerts", []):
             key = json.dumps(alert.get("labels", {}), sort_keys=True)
             state = f"{alert.get('status')} {alert.get('startsAt')}"
-            if self._said.get(key) == state:
+            if self._logged.get(key) == state:
                 continue
             if alert.get("status") == "resolved":
-                self._said.pop(key, None)
+                self._logged.pop(key, None)
             else:
-                self._said[key] = state
-            found.append(alert)
-        return found
+                self._logged[key] = state
+            changed.append(alert)
+        return changed
 
 
-def handler(board: Board) -> type[BaseHTTPRequestHandler]:
-    """The class that answers requests, with what was said before."""
+def handler(log: AlertLog) -> type[BaseHTTPRequestHandler]:
+    """The request handler class for this log."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class AlertHandler(BaseHTTPRequestHandler):
         timeout = 10
 
         def do_GET(self) -> None:
-            """Say that the receiver is there."""
-            self._answer(200 if self.path == "/ready" else 404)
+            """Respond to the readiness probe."""
+            self._respond(200 if self.path == "/ready" else 404)
 
         def do_POST(self) -> None:
-            """Take alerts."""
+            """Log the alerts of one notification."""
             try:
                 size = int(self.headers.get("Content-Length") or 0)
-                if not 0 < size <= LARGEST:
+                if not 0 < size <= MAX_BYTES:
                     raise ValueError(f"a request of {size} bytes")
-                alerts = board.news(json.loads(self.rfile.read(size)))
+                alerts = log.changes(json.loads(self.rfile.read(size)))
                 lines = [f"<{priority(alert)}>{line(alert)}" for alert in alerts]
             except (ValueError, AttributeError, TypeError) as error:
-                print(f"<4>a request that is no alert: {clean(error)}", flush=True)
-                self._answer(400)
+                print(f"<4>invalid notification: {clean(error)}", flush=True)
+                self._respond(400)
                 return
             for text in lines:
                 print(text, flush=True)
-            self._answer(200)
+            self._respond(200)
 
-        def _answer(self, status: int) -> None:
+        def _respond(self, status: int) -> None:
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: the journal is for alerts."""
+            """Log nothing: the journal is for alerts."""
 
-    return Handler
+    return AlertHandler
 
 
 def main() -> None:
     """Serve until stopped."""
-    server = HTTPServer((ADDRESS, PORT), handler(Board()))
-    print(f"<5>alerts are written here; Alertmanager sends them to port {PORT}", flush=True)
+    server = HTTPServer((ADDRESS, PORT), handler(AlertLog()))
+    print(f"<5>listening on port {PORT} for notifications of Alertmanager", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

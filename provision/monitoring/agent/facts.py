@@ -1,8 +1,7 @@
-"""On every machine with exporters, by lab-facts.timer: what no exporter knows, as metrics.
+"""Write certificate expiry and backup age as metrics (lab-facts.timer, on machines with exporters).
 
-When certificates end and when the last backup was made; node exporter's textfile collector reads it
-(its documentation, "Textfile Collector"). Arguments: the file to write, then ``certificate=GLOB``
-and ``backups=FOLDER`` as often as needed.
+Node exporter's textfile collector reads the file (its documentation, "Textfile Collector").
+Arguments: the file to write, then any number of ``certificate=GLOB`` and ``backups=FOLDER``.
 """
 
 from __future__ import annotations
@@ -14,42 +13,42 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-END = "lab_certificate_not_after_seconds"
-LAST = "lab_backup_last_timestamp_seconds"
-COUNT = "lab_backup_files"
+NOT_AFTER = "lab_certificate_not_after_seconds"
+LAST_BACKUP = "lab_backup_last_timestamp_seconds"
+BACKUPS = "lab_backup_files"
 HELP = {
-    END: "When a certificate ends, in seconds since 1970.",
-    LAST: "When the newest backup was made; before the first one, when backups began to be due.",
-    COUNT: "How many backups are kept.",
+    NOT_AFTER: "Expiry of a certificate, Unix time.",
+    LAST_BACKUP: "Time of the newest backup; without one, creation of the backup folder.",
+    BACKUPS: "Number of backups.",
 }
 
 
 def not_after(text: str) -> float:
-    """Seconds since 1970, from ``openssl x509 -noout -enddate``. A pure function.
+    """Parse the output of ``openssl x509 -noout -enddate`` to Unix time.
 
     Raises:
-        ValueError: when it says something else.
+        ValueError: for any other output.
     """
-    word, _, moment = text.strip().partition("=")
-    if word != "notAfter":
-        raise ValueError(f"not a date of openssl: {text!r}")
-    moment = " ".join(moment.removesuffix("GMT").split())
-    return datetime.strptime(moment, "%b %d %H:%M:%S %Y").replace(tzinfo=UTC).timestamp()
+    key, _, date = text.strip().partition("=")
+    if key != "notAfter":
+        raise ValueError(f"no expiry date of openssl: {text!r}")
+    date = " ".join(date.removesuffix("GMT").split())
+    return datetime.strptime(date, "%b %d %H:%M:%S %Y").replace(tzinfo=UTC).timestamp()
 
 
 def certificates(patterns: Iterable[str]) -> dict[str, float]:
-    """When the first certificate of each file ends; files that hold none are left out."""
-    found = {}
+    """Expiry of the first certificate of each file; files without one are left out."""
+    expiry = {}
     for path in sorted({path for pattern in patterns for path in glob.glob(pattern)}):
         argv = ["openssl", "x509", "-noout", "-enddate", "-in", path]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
         if done.returncode == 0:
-            found[path] = not_after(done.stdout)
-    return found
+            expiry[path] = not_after(done.stdout)
+    return expiry
 
 
 def backups(folder: str) -> tuple[int, float]:
-    """How many backups a folder holds, and the time of the newest (else the folder's own)."""
+    """Number of backups in a folder, and the time of the newest (else the folder's own)."""
     try:
         times = [
             entry.stat().st_mtime
@@ -61,15 +60,15 @@ def backups(folder: str) -> tuple[int, float]:
         return 0, 0.0
 
 
-def metrics(ends: dict[str, float], kept: dict[str, tuple[int, float]]) -> str:
-    """The file's text (Prometheus' documentation, "Exposition formats"). A pure function."""
-    values: dict[str, list[tuple[str, str, float]]] = {END: [], LAST: [], COUNT: []}
-    for path, end in ends.items():
-        values[END].append(("path", path, end))
+def metrics(expiry: dict[str, float], kept: dict[str, tuple[int, float]]) -> str:
+    """The metrics as text (Prometheus documentation, "Exposition formats")."""
+    values: dict[str, list[tuple[str, str, float]]] = {NOT_AFTER: [], LAST_BACKUP: [], BACKUPS: []}
+    for path, end in expiry.items():
+        values[NOT_AFTER].append(("path", path, end))
     for folder, (count, last) in kept.items():
-        values[COUNT].append(("folder", folder, count))
+        values[BACKUPS].append(("folder", folder, count))
         if last:
-            values[LAST].append(("folder", folder, last))
+            values[LAST_BACKUP].append(("folder", folder, last))
     lines = []
     for name, samples in values.items():
         if samples:
@@ -81,14 +80,14 @@ def metrics(ends: dict[str, float], kept: dict[str, tuple[int, float]]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Look, and write the file in one step."""
+    """Collect the metrics and replace the file atomically."""
     target, *options = arguments
     pairs = [option.partition("=") for option in options]
-    ends = certificates(value for key, _, value in pairs if key == "certificate")
+    expiry = certificates(value for key, _, value in pairs if key == "certificate")
     kept = {value: backups(value) for key, _, value in pairs if key == "backups"}
     temporary = f"{target}.new"
     with open(temporary, "w", encoding="utf-8") as file:
-        file.write(metrics(ends, kept))
+        file.write(metrics(expiry, kept))
     os.chmod(temporary, 0o644)
     os.replace(temporary, target)
 

@@ -1,8 +1,8 @@
-"""On the monitoring machine, as lab-monitor.service: the page that draws the lab in a browser.
+"""The monitoring page: an HTTP server on the monitoring machine (lab-monitor.service).
 
-It serves its own few files, Debian's Chart.js, and the answers to a fixed list of questions
-(queries.py), which it asks Prometheus itself: a browser cannot send a query of its own. Arguments:
-address and port to listen on, the lab's name.
+It serves static files, Debian's Chart.js, and the results of a fixed list of queries: a browser
+cannot send queries of its own. Arguments: address and port to listen on, the lab's name, the alert
+limits for replication lag (seconds) and for the share of failed requests.
 """
 
 from __future__ import annotations
@@ -13,28 +13,31 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from provision.monitoring.agent.queries import NOW, SERIES, over, step_for
+from provision.monitoring.agent.prometheus import ADDRESS, PORT, Series, read_view
 
 PATH = "/_monitor/"
-PROMETHEUS = ("127.0.0.1", 9090)
-HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "static")
+PROMETHEUS = (ADDRESS, PORT)
+STATIC = os.path.join(os.path.dirname(os.path.abspath(__file__)), "static")
 CHART = "/usr/share/javascript/chart.js/chart.min.js"
 """Debian's package libjs-chart.js."""
 
 FILES = {
-    "": (f"{HERE}/index.html", "text/html; charset=utf-8"),
-    "monitor.css": (f"{HERE}/monitor.css", "text/css; charset=utf-8"),
-    "monitor.js": (f"{HERE}/monitor.js", "text/javascript; charset=utf-8"),
-    "icon.svg": (f"{HERE}/icon.svg", "image/svg+xml"),
+    "": (f"{STATIC}/index.html", "text/html; charset=utf-8"),
+    "monitor.css": (f"{STATIC}/monitor.css", "text/css; charset=utf-8"),
+    "monitor.js": (f"{STATIC}/monitor.js", "text/javascript; charset=utf-8"),
+    "icon.svg": (f"{STATIC}/icon.svg", "image/svg+xml"),
     "chart.js": (CHART, "text/javascript; charset=utf-8"),
 }
 MINUTES = (5, 15, 60, 360)
-FRESH = 2.0
-"""Seconds that an answer is used again, so that a class full of browsers asks once."""
+POINTS = 120
+CACHE_SECONDS = 2.0
+"""A result is reused for so long, so that many browsers cause one set of queries."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
@@ -45,91 +48,83 @@ HEADERS = {
 }
 
 
-def prometheus(path: str, **query: str) -> Any:
-    """The ``data`` of one answer of Prometheus' HTTP API.
+def fetch(paths: Sequence[str]) -> list[str]:
+    """Send GET requests to Prometheus over one connection.
 
     Raises:
-        OSError: when it does not answer, or answers that it cannot.
+        OSError: when Prometheus does not respond.
     """
     connection = http.client.HTTPConnection(*PROMETHEUS, timeout=5)
+    bodies = []
     try:
-        connection.request("GET", f"{path}?{urlencode(query)}")
-        answer = json.loads(connection.getresponse().read())
+        for path in paths:
+            connection.request("GET", path)
+            bodies.append(connection.getresponse().read().decode())
     except (http.client.HTTPException, ValueError) as error:
-        raise OSError(f"Prometheus said {error!r}") from None
+        raise OSError(f"Prometheus sent an invalid response: {error!r}") from None
     finally:
         connection.close()
-    if answer.get("status") != "success":
-        raise OSError(f"Prometheus: {answer.get('error')}")
-    return answer["data"]
+    return bodies
 
 
-def collect(lab: str, minutes: int) -> dict[str, Any]:
-    """Everything that the page draws.
+def collect(minutes: int) -> dict[str, Any]:
+    """The data of the page.
 
-    Args:
-        lab: its name.
-        minutes: how far back the lines go.
+    Raises:
+        OSError: when Prometheus does not respond.
+        ValueError: when a query fails.
     """
-    step = step_for(minutes * 60)
-    series = {}
-    for name, promql in SERIES.items():
-        data = prometheus("/api/v1/query", query=over(promql, minutes * 60, step))
-        series[name] = [
-            {"labels": each["metric"], "points": [[t, float(v)] for t, v in each["values"]]}
-            for each in data["result"]
-        ]
-    now = {}
-    for name, promql in NOW.items():
-        data = prometheus("/api/v1/query", query=promql)
-        now[name] = [
-            {"labels": each["metric"], "value": float(each["value"][1])} for each in data["result"]
-        ]
-    alerts = prometheus("/api/v1/alerts")["alerts"]
+    view = read_view(fetch, minutes * 60, POINTS)
     return {
-        "lab": lab,
-        "time": time.time(),
+        "time": view.time,
         "minutes": minutes,
-        "step": step,
-        "series": series,
-        "now": now,
-        "alerts": [a for a in alerts if a["state"] == "firing"],
+        "step": view.step,
+        "series": {
+            name: [{"labels": s.labels, "points": s.points} for s in group]
+            for name, group in view.series.items()
+        },
+        "current": {name: _values(group) for name, group in view.current.items()},
+        "alerts": [asdict(alert) for alert in view.firing],
     }
 
 
-class Answers:
-    """The last answer for each span of time, asked anew when it is older than a moment."""
+def _values(group: Sequence[Series]) -> list[dict[str, Any]]:
+    return [{"labels": series.labels, "value": series.last} for series in group]
 
-    def __init__(self, lab: str) -> None:
-        self._lab = lab
+
+class PageData:
+    """The page's data as JSON, cached for `CACHE_SECONDS`; ``constants`` are part of it."""
+
+    def __init__(self, constants: Mapping[str, Any]) -> None:
+        self._constants = dict(constants)
         self._lock = threading.Lock()
-        self._kept: dict[int, tuple[float, bytes]] = {}
+        self._cache: dict[int, tuple[float, bytes]] = {}
 
     def get(self, minutes: int) -> bytes:
-        """The page's data as JSON text; NaN and infinity, which JSON lacks, become null."""
+        """JSON; NaN and infinity, which JSON lacks, become null."""
         with self._lock:
-            made, text = self._kept.get(minutes, (0.0, b""))
-            if not text or time.monotonic() - made > FRESH:
-                text = json.dumps(finite(collect(self._lab, minutes))).encode()
-                self._kept[minutes] = (time.monotonic(), text)
-            return text
+            created, body = self._cache.get(minutes, (0.0, b""))
+            if not body or time.monotonic() - created > CACHE_SECONDS:
+                body = json.dumps(finite(self._constants | collect(minutes))).encode()
+                self._cache[minutes] = (time.monotonic(), body)
+            return body
 
 
 def finite(value: Any) -> Any:
-    """The same value with None for every number that JSON cannot say."""
+    """The same value with None for every number that JSON cannot represent."""
     if isinstance(value, dict):
-        return {key: finite(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [finite(each) for each in value]
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value
 
 
-def handler(answers: Answers) -> type[BaseHTTPRequestHandler]:
-    """The class that answers requests."""
+def handler(data: PageData) -> type[BaseHTTPRequestHandler]:
+    """The request handler class for this data."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class PageHandler(BaseHTTPRequestHandler):
         timeout = 15
         server_version, sys_version = "lab-monitor", ""
 
@@ -141,51 +136,53 @@ def handler(answers: Answers) -> type[BaseHTTPRequestHandler]:
                 return
             name = parts.path.removeprefix(PATH) if parts.path.startswith(PATH) else None
             if name == "data":
-                self._data(parse_qs(parts.query).get("minutes", ["15"])[0])
+                self._send_data(parse_qs(parts.query).get("minutes", ["15"])[0])
             elif name in FILES:
-                path, kind = FILES[name]
+                path, content_type = FILES[name]
                 with open(path, "rb") as file:
-                    self._send(200, file.read(), kind, {"Cache-Control": "max-age=60"})
+                    self._send(200, file.read(), content_type, {"Cache-Control": "max-age=60"})
             else:
-                self._send(404, b"there is no such page\n", "text/plain; charset=utf-8")
+                self._send(404, b"page not found\n", "text/plain; charset=utf-8")
 
         do_HEAD = do_GET  # noqa: N815
 
-        def _data(self, minutes: str) -> None:
+        def _send_data(self, minutes: str) -> None:
             if minutes not in map(str, MINUTES):
-                text = f"minutes is one of {', '.join(map(str, MINUTES))}\n"
+                text = f"invalid minutes: choose from {', '.join(map(str, MINUTES))}\n"
                 self._send(400, text.encode(), "text/plain; charset=utf-8")
                 return
             try:
-                body = answers.get(int(minutes))
-            except OSError as error:
-                text = json.dumps({"error": f"Prometheus does not answer: {error}"})
+                body = data.get(int(minutes))
+            except (OSError, ValueError) as error:
+                text = json.dumps({"error": f"Prometheus does not respond: {error}"})
                 self._send(503, text.encode(), "application/json")
                 return
             self._send(200, body, "application/json", {"Cache-Control": "no-store"})
 
         def _send(
-            self, status: int, body: bytes, kind: str, more: dict[str, str] | None = None
+            self, status: int, body: bytes, content_type: str, more: dict[str, str] | None = None
         ) -> None:
             self.send_response(status)
             for name, value in {**HEADERS, **(more or {})}.items():
                 self.send_header(name, value)
-            self.send_header("Content-Type", kind)
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: the balancer logs requests."""
+            """Log nothing: the balancer logs requests."""
 
-    return Handler
+    return PageHandler
 
 
 def main(arguments: list[str]) -> None:
     """Serve until stopped."""
-    address, port, lab = arguments
-    server = ThreadingHTTPServer((address, int(port)), handler(Answers(lab)))
+    address, port, lab, lag, error_rate = arguments
+    limits = {"lag": float(lag), "errors": float(error_rate)}
+    data = PageData({"lab": lab, "limits": limits})
+    server = ThreadingHTTPServer((address, int(port)), handler(data))
     server.daemon_threads = True
     try:
         server.serve_forever()

@@ -1,19 +1,18 @@
-"""What is asked of Prometheus, said once: for the terminal (ops/metrics.py) and for the page.
+"""The PromQL queries behind `monitor.show` and the monitoring page.
 
-The language is PromQL (Prometheus' documentation, "Querying basics"). Rates look back 20 s: four
-scrapes, so that one that failed leaves no hole.
+Rates look back 20 s: four scrapes, so that one failed scrape leaves no gap.
 """
 
 from __future__ import annotations
 
 WINDOW = "20s"
 SITE = 'proxy="web"'
-"""HAProxy's backend of the web servers: what users asked for, without the pages about the lab."""
+"""HAProxy's backend of web servers; the statistics and monitoring pages are not in it."""
 
 SERIES = {
     "requests": f"sum by (server) (rate(haproxy_server_http_responses_total{{{SITE}}}[{WINDOW}]))",
-    # HAProxy averages over a server's last 1024 responses; a balancer without new ones (the other
-    # one has the shared address) has nothing to say.
+    # HAProxy averages over a server's last 1024 responses: a balancer without recent requests
+    # (the other one holds the virtual address) would report an outdated value.
     "response": (
         f"avg by (server) (haproxy_server_response_time_average_seconds{{{SITE}}}"
         " and on (machine, server) sum by (machine, server)"
@@ -27,9 +26,9 @@ SERIES = {
     "queries": f"sum by (machine) (rate(mysql_global_status_queries[{WINDOW}]))",
     "serving": f'max by (server) (haproxy_server_status{{{SITE},state="UP"}})',
 }
-"""Lines of a chart: name to PromQL."""
+"""Time series of the charts, by name."""
 
-NOW = {
+CURRENT = {
     "targets": "min by (job, machine) (up)",
     "state": f"max by (server, state) (haproxy_server_status{{{SITE}}}) == 1",
     "sessions": f"sum by (server) (haproxy_server_current_sessions{{{SITE}}})",
@@ -44,20 +43,14 @@ NOW = {
     "disk": 'max by (machine) (1 - node_filesystem_avail_bytes{mountpoint="/"}'
     ' / node_filesystem_size_bytes{mountpoint="/"})',
 }
-"""Single values of this moment: name to PromQL."""
+"""Current values, by name."""
 
 
 def over(promql: str, seconds: int, step: int) -> str:
-    """A query for the values of the last while, by the machine's own clock (a subquery).
-
-    Args:
-        promql: what.
-        seconds: how far back.
-        step: seconds between two values.
-    """
+    """A subquery for the values of the last ``seconds``, by Prometheus' own clock."""
     return f"({promql})[{seconds}s:{step}s]"
 
 
 def step_for(seconds: int, points: int = 120) -> int:
-    """Seconds between two values, so that there are at most so many; a multiple of the scrape."""
+    """Seconds between two values: at most ``points`` values, a multiple of the scrape interval."""
     return max(1, -(-seconds // (points * 5))) * 5

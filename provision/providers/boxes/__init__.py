@@ -1,1 +1,1 @@
-"""Boxes of our own: virtual disks for Vagrant, from the same package list as the containers."""
+"""Vagrant boxes, built from the same package list as the containers."""

@@ -1,27 +1,20 @@
 #!/bin/sh
-# build-disk.sh TARGET SUITE MIRROR PACKAGES USER PUBLIC-KEY SIZE-MIB CUSTOMIZE [APT-SETTING…] <KEY
-# Makes TARGET/disk.qcow2, a bootable Debian: one partition, GRUB for BIOS. Nothing is mounted and
-# no loop device is needed: mke2fs fills the file system from a folder, GRUB is put in place by dd.
-# Runs as root in namespaces of its own, under a lock (see build.py).
-set -eu
-umask 022
-target=$1 suite=$2 mirror=$3 packages=$4 user=$5 key=$6 size=$7 customize=$8
+# build-disk.sh TARGET SUITE MIRROR PACKAGES USER PUBLIC-KEY SIZE-MIB SCRIPTS [APT-SETTING…] <KEY
+# Creates TARGET/disk.qcow2, a bootable Debian with one partition and GRUB for BIOS. Nothing is
+# mounted and no loop device is needed: mke2fs fills the file system from a folder, and dd installs
+# GRUB. SCRIPTS is the folder of the scripts that container images are built with. Runs as root in
+# its own namespaces, under a lock (see build.py).
+target=$1 suite=$2 mirror=$3 packages=$4 user=$5 key=$6 size=$7 scripts=$8
 shift 8
-[ ! -e "$target/disk.qcow2" ] || exit 0
-exec >"$(dirname "$target")/.log.$(basename "$target")" 2>&1
-
-new="$(dirname "$target")/.new.$(basename "$target")"
-rm -rf --one-file-system "$new"
-mkdir -p "$new"
-chmod 755 "$new"
-cat >"$new/key" # the private key: whoever has the box may log in to machines made from it
+. "$scripts/setup-build.sh"
+cat >"$new/key" # the private key: everyone with the box can log in to its machines
 root=$new/root
 
 for setting in "$@"; do printf '%s\n' "$setting"; done >"$new/apt.conf"
 
-# Read by the kernel's installation: with a list of drivers the initramfs is small and boots fast.
-# Network cards are in it, since nothing waits for them later (see ifupdown-pre below): that of
-# libvirt, and that of VirtualBox.
+# Read when the kernel is installed: an initramfs with only these drivers is small and boots fast.
+# It includes the network adapters of libvirt and VirtualBox, because nothing waits for them later
+# (see ifupdown-pre below).
 cat >"$new/modules" <<END
 virtio_pci
 virtio_blk
@@ -56,11 +49,10 @@ mmdebstrap --mode=root --variant=minbase --include="$packages" \
     --dpkgopt='path-exclude=/usr/lib/modules/*/kernel/drivers/media/*' \
     --dpkgopt='path-exclude=/usr/lib/modules/*/kernel/drivers/net/wireless/*' \
     "$suite" "$root" "deb $mirror $suite main"
-sh "$customize" "$root" "$user" "$suite" "$mirror"
+sh "$scripts/customize.sh" "$root" "$user" "$suite" "$mirror"
 printf '%s\n' "$key" >"$root/home/$user/.ssh/authorized_keys"
 chown 1000:1000 "$root/home/$user/.ssh/authorized_keys"
 chmod 600 "$root/home/$user/.ssh/authorized_keys"
-# As in Vagrant's public boxes: no password of its own, and sshd takes keys alone.
 printf 'LABEL=lab-root / ext4 errors=remount-ro 0 1\n' >"$root/etc/fstab"
 echo debian >"$root/etc/hostname"
 printf '127.0.0.1\tlocalhost\n::1\tlocalhost\n' >"$root/etc/hosts"
@@ -74,7 +66,7 @@ auto eth0
 iface eth0 inet dhcp
 END
 
-# A host key of its own for every machine, made before sshd first starts.
+# Each machine creates its own host key before sshd starts for the first time.
 cat >"$root/etc/systemd/system/lab-host-key.service" <<END
 [Unit]
 Description=SSH host key of this machine
@@ -91,11 +83,11 @@ END
 mkdir -p "$root/etc/systemd/system/ssh.service.requires"
 ln -s /etc/systemd/system/lab-host-key.service \
     "$root/etc/systemd/system/ssh.service.requires/lab-host-key.service"
-# Waits for hardware that a virtual machine does not have: up to a minute where it is emulated.
+# These wait for hardware that a virtual machine does not have, up to a minute without KVM.
 for unit in ifupdown-pre.service systemd-udev-settle.service; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
-# Clones must not share an identity: not the DHCP client's either.
+# Clones must not share an identity, including that of the DHCP client.
 rm -rf "$root"/var/lib/dhcpcd/*.lease "$root/var/lib/dhcpcd/duid" "$root/etc/dhcpcd.duid" \
     "$root/var/lib/systemd/random-seed"
 

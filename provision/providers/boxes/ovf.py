@@ -1,6 +1,6 @@
-"""A virtual machine as VirtualBox imports it: an OVF descriptor for one disk.
+"""The OVF descriptor by which VirtualBox imports a virtual machine with one disk.
 
-The format is DMTF's DSP0243 (OVF 1.x); the numbers of hardware kinds are CIM's
+The format is DMTF's DSP0243 (OVF 1.x); the resource types are those of CIM
 (CIM_ResourceAllocationSettingData.ResourceType).
 """
 
@@ -13,14 +13,13 @@ MIB = 2**20
 VMDK = "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized"
 
 
-def descriptor(name: str, disk: str, size: int, capacity: int) -> str:
+def render_descriptor(name: str, disk: str, size: int, capacity: int) -> str:
     """The text of ``box.ovf``.
 
     Args:
-        name: of the machine.
-        disk: the VMDK's file name beside the descriptor.
-        size: of that file, bytes.
-        capacity: of the virtual disk, MiB.
+        disk: the file name of the VMDK, in the folder of the descriptor.
+        size: of that file, in bytes.
+        capacity: of the virtual disk, in MiB.
     """
     return f"""\
 <?xml version="1.0"?>
@@ -34,23 +33,23 @@ def descriptor(name: str, disk: str, size: int, capacity: int) -> str:
     <File ovf:id="file1" ovf:href={quoteattr(disk)} ovf:size="{size}"/>
   </References>
   <DiskSection>
-    <Info>The one disk</Info>
+    <Info>Virtual disk</Info>
     <Disk ovf:capacity="{capacity * MIB}" ovf:diskId="disk1" ovf:fileRef="file1"
         ovf:format="{VMDK}"/>
   </DiskSection>
   <NetworkSection>
-    <Info>The network that Vagrant comes in by</Info>
+    <Info>Network for Vagrant's SSH connections</Info>
     <Network ovf:name="NAT"><Description>NAT</Description></Network>
   </NetworkSection>
   <VirtualSystem ovf:id={quoteattr(name)}>
-    <Info>A Debian 13</Info>
+    <Info>Debian 13</Info>
     <OperatingSystemSection ovf:id="96">
-      <Info>The guest's system</Info>
+      <Info>Guest operating system</Info>
       <Description>Debian_64</Description>
       <vbox:OSType ovf:required="false">Debian_64</vbox:OSType>
     </OperatingSystemSection>
     <VirtualHardwareSection>
-      <Info>Its hardware</Info>
+      <Info>Virtual hardware</Info>
       <System>
         <vssd:ElementName>Virtual Hardware Family</vssd:ElementName>
         <vssd:InstanceID>0</vssd:InstanceID>
@@ -60,12 +59,12 @@ def descriptor(name: str, disk: str, size: int, capacity: int) -> str:
 {_item(1, CPU, "1 processor", VirtualQuantity="1")}
 {_item(2, MEMORY, "1024 MiB", AllocationUnits="MegaBytes", VirtualQuantity="1024")}
 {_item(3, SATA, "SATA", Address="0", ResourceSubType="AHCI")}
-{_item(4, DISK, "the disk", AddressOnParent="0", HostResource="/disk/disk1", Parent="3")}
+{_item(4, DISK, "disk", AddressOnParent="0", HostResource="/disk/disk1", Parent="3")}
 {
         _item(
             5,
             ETHERNET,
-            "the first card",
+            "first network adapter",
             AutomaticAllocation="true",
             Connection="NAT",
             ResourceSubType="E1000",
@@ -78,7 +77,7 @@ def descriptor(name: str, disk: str, size: int, capacity: int) -> str:
 
 
 def _item(number: int, kind: int, caption: str, **more: str) -> str:
-    """One piece of hardware; the schema wants its elements in alphabetical order."""
+    """One hardware item; the schema requires its elements in alphabetical order."""
     values = {
         "ElementName": caption,
         "InstanceID": str(number),

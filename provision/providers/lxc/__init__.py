@@ -1,4 +1,4 @@
-"""The embedded provider: machines as LXC system containers, made from Debian packages alone."""
+"""The lxc provider: machines are LXC system containers, built from Debian packages."""
 
 from provision.providers.lxc.provider import LxcProvider
 

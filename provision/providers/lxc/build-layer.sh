@@ -1,25 +1,14 @@
 #!/bin/sh
 # build-layer.sh TARGET BASE PACKAGE… <FILES.tar
-# Installs packages over a base image and keeps only the difference: a layer. FILES.tar holds
-# the package sources and pins that the packages need. Runs as root in a mount and process
-# namespace of its own, under a lock (see image.py), so nothing is ever mounted on the host.
-# Exit status 71: the package sources do not answer.
-set -eu
-umask 022
+# Installs packages over a base image and keeps only the difference, a layer. FILES.tar contains
+# the package sources and pins that the packages need. Runs as root in its own mount and PID
+# namespaces, under a lock (see images.py), so nothing is ever mounted on the host.
+# Exit status 71: the package sources do not respond.
 target=$1 base=$2
 shift 2
-[ ! -e "$target/root" ] || exit 0
-exec >"$(dirname "$target")/.log.$(basename "$target")" 2>&1
-
-new="$(dirname "$target")/.new.$(basename "$target")"
-# Ours and others that were cut off: each is guarded by a lock that its builder holds.
-rm -rf --one-file-system "$new"
-for old in "$(dirname "$target")"/.new.*; do
-    [ -d "$old" ] || continue
-    flock -n "$(dirname "$target")/.lock.${old##*/.new.}" rm -rf --one-file-system "$old" || true
-done
+. "$(dirname "$0")/setup-build.sh"
 mkdir -p "$new/root" "$new/work" "$new/lists" "$new/archives" "$new/merged"
-chmod 755 "$new" "$new/root"
+chmod 755 "$new/root"
 merged=$new/merged
 
 mount -t overlay overlay -o "lowerdir=$base/root,upperdir=$new/root,workdir=$new/work,redirect_dir=off" "$merged"
@@ -42,19 +31,19 @@ in_layer apt-get -q -y -o Dpkg::Options::=--force-unsafe-io install --no-install
 audit=$(in_layer dpkg --audit)
 [ -z "$audit" ] || { echo "$audit" && exit 1; }
 
-# Services are enabled when they are configured: with Debian's defaults they would start at each
-# first boot only to be stopped again.
+# Services are enabled when they are configured. With Debian's defaults they would be started at the
+# first boot and then stopped again.
 find "$new/root/etc/systemd/system" -path '*.wants/*.service' -type l -printf '%P\n' 2>/dev/null |
     while read -r link; do rm -f "$merged/etc/systemd/system/$link"; done
 
-# What must not be shared between machines, and litter.
+# Remove what must be unique to each machine, and logs and caches.
 rm -f "$merged/usr/sbin/policy-rc.d" "$merged"/etc/ssh/ssh_host_*
 rm -f "$merged"/var/log/*.log "$merged"/var/log/apt/* "$merged/var/cache/debconf"/*-old "$merged/var/lib/dpkg"/*-old
 : >"$merged/etc/machine-id"
 if [ -e "$merged/usr/sbin/mysqld" ]; then
-    # The postinst has been seen to fail without saying so.
+    # The postinst script can fail without an error status.
     [ -e "$merged/var/lib/mysql/mysql.ibd" ] || { echo "mysql's data directory is empty" && exit 1; }
-    # server_uuid and the self-made TLS keys: each server makes its own when it first starts.
+    # server_uuid and self-signed TLS keys: each server creates its own at its first start.
     rm -f "$merged/var/lib/mysql/auto.cnf" "$merged"/var/lib/mysql/*.pem
 fi
 umount "$merged/etc/resolv.conf" "$merged/var/cache/apt" "$merged/var/lib/apt/lists" "$merged/run" \

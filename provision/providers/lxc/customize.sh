@@ -1,7 +1,7 @@
 #!/bin/sh
 # customize.sh ROOT USER SUITE MIRROR
-# Makes a fresh Debian tree into the lab's base image: an account, sshd, a journal that lasts,
-# package sources; nothing by which two machines could be told to be one.
+# Turns a new Debian root file system into the lab's base image: account, sshd, persistent journal
+# and package sources; without host keys, machine id and everything else unique to a machine.
 set -eu
 umask 022
 root=$1 user=$2 suite=$3 mirror=$4
@@ -16,7 +16,7 @@ END
 rm -f "$root/etc/apt/sources.list"
 mv "$root/etc/apt/apt.conf.d/99mmdebstrap" "$root/etc/apt/apt.conf.d/80lab"
 
-# The account: any command as root without a password, and no password that could be guessed.
+# The account: sudo without a password, and no password login.
 chroot "$root" useradd --uid 1000 --create-home --shell /bin/bash --groups adm,systemd-journal "$user"
 chroot "$root" passwd --quiet --lock "$user"
 printf '%s ALL=(ALL) NOPASSWD: ALL\n' "$user" >"$root/etc/sudoers.d/lab"
@@ -24,12 +24,12 @@ chmod 440 "$root/etc/sudoers.d/lab"
 install -d -m 700 -o 1000 -g 1000 "$root/home/$user/.ssh"
 
 cat >"$root/etc/ssh/sshd_config.d/10-lab.conf" <<END
-# Keys only. One host key, which the controller made and knows.
+# Public keys only, and one host key, which the controller has created.
 PasswordAuthentication no
 PermitRootLogin no
 HostKey /etc/ssh/ssh_host_ed25519_key
 UseDNS no
-# A controller opens several sessions at once.
+# The controller opens several sessions at once.
 MaxSessions 30
 MaxStartups 50
 END
@@ -37,14 +37,14 @@ install -d -m 2755 -o root -g systemd-journal "$root/var/log/journal" 2>/dev/nul
     chroot "$root" install -d -m 2755 -o root -g systemd-journal /var/log/journal
 ln -sf /usr/bin/vim.tiny "$root/usr/local/bin/vim"
 
-# Work that makes no sense in a lab machine, or fights with the controller over a lock.
+# Units that are useless in a lab machine, or compete with the controller for apt's lock.
 for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer \
     systemd-networkd-wait-online.service systemd-firstboot.service \
     sys-kernel-debug.mount sys-kernel-tracing.mount; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 
-# Identity.
+# Identity of the machine.
 rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/hostname" "$root/etc/resolv.conf" "$root/var/lib/dbus/machine-id"
 : >"$root/etc/machine-id"
 : >"$root/etc/resolv.conf"

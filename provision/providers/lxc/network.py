@@ -1,184 +1,171 @@
-"""A lab's network on this host: a bridge, address translation, a DNS forwarder."""
+"""A lab's network on this host: a bridge, masquerading, and a DNS forwarder."""
 
 from __future__ import annotations
 
 import fcntl
 import socket
 import struct
-import time
-from collections.abc import Callable
 from contextlib import closing
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from provision.core.errors import ProviderError
 from provision.core.lab import Lab
-from provision.providers.lxc import firewall, machine, places, sysctls
-from provision.providers.lxc.privileged import run, write
+from provision.core.waiting import wait_until
+from provision.providers.lxc import host_firewall, paths, sysctls
+from provision.providers.lxc.container import INTERFACES
+from provision.providers.lxc.paths import LabPaths
+from provision.providers.lxc.privileged import make_folders, run, write_file
+from provision.providers.routes import source_address
 
-_UP = 0x1  # IFF_UP, netdevice(7)
+_IFF_UP = 0x1  # netdevice(7)
 _SIOCGIFADDR = 0x8915  # netdevice(7)
 
 
 def up(lab: Lab) -> None:
-    """Bring the network up; what is there already stays as it is.
+    """Create the missing parts of the network.
 
     Raises:
-        ProviderError: when this host refuses a part of it.
+        ProviderError: when a part cannot be created, or does not work afterwards.
     """
-    at = places.of(lab)
-    doing = f"the network of lab {lab.name}"
-    if not at.directory.is_dir():
-        run(doing, ["install", "-d", "-m", "755", "--", places.HOST, at.directory])
-    for path, text in ((at.network, f"{lab.network}\n"), (at.owner, f"{lab.root}\n{lab.name}\n")):
+    names = LabPaths.of(lab)
+    action = f"configuring the network of lab {lab.name}"
+    if not names.directory.is_dir():
+        make_folders(paths.HOST, names.directory)
+    owner = f"{lab.root}\n{lab.name}\n"
+    for path, text in ((names.network, f"{lab.network}\n"), (names.owner, owner)):
         if not path.exists() or path.read_text() != text:
-            write(path, text)
-    sysctls.enough()
+            write_file(path, text)
+    sysctls.raise_limits()
+    commands = _link_commands(lab, names)
+    if commands:
+        run(action, ["ip", "-batch", "-"], stdin="\n".join(commands).encode())
+    run(action, ["nft", "-f", "-"], stdin=render_nft(lab).encode())
+    host_firewall.allow(names.bridge, names.table)
+    _start_dnsmasq(lab, names)
+    reason = problem(lab)
+    if reason:
+        raise ProviderError(f"refusing to connect to {lab.network}: {reason}", "invoke lab.up")
+
+
+def _link_commands(lab: Lab, names: LabPaths) -> list[str]:
+    """Commands for ``ip -batch`` that create or repair the bridge."""
     commands = []
-    if not (machine.INTERFACES / at.bridge).exists():
-        commands.append(f"link add name {at.bridge} address {at.mac('bridge')} type bridge")
-    if address(at.bridge) != lab.gateway:
-        commands.append(f"address replace {lab.gateway}/{lab.network.prefixlen} dev {at.bridge}")
-    for cable in (at.veth(member.address) for member in lab.machines):
-        if (machine.INTERFACES / cable).exists() and not (
-            machine.INTERFACES / cable / "master"
-        ).exists():
-            commands.append(f"link set dev {cable} master {at.bridge}")  # of a lost bridge
-    if commands or not is_up(at.bridge):
-        commands.append(f"link set dev {at.bridge} up")
-        run(doing, ["ip", "-batch", "-"], stdin="\n".join(commands).encode())
-    run(doing, ["nft", "-f", "-"], stdin=nft_text(lab).encode())
-    firewall.open_for(at.bridge, at.table)
-    _dnsmasq(lab)
+    if not (INTERFACES / names.bridge).exists():
+        commands.append(f"link add name {names.bridge} address {names.mac('bridge')} type bridge")
+    if _address(names.bridge) != lab.gateway:
+        commands.append(f"address replace {lab.gateway}/{lab.network.prefixlen} dev {names.bridge}")
+    for machine in lab.machines:
+        veth = INTERFACES / names.veth(machine.address)
+        if veth.exists() and not (veth / "master").exists():  # its bridge was deleted
+            commands.append(f"link set dev {veth.name} master {names.bridge}")
+    if commands or not _is_up(names.bridge):
+        commands.append(f"link set dev {names.bridge} up")
+    return commands
 
 
-def down(at: places.Places) -> None:
-    """Take the network of a lab away; parts that are missing are no error."""
-    doing = f"the network of lab {at.id}"
-    pid = dnsmasq(at)
+def down(names: LabPaths) -> None:
+    """Remove the network of a lab. Idempotent."""
+    action = f"removing the network of lab {names.id}"
+    pid = dnsmasq_pid(names)
     if pid:
-        run(doing, ["kill", str(pid)], ok=())
-        _until(lambda: not dnsmasq(at), f"the DNS forwarder (process {pid}) does not end")
-    firewall.close_for(at.table)
-    text = f"table ip {at.table}\ndelete table ip {at.table}\n"
-    run(doing, ["nft", "-f", "-"], stdin=text.encode())
-    if (machine.INTERFACES / at.bridge).exists():
-        run(doing, ["ip", "link", "delete", "dev", at.bridge, "type", "bridge"])
-    run(doing, ["rm", "-f", "--", at.dnsmasq_pid])
-    if not any(entry.name.startswith(places.BRIDGE) for entry in machine.INTERFACES.iterdir()):
-        sysctls.put_back()
+        run(action, ["kill", str(pid)], ok=())
+        wait_until(lambda: not dnsmasq_pid(names), 10, f"dnsmasq (process {pid}) to exit")
+    host_firewall.revoke(names.table)
+    text = f"table ip {names.table}\ndelete table ip {names.table}\n"
+    run(action, ["nft", "-f", "-"], stdin=text.encode())
+    if (INTERFACES / names.bridge).exists():
+        run(action, ["ip", "link", "delete", "dev", names.bridge, "type", "bridge"])
+    run(action, ["rm", "-f", "--", names.dnsmasq_pid])
+    if not any(entry.name.startswith(paths.BRIDGE_PREFIX) for entry in INTERFACES.iterdir()):
+        sysctls.reset()
 
 
 def problem(lab: Lab) -> str:
-    """Why nothing may be sent to the lab's addresses now; empty when its network is up.
-
-    It asks the kernel only: nothing is sent.
-    """
-    bridge = places.of(lab).bridge
-    if not (machine.INTERFACES / bridge).exists():
-        return f"the bridge {bridge} of lab {lab.name} is not there"
-    if not is_up(bridge):
+    """Why packets for the lab would not go through its bridge, or empty. No packet is sent."""
+    bridge = LabPaths.of(lab).bridge
+    if not (INTERFACES / bridge).exists():
+        return f"the bridge {bridge} of lab {lab.name} does not exist"
+    if not _is_up(bridge):
         return f"the bridge {bridge} of lab {lab.name} is down"
-    found = address(bridge)
-    if found != lab.gateway:
+    address = _address(bridge)
+    if address != lab.gateway:
         return (
-            f"the bridge {bridge} of lab {lab.name} has {found or 'no address'}, not {lab.gateway}"
+            f"the bridge {bridge} of lab {lab.name} has {address or 'no address'}, "
+            f"not {lab.gateway}"
         )
-    for member in lab.machines:
-        source = source_for(member.address)
+    for machine in lab.machines:
+        source = source_address(str(machine.address))
         if source != lab.gateway:
-            return f"{member.address} ({member.name}) is routed by {source}, not over {bridge}"
+            return f"{machine.address} ({machine.name}) is routed from {source}, not over {bridge}"
     return ""
 
 
-def is_up(interface: str) -> bool:
-    """Whether that interface is there and administratively up."""
+def _is_up(interface: str) -> bool:
+    """Whether an interface exists and is administratively up."""
     try:
-        return bool(int((machine.INTERFACES / interface / "flags").read_text(), 16) & _UP)
+        return bool(int((INTERFACES / interface / "flags").read_text(), 16) & _IFF_UP)
     except OSError:
         return False
 
 
-def address(interface: str) -> IPv4Address | None:
-    """The interface's IPv4 address, if it has one."""
+def _address(interface: str) -> IPv4Address | None:
     request = struct.pack("256s", interface.encode())
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as asked:
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as any_socket:
         try:
-            return IPv4Address(fcntl.ioctl(asked, _SIOCGIFADDR, request)[20:24])
+            return IPv4Address(fcntl.ioctl(any_socket, _SIOCGIFADDR, request)[20:24])
         except OSError:
             return None
 
 
-def source_for(target: IPv4Address) -> IPv4Address | None:
-    """Which of our addresses the kernel would send from; connecting UDP sends nothing (udp(7))."""
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as asked:
-        try:
-            asked.connect((str(target), 9))
-            return IPv4Address(asked.getsockname()[0])
-        except OSError:
-            return None
+def render_nft(lab: Lab) -> str:
+    """The lab's nftables table: masquerading, and guard chains.
 
-
-def nft_text(lab: Lab) -> str:
-    """The lab's table: translation for what leaves, and a guard.
-
-    The guard drops what is meant for the lab but would leave by another interface, as happens
-    when a bridge is gone and the default route takes its packets.
+    The guard chains drop packets for the lab that would leave through another interface: without
+    the bridge, the default route would apply to them.
     """
-    at = places.of(lab)
+    names = LabPaths.of(lab)
     return f"""\
-table ip {at.table}
-delete table ip {at.table}
-table ip {at.table} {{
+table ip {names.table}
+delete table ip {names.table}
+table ip {names.table} {{
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr {lab.network} oifname != "{at.bridge}" masquerade
+    ip saddr {lab.network} oifname != "{names.bridge}" masquerade
   }}
   chain guard_output {{
     type filter hook output priority filter; policy accept;
-    ip daddr {lab.network} oifname != {{ "{at.bridge}", "lo" }} drop
+    ip daddr {lab.network} oifname != {{ "{names.bridge}", "lo" }} drop
   }}
   chain guard_forward {{
     type filter hook forward priority filter; policy accept;
-    ip daddr {lab.network} oifname != "{at.bridge}" drop
+    ip daddr {lab.network} oifname != "{names.bridge}" drop
   }}
 }}
 """
 
 
-def dnsmasq(at: places.Places) -> int:
+def dnsmasq_pid(names: LabPaths) -> int:
     """The process id of the lab's DNS forwarder; 0 when it does not run."""
     try:
-        pid = int(at.dnsmasq_pid.read_text())
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        pid = int(names.dnsmasq_pid.read_text())
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return 0
-    return pid if f"--pid-file={at.dnsmasq_pid}".encode() in words else 0
+    return pid if f"--pid-file={names.dnsmasq_pid}".encode() in arguments else 0
 
 
-def _dnsmasq(lab: Lab) -> None:
-    at = places.of(lab)
-    if dnsmasq(at):
+def _start_dnsmasq(lab: Lab, names: LabPaths) -> None:
+    if dnsmasq_pid(names):
         return
-    run(
-        "the DNS forwarder",
-        [
-            "dnsmasq",
-            "--conf-file=/dev/null",
-            "--bind-interfaces",
-            f"--listen-address={lab.gateway}",
-            "--except-interface=lo",
-            "--no-hosts",
-            "--cache-size=1000",
-            "--user=nobody",
-            f"--pid-file={at.dnsmasq_pid}",
-        ],
-    )
-
-
-def _until(condition: Callable[[], bool], otherwise: str, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise ProviderError(otherwise)
-        time.sleep(0.02)
+    options = [
+        "--conf-file=/dev/null",
+        "--bind-interfaces",
+        f"--listen-address={lab.gateway}",
+        "--except-interface=lo",
+        "--no-hosts",
+        "--cache-size=1000",
+        "--user=nobody",
+        f"--pid-file={names.dnsmasq_pid}",
+    ]
+    run("starting the DNS forwarder", ["dnsmasq", *options])

@@ -1,4 +1,4 @@
-"""The one way to do something as root on this host: argument lists, never shell text."""
+"""Run programs as root on this host, always with argument lists and never through a shell."""
 
 from __future__ import annotations
 
@@ -6,93 +6,84 @@ import os
 import shutil
 import subprocess
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from provision.core.errors import ProviderError
+from provision.engine.agent.process import ProcessResult
 
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
-"""Not in an ordinary user's PATH on Debian, but the programs are there."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a program said.
-
-    Args:
-        status: its exit status; negative: ended by that signal.
-        out: standard output.
-        errors: standard error.
-    """
-
-    status: int
-    out: str
-    errors: str
-
-    @property
-    def said(self) -> str:
-        """Everything, for an error message."""
-        return f"{self.out}\n{self.errors}".strip()
+"""Folders that are not in the search path of ordinary users on Debian."""
 
 
 def run(
-    doing: str,
+    action: str,
     argv: Sequence[str | os.PathLike[str]],
     *,
     stdin: bytes = b"",
     ok: Collection[int] = (0,),
     root: bool = True,
-) -> Done:
+) -> ProcessResult:
     """Run a program on this host and wait for it.
 
     Args:
-        doing: for the error message, such as ``starting web-01``.
-        argv: the program and its arguments; secrets are never among them.
-        stdin: what it reads; secrets may be in it.
-        ok: exit statuses that are no error; empty: all.
-        root: whether it needs root's rights; ``sudo`` is put before it when we are not root.
+        action: for error messages, such as ``starting web-01``.
+        argv: the program and its arguments. Secrets are passed through ``stdin`` instead.
+        ok: exit statuses that are not an error; empty for all.
+        root: run with sudo unless the current user is root.
 
     Raises:
-        ProviderError: for any other exit status, or when there is no such program.
+        ProviderError: for any other exit status, or when the program does not exist.
     """
     words = [os.fspath(word) for word in argv]
     if root and os.geteuid() != 0:
         words = ["sudo", "-n", "--", *words]
-    environ = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{SBIN}", "LC_ALL": "C.UTF-8"}
+    environ = {**os.environ, "PATH": _search_path(), "LC_ALL": "C.UTF-8"}
     try:
         process = subprocess.run(
             words, input=stdin, capture_output=True, check=False, env=environ, cwd="/"
         )
     except FileNotFoundError:
         raise ProviderError(
-            f"{doing}: there is no program {words[0]} on this host",
-            "scripts/up installs what is missing",
+            f"{action}: {words[0]} is not installed on this host",
+            "scripts/up installs missing programs",
         ) from None
-    done = Done(
+    result = ProcessResult(
         process.returncode,
         process.stdout.decode(errors="replace"),
         process.stderr.decode(errors="replace"),
     )
-    if ok and done.status not in ok:
-        advice = ""
-        if words[0] == "sudo" and done.errors.startswith("sudo:"):
-            advice = "sudo -v    # then run this again"
+    if ok and result.status not in ok:
+        sudo_failed = words[0] == "sudo" and result.stderr.startswith("sudo:")
         raise ProviderError(
-            f"{doing} failed on this host ({argv[0]}, status {done.status})",
-            advice,
-            output=done.said,
+            f"{action} failed on this host ({argv[0]}, status {result.status})",
+            "sudo -v    # then run the same command again" if sudo_failed else "",
+            output=result.output,
         )
-    return done
+    return result
 
 
-def program(name: str) -> bool:
-    """Whether there is such a program, for us or for root."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SBIN}") is not None
+def is_installed(program: str) -> bool:
+    """Whether a program is in the search path of the current user or of root."""
+    return shutil.which(program, path=_search_path()) is not None
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file of root's at once or not at all."""
-    new = path.with_name(f".new.{os.getpid()}.{path.name}")
-    doing = f"writing {path}"
-    run(doing, ["install", "-m", "644", "/dev/stdin", new], stdin=text.encode())
-    run(doing, ["mv", "-T", "--", new, path])
+def write_file(path: Path, text: str) -> None:
+    """Replace a file of root's atomically; every user may read it."""
+    temporary = path.with_name(f".new.{os.getpid()}.{path.name}")
+    action = f"writing {path}"
+    run(action, ["install", "-m", "644", "/dev/stdin", temporary], stdin=text.encode())
+    run(action, ["mv", "-T", "--", temporary, path])
+
+
+def make_folders(*folders: Path, mode: str = "755") -> None:
+    """Create folders of root's; existing ones get the mode."""
+    run(f"creating {folders[-1]}", ["install", "-d", "-m", mode, "--", *folders])
+
+
+def remove_tree(*paths: Path) -> None:
+    """Remove folders with their content, without crossing into other file systems."""
+    run(f"removing {paths[0]}", ["rm", "-rf", "--one-file-system", "--", *paths])
+
+
+def _search_path() -> str:
+    return f"{os.environ.get('PATH', '')}:{SBIN}"

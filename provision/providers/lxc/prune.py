@@ -1,4 +1,4 @@
-"""Images that no machine needs any more: which they are, and away with them."""
+"""Remove images and layers that no machine and no snapshot of any lab on this host uses."""
 
 from __future__ import annotations
 
@@ -6,65 +6,90 @@ import fcntl
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from provision.providers.lxc import places
-from provision.providers.lxc.privileged import run
+from provision.providers.lxc import paths
+from provision.providers.lxc.privileged import make_folders, run
 
 
-def unused_images() -> tuple[Path, ...]:
-    """The images and layers that no machine and no snapshot on this host stands on."""
-    stored = (*places.cache().glob("images/*"), *places.cache().glob("layers/*"))
-    used = used_in(_rootfs_lines())
-    return tuple(sorted(path for path in stored if path.is_dir() and path not in used))
+@dataclass(frozen=True)
+class UnusedImage:
+    """An image or a layer that could be removed.
 
-
-def prune_images() -> tuple[Path, ...]:
-    """Remove them, and what cut off builds left; what was removed is returned.
-
-    An image is renamed first, so that half an image is never taken for one.
+    Args:
+        size: bytes on the disk.
     """
-    gone = []
-    with in_use(exclusive=True):
-        for path in unused_images():
-            store, doomed = path.parent, path
-            if not path.name.startswith("."):
-                doomed = store / f".new.{path.name}"
-                run(f"removing {path}", ["mv", "-T", "--", path, doomed])
+
+    path: Path
+    size: int
+
+
+def unused_images() -> tuple[UnusedImage, ...]:
+    """The unused images, layers and remains of interrupted builds, sorted by path."""
+    folders = _unused_folders()
+    if not folders:
+        return ()
+    du = ["du", "-s", "--block-size=1", "--", *map(str, folders)]
+    lines = run("measuring images", du, ok=(0, 1)).stdout.splitlines()
+    sizes = {path: int(size) for size, _, path in (line.partition("\t") for line in lines)}
+    return tuple(UnusedImage(path, sizes[str(path)]) for path in folders if str(path) in sizes)
+
+
+def prune_images() -> tuple[UnusedImage, ...]:
+    """Remove the unused images, except those that are being built; returns the removed ones.
+
+    An image is renamed first, so that a partly removed one is never used.
+    """
+    removed = []
+    with images_locked(exclusive=True):
+        for image in unused_images():
+            store, doomed = image.path.parent, image.path
+            if not doomed.name.startswith("."):
+                doomed = store / f".new.{doomed.name}"
+                run(f"removing {image.path}", ["mv", "-T", "--", image.path, doomed])
             lock = store / f".lock.{doomed.name.removeprefix('.new.')}"
             removal = ["rm", "-rf", "--one-file-system", "--", str(doomed)]
-            if run(f"removing {path}", ["flock", "-n", str(lock), *removal], ok=(0, 1)).status == 0:
-                gone.append(path)
-    return tuple(gone)
+            action = f"removing {image.path}"
+            if run(action, ["flock", "-n", lock, *removal], ok=(0, 1)).ok:
+                removed.append(image)
+    return tuple(removed)
 
 
-def used_in(lines: Iterable[str]) -> frozenset[Path]:
-    """The image folders that ``lxc.rootfs.path = overlay:…`` lines name."""
-    found = set()
+def images_in(lines: Iterable[str]) -> frozenset[Path]:
+    """The image folders in ``lxc.rootfs.path = overlay:…`` lines."""
+    folders = set()
     for line in lines:
-        paths = re.sub(r"^.*=\s*overlay:", "", line.strip()).split(":")
-        found |= {Path(path).parent for path in paths[:-1]}
-    return frozenset(found)
+        layers = re.sub(r"^.*=\s*overlay:", "", line.strip()).split(":")
+        folders |= {Path(layer).parent for layer in layers[:-1]}
+    return frozenset(folders)
 
 
 @contextmanager
-def in_use(*, exclusive: bool = False) -> Iterator[None]:
-    """While machines are made from images, nobody prunes them; a lock that the kernel releases."""
-    folder = places.cache()
+def images_locked(*, exclusive: bool = False) -> Iterator[None]:
+    """Hold the image store's lock: shared while machines are created, exclusive while pruning."""
+    folder = paths.cache()
     if not folder.is_dir():
-        run(f"making {folder}", ["install", "-d", "-m", "755", "--", folder])
+        make_folders(folder)
     lock = folder / ".lock"
     if not lock.exists():
-        run(f"making {lock}", ["install", "-m", "644", "/dev/null", lock])
+        run(f"creating {lock}", ["install", "-m", "644", "/dev/null", lock])
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
         yield
 
 
+def _unused_folders() -> tuple[Path, ...]:
+    stored = (*paths.cache().glob("images/*"), *paths.cache().glob("layers/*"))
+    used = images_in(_rootfs_lines())
+    return tuple(sorted(path for path in stored if path.is_dir() and path not in used))
+
+
 def _rootfs_lines() -> list[str]:
-    if not places.HOST.exists():
+    """The root file system of every machine and every snapshot of every lab on this host."""
+    if not paths.HOST.exists():
         return []
-    grep = ["-exec", "grep", "-h", "^lxc.rootfs.path", "{}", "+"]
     # <lab>/<machine>/config, and <lab>/.snapshots/<name>/<machine>/config
-    argv = ["find", str(places.HOST), "-maxdepth", "5", "-name", "config", "-type", "f", *grep]
-    return run("reading machines' configurations", argv, ok=(0, 1)).out.splitlines()
+    grep = ["-exec", "grep", "-h", "^lxc.rootfs.path", "{}", "+"]
+    argv = ["find", str(paths.HOST), "-maxdepth", "5", "-name", "config", "-type", "f", *grep]
+    return run("reading the configurations of machines", argv, ok=(0, 1)).stdout.splitlines()

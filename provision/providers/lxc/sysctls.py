@@ -1,4 +1,4 @@
-"""What this host's kernel must allow while a lab is up, and is put back after the last one."""
+"""Kernel parameters of this host that labs need: raised for the first lab, reset after the last."""
 
 from __future__ import annotations
 
@@ -6,64 +6,71 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from provision.providers.lxc import places
-from provision.providers.lxc.privileged import run, write
+from provision.providers.lxc import paths
+from provision.providers.lxc.privileged import run, write_file
 
-LEAST = {
+MINIMUM = {
     "net.ipv4.ip_forward": 1,  # machines reach package sources through this host
-    # All machines' root is this host's root. A machine needs some 20 (systemd, journald …) of
-    # the usual 128, and a DNS forwarder without one ends at once.
+    # All containers share root's limit. A machine needs about 20 of the default 128 (systemd,
+    # journald …), and dnsmasq exits at once when it gets none.
     "fs.inotify.max_user_instances": 2048,
-    # Each mysqld takes 2300 of the usual 65536 (native AIO).
+    # Each mysqld uses 2300 of the default 65536 (native AIO).
     "fs.aio-max-nr": 1048576,
 }
-RECORD = places.HOST / "sysctls"
-BOOT = Path("/proc/sys/kernel/random/boot_id")
+RECORD = paths.HOST / "sysctls"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 TREE = Path("/proc/sys")
 
 
-def enough() -> None:
-    """Raise what is too low; what it was is kept with the boot's id, since a reboot resets all."""
-    now = _now()
-    low = {name: least for name, least in LEAST.items() if now.get(name, least) < least}
+def raise_limits() -> None:
+    """Raise values that are too low.
+
+    The original values are recorded together with the boot id, because a reboot resets all.
+    """
+    current = _current()
+    low = {name: value for name, value in MINIMUM.items() if current.get(name, value) < value}
     if not low:
         return
-    kept = {**now, **_kept()}
-    record = {"boot": BOOT.read_text().strip(), "before": {n: kept[n] for n in LEAST if n in kept}}
-    write(RECORD, json.dumps(record))
-    run("this host's limits", ["sysctl", "-q", "-w", *(f"{n}={v}" for n, v in low.items())])
+    original = {**current, **_recorded()}
+    before = {name: original[name] for name in MINIMUM if name in original}
+    record = {"boot": BOOT_ID.read_text().strip(), "before": before}
+    write_file(RECORD, json.dumps(record))
+    _set(low)
 
 
-def put_back() -> None:
-    """Set what we raised to what it was, unless somebody has changed it since."""
+def reset() -> None:
+    """Reset the values that we raised, except those that were changed again since."""
     if not RECORD.exists():
         return
-    changed = to_restore(_kept(), _now())
-    if changed:
-        run("this host's limits", ["sysctl", "-q", "-w", *(f"{n}={v}" for n, v in changed.items())])
-    run("this host's limits", ["rm", "-f", "--", RECORD])
+    _set(to_reset(_recorded(), _current()))
+    run("removing the record of kernel parameters", ["rm", "-f", "--", RECORD])
 
 
-def to_restore(kept: Mapping[str, int], now: Mapping[str, int]) -> Mapping[str, int]:
-    """Those that still have our value, with the one they had.
-
-    Args:
-        kept: what they were before the first lab came up.
-        now: what they are.
-    """
-    return {n: v for n, v in kept.items() if now.get(n) == LEAST[n] and v != LEAST[n]}
-
-
-def _now() -> dict[str, int]:
-    paths = {name: TREE / name.replace(".", "/") for name in LEAST}
-    return {name: int(path.read_text()) for name, path in paths.items() if path.exists()}
+def to_reset(original: Mapping[str, int], current: Mapping[str, int]) -> dict[str, int]:
+    """The parameters that still have our value, with their original values."""
+    return {
+        name: value
+        for name, value in original.items()
+        if current.get(name) == MINIMUM[name] != value
+    }
 
 
-def _kept() -> dict[str, int]:
+def _set(values: Mapping[str, int]) -> None:
+    if values:
+        words = [f"{name}={value}" for name, value in values.items()]
+        run("setting kernel parameters", ["sysctl", "-q", "-w", *words])
+
+
+def _current() -> dict[str, int]:
+    files = {name: TREE / name.replace(".", "/") for name in MINIMUM}
+    return {name: int(file.read_text()) for name, file in files.items() if file.exists()}
+
+
+def _recorded() -> dict[str, int]:
     try:
         record = json.loads(RECORD.read_text())
     except (OSError, ValueError):
         return {}
-    if record.get("boot") != BOOT.read_text().strip():
+    if record.get("boot") != BOOT_ID.read_text().strip():
         return {}
-    return {name: int(record["before"][name]) for name in LEAST if name in record["before"]}
+    return {name: int(record["before"][name]) for name in MINIMUM if name in record["before"]}

@@ -1,4 +1,4 @@
-"""Machines that exist already, wherever they came from: reached over SSH, never made or removed."""
+"""The ssh provider: existing machines, which it neither creates nor removes."""
 
 from provision.providers.ssh.provider import SshProvider
 

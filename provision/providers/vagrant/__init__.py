@@ -1,4 +1,4 @@
-"""Virtual machines by Vagrant: VirtualBox everywhere, libvirt on Linux."""
+"""The vagrant provider: virtual machines with VirtualBox, or with libvirt on Linux."""
 
 from provision.providers.vagrant.provider import VagrantProvider
 

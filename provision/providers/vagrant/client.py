@@ -1,4 +1,4 @@
-"""The one place that knows python-vagrant, and what its functions leave out."""
+"""Run Vagrant for a lab: the only module that uses python-vagrant."""
 
 from __future__ import annotations
 
@@ -17,20 +17,32 @@ from typing import Any, TypeVar
 import paramiko
 import vagrant
 
+from provision import topology as topology_files
 from provision.core.errors import ProviderError
-from provision.core.lab import Lab
-from provision.core.report import Report
+from provision.core.lab import DEFAULT_LAB, Lab
+from provision.core.report import Log, Report
 from provision.providers.vagrant import output
-from provision.topology import labs
 
 T = TypeVar("T")
 
 LOG = "vagrant.log"
 
+_ERROR_HINTS = (
+    ("VERR_VMX_NO_VMX", "enable virtualization (VT-x, AMD-V) in this computer's firmware"),
+    ("VERR_NEM", "disable Hyper-V: bcdedit /set hypervisorlaunchtype off, then restart"),
+    ("not within the", "use a network in 192.168.56.0/21, or allow it in /etc/vbox/networks.conf"),
+    ("outside of the range", "use a network in 192.168.56.0/21: --network 192.168.57.0/24"),
+    ("/dev/vboxdrv", "load VirtualBox's kernel driver: sudo /sbin/vboxconfig"),
+    ("Failed to connect socket to", "start libvirt: sudo systemctl start libvirtd"),
+    ("could not be found or\ncould not be accessed", "build the box: invoke box.build"),
+    ("could not be accessed in the remote catalog", "build the box: invoke box.build"),
+)
+"""Hints by a part of Vagrant's error message."""
+
 
 @dataclass(frozen=True)
-class Way:
-    """How Vagrant itself reaches a machine."""
+class SshSettings:
+    """How Vagrant itself connects to a machine (``vagrant ssh-config``)."""
 
     address: str
     port: int
@@ -38,194 +50,185 @@ class Way:
     keys: tuple[Path, ...]
 
 
-def dotfolder(lab: Lab) -> Path:
-    """Where Vagrant keeps its record of a lab's machines.
+def dotfile_folder(lab: Lab) -> Path:
+    """VAGRANT_DOTFILE_PATH; for the default lab the usual one, so that plain ``vagrant`` works."""
+    return lab.root / ".vagrant" if lab.name == DEFAULT_LAB else lab.directory / "vagrant"
 
-    The default lab has Vagrant's usual place, so that plain ``vagrant`` works in the checkout.
+
+def environment(lab: Lab, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The complete environment for Vagrant (python-vagrant's ``env`` replaces the inherited one).
+
+    Variables that select another project are removed.
     """
-    return lab.root / ".vagrant" if lab.name == labs.DEFAULT else lab.directory / "vagrant"
-
-
-def environment(lab: Lab, given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment for Vagrant: python-vagrant's ``env`` replaces ours, so all of it.
-
-    What would lead Vagrant to another project is left out.
-    """
-    kept = {k: v for k, v in given.items() if k not in ("VAGRANT_CWD", "VAGRANT_VAGRANTFILE")}
-    return kept | {
+    return _without_project(inherited) | {
         "VAGRANT_CHECKPOINT_DISABLE": "1",
         "VAGRANT_BOX_UPDATE_CHECK_DISABLE": "1",
         "VAGRANT_NO_COLOR": "1",
-        "VAGRANT_DOTFILE_PATH": str(dotfolder(lab)),
+        "VAGRANT_DOTFILE_PATH": str(dotfile_folder(lab)),
         "LAB_NAME": lab.name,
-        "LAB_TOPOLOGY": labs.source(lab.topology, lab.root),
+        "LAB_TOPOLOGY": topology_files.reference(lab.topology, lab.root),
         "LAB_NETWORK": str(lab.network),
     }
 
 
-class Client:
-    """Vagrant, for one lab.
+def _without_project(inherited: Mapping[str, str]) -> dict[str, str]:
+    return {k: v for k, v in inherited.items() if k not in ("VAGRANT_CWD", "VAGRANT_VAGRANTFILE")}
 
-    Every call makes an object of python-vagrant of its own: that one remembers a machine's SSH
-    settings by name and would answer with those from before a halt. Output is read while it
-    appears, goes to ``.lab/<lab>/vagrant.log``, becomes progress, and ends in error messages.
 
-    Args:
-        lab: whose machines they are.
-        report: told what each machine is doing.
+class VagrantClient:
+    """Vagrant for one lab; its output is appended to ``.lab/<lab>/vagrant.log``.
+
+    Every call creates its own object of python-vagrant, which caches SSH settings by machine name
+    and would return outdated ones.
     """
 
-    def __init__(self, lab: Lab, report: Report = lambda _machine, _doing: None) -> None:
+    def __init__(self, lab: Lab, report: Report = lambda _machine, _message: None) -> None:
         self.lab = lab
         self.report = report
 
-    def states(self) -> dict[str, tuple[str, str]]:
-        """By machine: Vagrant's word for its state, and the provider that has it."""
-        found: list[Any] = self._call("status", lambda v: v.status())
-        return {each.name: (each.state or "", each.provider or "") for each in found if each.name}
+    def states(self) -> dict[str, str]:
+        """Vagrant's state of each machine, such as ``running`` or ``poweroff``."""
+        rows: list[Any] = self._call("status", lambda v: v.status())
+        return {row.name: row.state or "" for row in rows if row.name}
 
     def up(self, provider: str, machine: str | None = None) -> None:
-        """Make and start machines; those of providers that can are started side by side."""
+        """Create and start machines, without running provisioners."""
         self._call("up", lambda v: v.up(vm_name=machine, provider=provider, no_provision=True))
 
     def halt(self, machine: str | None = None, *, force: bool = False) -> None:
-        """Stop machines; ``force`` cuts their power."""
+        """Shut machines down; ``force`` powers them off."""
         self._call("halt", lambda v: v.halt(vm_name=machine, force=force))
 
     def destroy(self, machine: str | None = None) -> None:
-        """Remove machines with their disks."""
+        """Remove machines and their disks."""
         self._call("destroy", lambda v: v.destroy(vm_name=machine))
 
-    def way(self, machine: str) -> Way:
-        """How Vagrant reaches a machine; it must run.
+    def ssh_settings(self, machine: str) -> SshSettings:
+        """How Vagrant connects to a running machine.
 
-        python-vagrant's ``conf`` without a machine silently answers for the last one, and of
-        several keys it knows the last; so its text is asked for by name and read by a real parser.
+        python-vagrant's ``conf`` uses the last machine when none is given, and keeps only the last
+        of several keys; so the text is requested by name and parsed here.
         """
         text: str = self._call("ssh-config", lambda v: v.ssh_config(vm_name=machine))
-        return way(text, machine)
+        return parse_ssh_config(text, machine)
 
     def snapshot_save(self, name: str) -> None:
-        """Keep all machines (python-vagrant cannot name single ones)."""
+        """Take a snapshot of all machines (python-vagrant does not support single ones)."""
         self._call("snapshot save", lambda v: v.snapshot_save(name))
 
     def snapshot_restore(self, name: str) -> None:
-        """Bring all machines back."""
+        """Restore all machines from a snapshot."""
         self._call("snapshot restore", lambda v: v.snapshot_restore(name))
 
     def snapshots(self) -> dict[str, tuple[str, ...]]:
-        """By machine, the names of its snapshots; python-vagrant hands out the printed lines."""
-        printed: list[str] = self._call("snapshot list", lambda v: v.snapshot_list())
-        return output.snapshots("\n".join(printed))
+        """The names of snapshots by machine."""
+        lines: list[str] = self._call("snapshot list", lambda v: v.snapshot_list())
+        return output.parse_snapshots("\n".join(lines))
 
-    def _call(self, doing: str, call: Callable[[Any], T]) -> T:
+    def _call(self, command: str, call: Callable[[Any], T]) -> T:
         self.lab.directory.mkdir(parents=True, exist_ok=True)
         log = self.lab.directory / LOG
-        return ask(self.lab.root, environment(self.lab), log, doing, call, self.report)
+        return run_vagrant(self.lab.root, environment(self.lab), log, command, call, self.report)
 
 
 def add_box(file: Path, name: str, provider: str, log: Path) -> None:
-    """Give Vagrant a box; one of the same name is replaced.
+    """Add a box to Vagrant, replacing one of the same name.
 
     Raises:
         ProviderError: when Vagrant refuses it.
     """
-    with tempfile.TemporaryDirectory() as folder:  # away from every Vagrantfile
-        env = {
-            k: v for k, v in os.environ.items() if k not in ("VAGRANT_CWD", "VAGRANT_VAGRANTFILE")
-        }
-        ask(
+    with tempfile.TemporaryDirectory() as folder:  # no Vagrantfile applies here
+        run_vagrant(
             Path(folder),
-            env | {"VAGRANT_CHECKPOINT_DISABLE": "1", "VAGRANT_NO_COLOR": "1"},
+            _without_project(os.environ)
+            | {"VAGRANT_CHECKPOINT_DISABLE": "1", "VAGRANT_NO_COLOR": "1"},
             log,
             "box add",
             lambda v: v.box_add(name, str(file.absolute()), provider=provider, force=True),
-            lambda _machine, _doing: None,
+            lambda _machine, _message: None,
         )
 
 
-def ask(
+def run_vagrant(
     root: Path,
     env: Mapping[str, str],
-    log: Path,
-    doing: str,
+    log_file: Path,
+    command: str,
     call: Callable[[Any], T],
     report: Report,
 ) -> T:
-    """Have python-vagrant do something, with all that Vagrant prints heard.
+    """Run a command through python-vagrant, and report its output as progress.
 
     Args:
-        root: the folder to do it in.
-        env: Vagrant's whole environment.
-        log: where its output is added.
-        doing: Vagrant's command, for messages.
-        call: given python-vagrant's object.
-        report: told what each machine is doing.
+        root: the working directory.
+        env: the complete environment.
+        command: for messages.
+        call: receives python-vagrant's object.
 
     Raises:
-        ProviderError: with Vagrant's last lines.
+        ProviderError: with the last lines of the output.
     """
     tail: deque[str] = deque(maxlen=20)
 
-    def hear(line: str) -> None:
-        if "Progress:" not in line:  # some hundred lines a box
+    def handle_line(line: str) -> None:
+        if "Progress:" not in line:  # some hundred lines per box
             file.write(line + "\n")
             tail.append(line)
-        told = output.doing(line)
-        if told:
-            report(*told)
+        progress = output.parse_progress(line)
+        if progress:
+            report(*progress)
 
-    with log.open("a", encoding="utf-8", buffering=1) as file:
-        file.write(f"\n{time.strftime('%H:%M:%S')} vagrant {doing}\n")
-        file.flush()
-        with piped(hear) as stream:
+    with log_file.open("a", encoding="utf-8", buffering=1) as file:
+        file.write(f"\n{time.strftime('%H:%M:%S')} vagrant {command}\n")
+        with line_pipe(handle_line) as descriptor:
 
             @contextlib.contextmanager
-            def handle() -> Iterator[int]:
-                yield stream
+            def stream() -> Iterator[int]:
+                yield descriptor
 
             try:
-                # Its own default sends all of this to /dev/null.
+                # By default, python-vagrant redirects the output to /dev/null.
                 return call(
                     vagrant.Vagrant(  # type: ignore[no-untyped-call]
-                        root=str(root), env=dict(env), out_cm=handle, err_cm=handle
+                        root=str(root), env=dict(env), out_cm=stream, err_cm=stream
                     )
                 )
             except subprocess.CalledProcessError as error:
-                failed = error
+                failure = error
             except RuntimeError:
                 raise ProviderError(
                     "Vagrant is not installed on this host",
-                    "invoke lab.doctor --provider vagrant says what is needed",
+                    "invoke lab.doctor --provider vagrant lists the requirements",
                 ) from None
             except ValueError as error:
                 raise ProviderError(
-                    f"what vagrant {doing} printed could not be understood ({error})",
-                    f"look at it: cd {root} && vagrant {doing}",
+                    f"the output of vagrant {command} cannot be parsed ({error})",
+                    f"cd {root} && vagrant {command}",
                 ) from None
-    # Only now, when its stream has ended, are the last lines complete.
-    said = [failed.output.decode(errors="replace")] if failed.output else []
-    text = "\n".join([*said, *tail])
+    # The last lines are complete only now, after the stream has ended.
+    stdout = [failure.output.decode(errors="replace")] if failure.output else []
+    text = "\n".join([*stdout, *tail])
+    hint = next((hint for part, hint in _ERROR_HINTS if part in text), "")
     raise ProviderError(
-        f"vagrant {doing} failed (status {failed.returncode})",
-        _advice(text) or f"all it said is in {log}",
+        f"vagrant {command} failed (status {failure.returncode})",
+        hint or f"see the complete output in {log_file}",
         output=text,
     )
 
 
 @contextlib.contextmanager
-def piped(hear: Callable[[str], None]) -> Iterator[int]:
-    """A file descriptor for a program's output, each line of which is heard at once.
+def line_pipe(handle_line: Log) -> Iterator[int]:
+    """A file descriptor for a program's output, each line of which is handled at once.
 
-    A program may leave a daemon behind that keeps the pipe open (VirtualBox does), so the end of
-    the stream is waited for two seconds only.
+    A daemon started by the program may keep the pipe open (VirtualBox does), so the end of the
+    stream is awaited for two seconds only.
     """
     reading, writing = os.pipe()
 
     def read() -> None:
         with os.fdopen(reading, "rb", buffering=0) as stream:
-            for line in output.lines(iter(lambda: stream.read(65536), b"")):
-                hear(line)
+            for line in output.split_lines(iter(lambda: stream.read(65536), b"")):
+                handle_line(line)
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
@@ -236,37 +239,15 @@ def piped(hear: Callable[[str], None]) -> Iterator[int]:
         thread.join(2)
 
 
-def way(text: str, machine: str) -> Way:
-    """How a machine is reached, from ``vagrant ssh-config``.
-
-    Raises:
-        ProviderError: when the text is not about that machine.
-    """
-    parsed = paramiko.SSHConfig.from_text(text)
-    if machine not in parsed.get_hostnames():
-        raise ProviderError(f"Vagrant does not say how it reaches {machine}", "vagrant ssh-config")
-    found = parsed.lookup(machine)
-    return Way(
-        address=found["hostname"],
-        port=int(found.get("port", "22")),
-        user=found.get("user", "vagrant"),
-        keys=tuple(Path(path) for path in found.get("identityfile", [])),
+def parse_ssh_config(text: str, machine: str) -> SshSettings:
+    """The settings of one machine in the output of ``vagrant ssh-config``."""
+    config = paramiko.SSHConfig.from_text(text)
+    if machine not in config.get_hostnames():
+        raise ProviderError(f"vagrant ssh-config does not contain {machine}", "vagrant ssh-config")
+    options = config.lookup(machine)
+    return SshSettings(
+        address=options["hostname"],
+        port=int(options.get("port", "22")),
+        user=options.get("user", "vagrant"),
+        keys=tuple(Path(path) for path in options.get("identityfile", [])),
     )
-
-
-def _advice(text: str) -> str:
-    """What to do about errors that are well known."""
-    known = (
-        ("VERR_VMX_NO_VMX", "switch virtualisation (VT-x, AMD-V) on in this computer's firmware"),
-        ("VERR_NEM", "switch Hyper-V off: bcdedit /set hypervisorlaunchtype off, then restart"),
-        (
-            "not within the",
-            "take a network in 192.168.56.0/21, or allow it: /etc/vbox/networks.conf",
-        ),
-        ("outside of the range", "take a network in 192.168.56.0/21: --network 192.168.57.0/24"),
-        ("/dev/vboxdrv", "load VirtualBox's kernel driver: sudo /sbin/vboxconfig"),
-        ("Failed to connect socket to", "start libvirt: sudo systemctl start libvirtd"),
-        ("could not be found or\ncould not be accessed", "invoke box.build makes a box here"),
-        ("could not be accessed in the remote catalog", "invoke box.build makes a box here"),
-    )
-    return next((advice for sign, advice in known if sign in text), "")

@@ -1,27 +1,25 @@
-"""What is kept of virtual machines between commands: which they are, and their pinned host keys."""
+"""The record of virtual machines: their pinned host keys, and Vagrant's own list of machines."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from provision.core import state
-from provision.core.errors import LabError
 from provision.core.lab import Lab
-from provision.providers.vagrant.client import dotfolder
+from provision.engine.agent.codec import decode
+from provision.providers.files import load_record, save_record
+from provision.providers.vagrant.client import dotfile_folder
 
 FILE = "vagrant.json"
 
 
 @dataclass(frozen=True)
-class Known:
-    """A machine as it was when ``lab.up`` last read its host key.
+class PinnedMachine:
+    """A machine whose host key is pinned.
 
     Args:
-        id: its number at the provider; another one means that it was made anew.
-        user: who logs in.
-        host_key: what it must show.
+        id: changes when the machine is created again.
+        host_key: in OpenSSH's format.
     """
 
     id: str
@@ -29,39 +27,40 @@ class Known:
     host_key: str
 
 
-def load(lab: Lab) -> dict[str, Known]:
-    """By machine name, what is recorded.
+def load(lab: Lab) -> dict[str, PinnedMachine]:
+    """The pinned machines by name.
 
     Raises:
         LabError: when the file is damaged.
     """
-    path = lab.directory / FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Known(**values) for name, values in data.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise LabError(
-            f"{path} is damaged ({error})", f"rm {path}, then invoke lab.up reads the keys anew"
-        ) from None
+    return load_record(
+        lab, FILE, lambda data: {n: decode(PinnedMachine, v) for n, v in data.items()}, {}
+    )
 
 
-def save(lab: Lab, known: Mapping[str, Known]) -> None:
-    """Write it down, as a whole."""
-    data = {name: vars(each) for name, each in known.items()}
-    state.write(lab.directory / FILE, json.dumps(data, indent=2) + "\n")
+def save(lab: Lab, machines: Mapping[str, PinnedMachine]) -> None:
+    """Write the record atomically."""
+    save_record(lab, FILE, machines)
 
 
-def made(lab: Lab) -> dict[str, tuple[str, str]]:
-    """By name, provider and number of the machines that Vagrant has made, read from its files.
+def created_machines(lab: Lab) -> dict[str, tuple[str, str]]:
+    """By name, the provider and the id of the machines that Vagrant has created.
 
-    This is Vagrant's own record: it is there when machines are, and asking Vagrant itself takes
-    one to three seconds.
+    This reads Vagrant's files, because running Vagrant takes one to three seconds.
     """
-    found = {}
-    for path in sorted(dotfolder(lab).glob("machines/*/*/id")):
+    machines = {}
+    for path in sorted(dotfile_folder(lab).glob("machines/*/*/id")):
         number = path.read_text(encoding="utf-8", errors="replace").strip()
         if number:
-            found[path.parent.parent.name] = (path.parent.name, number)
-    return found
+            machines[path.parent.parent.name] = (path.parent.name, number)
+    return machines
+
+
+def pinned_machines(lab: Lab) -> dict[str, PinnedMachine]:
+    """The pinned machines of the topology that have not been created again since."""
+    created, pinned = created_machines(lab), load(lab)
+    return {
+        m.name: pinned[m.name]
+        for m in lab.machines
+        if m.name in created and m.name in pinned and created[m.name][1] == pinned[m.name].id
+    }

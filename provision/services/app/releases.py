@@ -1,32 +1,30 @@
-"""The releases that the controller keeps: taken from a folder, remembered in order, found again."""
+"""The controller's copies of releases, and the history of their deployments."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from provision.core import state
+from provision.core.atomic import write_atomically
 from provision.core.errors import LabError, UsageError
 from provision.engine.context import Context
 from provision.engine.resources.files import tree_files
 from provision.services.app import role as app
 
 HISTORY = "history.json"
-NEEDED = ("gunicorn.conf.py", "foobar/__init__.py", "migrations/0001_notes.sql")
-"""Without these a folder is no release of the guest book."""
+REQUIRED_FILES = ("gunicorn.conf.py", "foobar/__init__.py", "migrations/0001_notes.sql")
+"""A folder without one of these is not a release of the guest book."""
 
-LARGEST = 16 * 2**20
-"""Bytes of a release; more is a folder that was not meant."""
-
-_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,40}")
+SIZE_LIMIT = 16 * 2**20
+"""Bytes of a release; a larger folder is probably a mistake."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """A release: its version, whether it is the recorded one, and which machines run it."""
+    """A release: its version, whether it is the recorded one, and the machines that run it."""
 
     version: str
     current: bool
@@ -34,146 +32,143 @@ class Release:
 
 
 def current(context: Context) -> str:
-    """The version that the lab should run."""
+    """The version of the recorded release."""
     return app.version_of(app.release_folder(context))
 
 
 def source(context: Context, path: str, version: str) -> Path:
-    """The folder that a deployment means.
-
-    Args:
-        context: the lab.
-        path: as the user typed it, or empty: then a release of that version that is kept already,
-            else the one that comes with the lab.
-        version: as the user typed it, or empty.
-    """
+    """The folder to deploy: the given one, else a stored release, else the one in the checkout."""
     if path:
         return Path(path).expanduser()
-    kept = app.kept(context, _checked(version)) if version else app.SOURCE
-    return kept if kept.is_dir() else app.SOURCE
+    folder = app.stored_release(context, _valid(version)) if version else app.SOURCE
+    return folder if folder.is_dir() else app.SOURCE
 
 
-def _checked(version: str) -> str:
-    if not _VERSION.fullmatch(version):
-        raise UsageError(f"{version!r} cannot be a version", "such as 1.2.0 or 1.2.0-rc1")
+def _valid(version: str) -> str:
+    if not app.VERSION.fullmatch(version):
+        raise UsageError(f"{version!r} is not a valid version", "such as 1.2.0 or 1.2.0-rc1")
     return version
 
 
-def take(context: Context, folder: Path, version: str = "") -> str:
-    """Keep a copy of a release on the controller.
+def store(context: Context, folder: Path, version: str = "") -> str:
+    """Store a copy of a release on the controller, and return its version.
 
     Args:
-        context: the lab.
-        folder: like provision/app.
-        version: what to call it instead of what its VERSION says; may be empty.
-
-    Returns:
-        Its version.
+        version: replaces the one in its VERSION file; may be empty.
 
     Raises:
-        UsageError: when it is no release, or another one of that version was taken before.
+        UsageError: when it is not a release, or different files are stored under that version.
+    """
+    version = _valid(version or _version_in(folder))
+    files = [file for file in tree_files(folder) if file[0] != "VERSION"]
+    files.append(("VERSION", False, version.encode() + b"\n"))
+    if sum(len(data) for _, _, data in files) > SIZE_LIMIT:
+        raise UsageError(
+            f"{folder} is larger than {SIZE_LIMIT >> 20} MiB", "name a folder with a release only"
+        )
+    target = app.stored_release(context, version)
+    if not target.is_dir():
+        _write(files, target)
+    elif sorted(tree_files(target)) != sorted(files):
+        raise UsageError(
+            f"a different release is already stored as {version}",
+            "give this one a new version, in its VERSION file or with --version",
+        )
+    return version
+
+
+def _version_in(folder: Path) -> str:
+    """The version of a release in a folder.
+
+    Raises:
+        UsageError: when the folder is not a release, or has no version.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder", "name a folder like provision/app")
-    missing = [name for name in NEEDED if not (folder / name).is_file()]
+        raise UsageError(f"{folder} is not a folder", "name a folder like provision/app")
+    missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
     if missing:
-        what = ", ".join(missing)
         raise UsageError(
-            f"{folder} is no release of the guest book: it has no {what}", "see provision/app"
+            f"{folder} is not a release of the guest book: {', '.join(missing)} missing",
+            "see provision/app",
         )
-    if not version and not (folder / "VERSION").is_file():
+    if not (folder / "VERSION").is_file():
         raise UsageError(
-            f"{folder} does not say its version", "write it into a file VERSION, or --version 1.2.0"
+            f"{folder} has no version", "write it into a file VERSION, or pass --version 1.2.0"
         )
-    wanted = _checked(version or app.version_of(folder))
-    files = [each for each in tree_files(folder) if each[0] != "VERSION"]
-    files.append(("VERSION", False, wanted.encode() + b"\n"))
-    if sum(len(data) for _, _, data in files) > LARGEST:
-        raise UsageError(f"{folder} holds more than {LARGEST >> 20} MiB", "name the release alone")
-    target = app.kept(context, wanted)
-    if target.is_dir():
-        if sorted(tree_files(target)) != sorted(files):
-            raise UsageError(
-                f"another release is called {wanted} already",
-                "give this one a new number, in its VERSION file or with --version",
-            )
-        return wanted
-    half = target.with_name(f".{wanted}.new")
-    shutil.rmtree(half, ignore_errors=True)
+    return app.version_of(folder)
+
+
+def _write(files: list[tuple[str, bool, bytes]], target: Path) -> None:
+    partial = target.with_name(f".{target.name}.new")
+    shutil.rmtree(partial, ignore_errors=True)
     for path, executable, data in files:
-        place = half / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
-        place.chmod(0o755 if executable else 0o644)
-    half.rename(target)
-    return wanted
+        file = partial / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        file.chmod(0o755 if executable else 0o644)
+    partial.rename(target)
 
 
-# --- the order in which they were deployed -------------------------------------------------------
-
-
-def history(context: Context) -> list[str]:
-    """Versions in the order in which they were deployed, the recorded one last."""
-    path = _path(context)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        found = []
-    except ValueError:
-        found = None
-    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-        raise LabError(f"{path} is damaged", f"it only serves app.rollback: rm {path}")
-    return line(found, current(context))
-
-
-def line(past: list[str], now: str) -> list[str]:
-    """A history that ends with the recorded version, whatever a killed command has left of it."""
-    if now in past:
-        return past[: len(past) - past[::-1].index(now)]
-    return [*past, now]
-
-
-def remember(context: Context, version: str) -> None:
-    """Record the version that every server runs now; going back shortens the history.
-
-    Args:
-        context: the lab as it was before.
-        version: the new one.
-    """
-    past = history(context)
-    past = past[: past.index(version)] if version in past else past
-    state.write(_path(context), json.dumps([*past, version]) + "\n")
-    state.change(context.lab.directory, release=version)
-
-
-def _path(context: Context) -> Path:
-    return context.lab.directory / "releases" / HISTORY
-
-
-def known(context: Context, version: str = "") -> str:
-    """An earlier release that can be deployed again.
-
-    Args:
-        context: the lab.
-        version: which one; empty for the one before the current one.
-
-    Raises:
-        UsageError: when there is none such.
-    """
-    past = history(context)
-    if not version:
-        if len(past) < 2:
-            raise UsageError(
-                f"no release was deployed before {past[-1]}", "see invoke app.releases"
-            )
-        return past[-2]
-    if not app.kept(context, _checked(version)).is_dir():
-        raise UsageError(f"no release {version!r} was deployed here", "see invoke app.releases")
-    return version
-
-
-def kept(context: Context) -> set[str]:
-    """The versions of which the controller has a copy, and the current one."""
+def stored_versions(context: Context) -> set[str]:
+    """The versions that the controller has a copy of, and the current one."""
     folders = (context.lab.directory / "releases").glob("*/VERSION")
     names = {path.parent.name for path in folders}
     return {name for name in names if not name.startswith(".")} | {current(context)}
+
+
+# --- history -------------------------------------------------------------------------------------
+
+
+def history(context: Context) -> list[str]:
+    """Versions in the order of their deployments; the last one is the recorded one.
+
+    Raises:
+        LabError: when the file is damaged.
+    """
+    path = _history_file(context)
+    try:
+        versions = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        versions = []
+    except ValueError:
+        versions = None
+    if not isinstance(versions, list) or not all(isinstance(v, str) for v in versions):
+        raise LabError(f"{path} is damaged", f"only app.rollback needs it: rm {path}")
+    return ending_with(versions, current(context))
+
+
+def ending_with(versions: list[str], version: str) -> list[str]:
+    """A history up to the recorded version, which an interrupted command may not have added."""
+    if version in versions:
+        return versions[: len(versions) - versions[::-1].index(version)]
+    return [*versions, version]
+
+
+def record_deployment(context: Context, version: str) -> None:
+    """Record the version that every server runs; a rollback shortens the history."""
+    versions = history(context)
+    versions = versions[: versions.index(version)] if version in versions else versions
+    write_atomically(_history_file(context), json.dumps([*versions, version]) + "\n")
+    state.change(context.lab.directory, release=version)
+
+
+def _history_file(context: Context) -> Path:
+    return context.lab.directory / "releases" / HISTORY
+
+
+def rollback_version(context: Context, version: str = "") -> str:
+    """The release to roll back to: the given one, or the one before the current one.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    versions = history(context)
+    if not version:
+        if len(versions) < 2:
+            raise UsageError(
+                f"no release was deployed before {versions[-1]}", "see invoke app.releases"
+            )
+        return versions[-2]
+    if not app.stored_release(context, _valid(version)).is_dir():
+        raise UsageError(f"no release {version!r} was deployed here", "see invoke app.releases")
+    return version

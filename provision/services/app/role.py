@@ -1,61 +1,60 @@
-"""The application server: a release of the guest book under gunicorn, and its tables."""
+"""The application server: a release of the guest book under gunicorn, and its database schema."""
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from provision.core.errors import LabError
 from provision.core.lab import ROOT, Machine
 from provision.core.package_set import PackageSet
-from provision.engine.context import Allow, Context
+from provision.engine.agent.protocol import HttpRequest, Readiness
+from provision.engine.context import Context
 from provision.engine.plan import Resource, Unit
 from provision.engine.resources import Directory, File, Link, Service, Tree, User
 from provision.engine.resources.files import tree_files
+from provision.engine.role import Allow, Role, Tier
+from provision.services.app.interface import PORT, SERVICE, SOCKET, listen_address
 from provision.services.app.migrations import Migrations
-from provision.services.tls import role as tls
+from provision.services.tls import interface as tls
 
 HOME = "/srv/foobar"
 CURRENT = f"{HOME}/current"
-SOCKET = "/run/foobar/gunicorn.sock"
-PORT = 8000
-"""Where gunicorn listens when the web servers are other machines."""
-
-SERVICE = "foobar.service"
 LISTENER = "foobar.socket"
+PACKAGES = PackageSet(("gunicorn", "python3-cryptography", "python3-flask", "python3-pymysql"))
+"""PyMySQL uses cryptography for passwords over TLS."""
+
+VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,40}")
 SOURCE = ROOT / "provision" / "app"
 """The release that comes with the lab; ``app.deploy`` records others."""
 
 
-def packages(context: Context, machine: Machine) -> PackageSet:
-    """Flask, gunicorn and a MySQL client library from Debian, and what TLS to MySQL needs."""
-    return PackageSet(("gunicorn", "python3-cryptography", "python3-flask", "python3-pymysql"))
-
-
 def version_of(folder: Path) -> str:
-    """The version that a release says it is.
+    """The version in a release's VERSION file.
 
     Raises:
-        LabError: when it does not say, or not so that it can name a folder.
+        LabError: when there is none, or it cannot be a folder's name.
     """
     try:
         version = (folder / "VERSION").read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise LabError(f"{folder} is no release of the application: {error}") from None
-    if not version or not all(c.isalnum() or c in ".-_+" for c in version) or version[0] == ".":
-        raise LabError(f"{folder / 'VERSION'}: {version!r} cannot name a release")
+        raise LabError(f"{folder} is not a release of the application: {error}") from None
+    if not VERSION.fullmatch(version):
+        raise LabError(f"{folder / 'VERSION'}: {version!r} is not a valid version")
     return version
 
 
-def kept(context: Context, version: str) -> Path:
-    """Where the controller keeps its copy of a release that was deployed."""
+def stored_release(context: Context, version: str) -> Path:
+    """The folder of the controller's copy of a deployed release."""
     return context.lab.directory / "releases" / version
 
 
 def release_folder(context: Context) -> Path:
-    """The controller's copy of the release that should run."""
+    """The controller's copy of the recorded release."""
     version = context.state.release
-    copy = kept(context, version)
+    copy = stored_release(context, version)
     if not version or (version == version_of(SOURCE) and not copy.is_dir()):
         return SOURCE
     return copy
@@ -70,135 +69,146 @@ def release_files(folder: Path) -> tuple[tuple[str, bool, bytes], ...]:
     """
     files = tree_files(folder)
     if not files:
-        raise LabError(f"the release in {folder} is gone", "invoke app.deploy PATH deploys another")
+        raise LabError(
+            f"the release in {folder} is missing", "invoke app.deploy PATH deploys another one"
+        )
     return files
 
 
-def address(machine: Machine) -> str:
-    """Where gunicorn listens for web servers of other machines; empty: on a local socket."""
-    return "" if "nginx" in machine.roles else f"{machine.address}:{PORT}"
+def _encrypted(context: Context, machine: Machine) -> bool:
+    """Whether gunicorn serves TLS: only to web servers on other machines."""
+    return tls.terminates_tls(context, machine) and listen_address(machine) != ""
 
 
-def encrypted(context: Context, machine: Machine) -> bool:
-    """Whether gunicorn speaks TLS: it does where its web servers are other machines."""
-    return tls.wanted(context, machine) and address(machine) != ""
+def local_request(context: Context, machine: Machine, path: str) -> HttpRequest:
+    """A request of the machine itself to its gunicorn."""
+    if not listen_address(machine):
+        return HttpRequest(path, socket=SOCKET)
+    ca = tls.CA if _encrypted(context, machine) else ""
+    return HttpRequest(path, address=str(machine.address), port=PORT, ca=ca)
 
 
-def directly(context: Context, machine: Machine) -> dict[str, object]:
-    """How the machine itself asks its gunicorn: arguments of the ``http`` probe."""
-    if not address(machine):
-        return {"socket": SOCKET}
-    where: dict[str, object] = {"address": str(machine.address), "port": PORT}
-    return where | ({"ca": tls.CA} if encrypted(context, machine) else {})
+def read_order(context: Context, machine: Machine) -> list[str]:
+    """The databases in the order in which the machine's application tries them for reads.
 
-
-def nearest(context: Context, machine: Machine) -> list[str]:
-    """The databases in the order in which the machine's application reads from them.
-
-    Its own first; without one, application servers begin at different ones.
+    Its own comes first. Application servers without one start at different databases.
     """
     databases = [m.name for m in context.lab.with_role("mysql")]
     if machine.name in databases:
         return [machine.name, *(name for name in databases if name != machine.name)]
-    place = context.lab.with_role("app").index(machine) % max(1, len(databases))
-    return databases[place:] + databases[:place]
+    start = context.lab.with_role("app").index(machine) % max(1, len(databases))
+    return databases[start:] + databases[:start]
 
 
 def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
-    """Gunicorn, for web servers of other machines; nothing where it listens on a local socket."""
-    if not address(machine):
+    """Gunicorn's port for web servers on other machines; none where it listens on a socket."""
+    if not listen_address(machine):
         return ()
     webs = tuple(str(m.address) for m in context.lab.with_role("nginx"))
     return (Allow(PORT, webs, "the application for the web servers"),)
 
 
-def _files(context: Context) -> tuple[Resource, ...]:
-    """The release in its folder."""
-    folder = release_folder(context)
-    release = f"{HOME}/releases/{version_of(folder)}"
-    return (Directory(HOME), Directory(f"{HOME}/releases"), Tree(release, release_files(folder)))
+def _release_path(context: Context) -> str:
+    return f"{HOME}/releases/{version_of(release_folder(context))}"
+
+
+def _files(context: Context) -> tuple[Resource[Any], ...]:
+    """The unpacked release."""
+    files = release_files(release_folder(context))
+    return (Directory(HOME), Directory(f"{HOME}/releases"), Tree(_release_path(context), files))
+
+
+def _current(context: Context) -> Link:
+    return Link(CURRENT, f"releases/{version_of(release_folder(context))}")
 
 
 def _schema(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """The tables, on the machine that takes writes."""
+    """The release's migrations, on the primary."""
     if machine.name != context.state.primary:
         return ()
-    folder = release_folder(context)
     files = tuple(
         path.rpartition("/")[2]
-        for path, _, _ in release_files(folder)
+        for path, _, _ in release_files(release_folder(context))
         if path.startswith("migrations/") and path.endswith(".sql")
     )
-    release = f"{HOME}/releases/{version_of(folder)}"
-    return (Unit("schema", (Migrations("foobar", release, files),)),)
+    return (Unit("schema", (Migrations("foobar", _release_path(context), files),)),)
 
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """No application here; a web server has its files all the same, a primary its tables."""
+    """No application; a web server still has its static files, a primary its migrations."""
     stopped = (Service(LISTENER, running=False), Service(SERVICE, running=False))
-    found = [Unit("app-gone", stopped)]
+    units = [Unit("app-gone", stopped)]
     if "nginx" in machine.roles:
-        current = f"releases/{version_of(release_folder(context))}"
-        found.append(Unit("release", (*_files(context), Link(CURRENT, current))))
+        units.append(Unit("release", (*_files(context), _current(context))))
     elif machine.name == context.state.primary:
-        found.append(Unit("release", _files(context)))
-    return (*found, *_schema(context, machine))
+        units.append(Unit("release", _files(context)))
+    return (*units, *_schema(context, machine))
 
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """User, release, settings and service; the schema on the machine that takes writes."""
-    folder = release_folder(context)
-    release = f"{HOME}/releases/{version_of(folder)}"
-    databases = context.lab.with_role("mysql")
+    """User, release, settings and service; the schema on the primary."""
     settings = context.render(
         "app/app.env.j2",
         machine,
-        databases=[f"{m.name}={m.address}" for m in databases],
-        reads=nearest(context, machine),
+        databases=[f"{m.name}={m.address}" for m in context.lab.with_role("mysql")],
+        reads=read_order(context, machine),
         password=context.secrets.password("mysql-app"),
     )
     first, *_ = context.lab.with_role("app")
-    rolling = context.rolling and machine != first
-    listen = address(machine)
+    encrypted = _encrypted(context, machine)
+    service = context.render(
+        "app/foobar.service.j2", machine, certificate=tls.BUNDLE if encrypted else ""
+    )
+    listen = listen_address(machine) or SOCKET
+    socket = context.render("app/foobar.socket.j2", machine, listen=listen)
     return (
         Unit("release", (User("foobar", HOME), *_files(context))),
         *_schema(context, machine),
         Unit(
             "app",
             (
-                Link(CURRENT, f"releases/{version_of(folder)}"),
+                _current(context),
                 File("/etc/foobar/ca.pem", context.authority.pem()),
                 File("/etc/foobar/app.env", settings, mode="0600", secret=True),
-                *(tls.files(context, machine) if encrypted(context, machine) else ()),
-                File(
-                    f"/etc/systemd/system/{SERVICE}",
-                    context.render(
-                        "app/foobar.service.j2",
-                        machine,
-                        certificate=tls.BUNDLE if encrypted(context, machine) else "",
-                    ),
-                ),
-                File(
-                    f"/etc/systemd/system/{LISTENER}",
-                    context.render("app/foobar.socket.j2", machine, listen=listen or SOCKET),
-                ),
+                *(tls.certificate_files(context, machine) if encrypted else ()),
+                File(f"/etc/systemd/system/{SERVICE}", service),
+                File(f"/etc/systemd/system/{LISTENER}", socket),
                 Service(LISTENER, starts=True),
                 Service(SERVICE),
             ),
             service=SERVICE,
-            # Not a reload: on HUP gunicorn's workers would follow the link to the new release, but
-            # its master goes on with the old one's settings and those modules that it has imported
-            # (gunicorn.conf.py's on_starting), and hands them down to every worker; and a changed
-            # app.env is read at a start alone. Requests wait in the socket meanwhile.
+            # Not a reload: on HUP gunicorn's new workers would run the new release, but its master
+            # keeps the old one's settings and the modules it has imported (on_starting in
+            # gunicorn.conf.py) and every worker inherits them; and app.env is read only at start.
+            # Requests wait in the socket during the restart.
             activate="restart",
-            wait={
-                "name": "the application's /version",
-                "http": {"path": "/version"} | directly(context, machine),
-                "statuses": [200],
-                "deadline": 30,
-            },
-            # Once the lab serves, servers take up a change one after the other.
-            needs=(f"{first.name}/app",) if rolling else (),
-            also=Tree(release, release_files(folder)).digest,
+            readiness=Readiness(
+                "the application's /version",
+                deadline=30,
+                http=local_request(context, machine, "/version"),
+            ),
+            # While the lab serves, one application server restarts after the other.
+            needs=(f"{first.name}/app",) if context.rolling and machine != first else (),
+            extra_fingerprint=Tree(
+                _release_path(context), release_files(release_folder(context))
+            ).digest,
         ),
     )
+
+
+ROLE = Role(
+    "app",
+    50,
+    units,
+    absent,
+    packages=lambda *_: PACKAGES,
+    ports=ports,
+    service=SERVICE,
+    aliases=("app", "gunicorn"),
+    label="gunicorn, Flask",
+    tier=Tier(
+        "application server",
+        lambda lab: "HTTPS to gunicorn" if lab.topology.https else "HTTP to gunicorn",
+    ),
+    fault_units=(LISTENER, SERVICE),
+)

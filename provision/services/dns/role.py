@@ -1,31 +1,27 @@
-"""The name server: dnsmasq answers for the site and the machines, and passes other questions on."""
+"""The name server: dnsmasq resolves the site and the machines, and forwards all other queries."""
 
 from __future__ import annotations
 
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
-from provision.engine.context import Allow, Context
+from provision.engine.context import Context
 from provision.engine.plan import Unit
-from provision.engine.resources import File, Gone, Service
+from provision.engine.resources import File, NoFile, Service
+from provision.engine.role import Allow, Role, Sandbox
 
 CONFIG = "/etc/dnsmasq.d/lab.conf"
 SERVICE = "dnsmasq.service"
 PORT = 53
 
 
-def packages(context: Context, machine: Machine) -> PackageSet:
-    """Dnsmasq alone."""
-    return PackageSet(("dnsmasq",))
-
-
 def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
-    """Questions from the lab's own network, the controller among it."""
+    """DNS from the lab's network, which includes the controller."""
     sources = (str(context.lab.network),)
-    return tuple(Allow(PORT, sources, "DNS for the lab", word) for word in ("udp", "tcp"))
+    return tuple(Allow(PORT, sources, "DNS for the lab", protocol) for protocol in ("udp", "tcp"))
 
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """One configuration file, checked by dnsmasq itself; it reads a file only when it starts."""
+    """One configuration file; dnsmasq reads it only at start."""
     return (
         Unit(
             "dns",
@@ -38,5 +34,25 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
 
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """No name server where the topology wants none."""
-    return (Unit("dns-gone", (Service(SERVICE, running=False), Gone(CONFIG))),)
+    """Dnsmasq is stopped and not configured."""
+    return (Unit("dns-gone", (Service(SERVICE, running=False), NoFile(CONFIG))),)
+
+
+ROLE = Role(
+    "dns",
+    30,
+    units,
+    absent,
+    packages=lambda *_: PackageSet(("dnsmasq",)),
+    ports=ports,
+    service=SERVICE,
+    sandbox=Sandbox(
+        "root binds port 53 and switches to the user dnsmasq; upstream servers are anywhere",
+        writes="/run",
+        capabilities="CAP_DAC_OVERRIDE CAP_NET_BIND_SERVICE CAP_SETGID CAP_SETUID CAP_CHOWN",
+        calls="@setuid @chown capset",
+        families="AF_INET AF_NETLINK AF_UNIX",
+        peers="all",
+    ),
+    fault_units=(SERVICE,),
+)

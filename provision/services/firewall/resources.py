@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from provision.engine.plan import Answer, Resource, State
+from provision.engine.agent.files import PathFacts
+from provision.engine.agent.protocol import Action, Probe
+from provision.engine.plan import Resource, State
 from provision.engine.resources.files import Absent
+from provision.services.firewall.agent.trial import FirewallFacts, firewall_probe
 
 
 @dataclass(frozen=True)
-class Ruleset(Resource):
-    """The table ``inet lab`` as the kernel has it, and the file that brings it back at boot.
+class Ruleset(Resource[FirewallFacts]):
+    """The table ``inet lab`` in the kernel, and the file that loads it at boot.
 
-    What the kernel lists is not what was loaded, word for word; so the machine records a digest of
-    both when rules are confirmed, and a table that was changed or flushed by hand is noticed.
+    The kernel's listing differs in text from what was loaded. So the machine records digests of
+    both when rules are confirmed, and a table that was changed or flushed by hand is detected.
 
     Args:
-        path: of the file.
         text: for ``nft -f``; it replaces the whole table.
-        ssh: addresses and networks that may reach sshd by these rules.
-        window: seconds in which the rules must be confirmed over a new connection.
+        ssh: addresses and networks that may connect to sshd.
+        window: seconds until rules that were not confirmed are rolled back.
     """
 
     path: str
@@ -29,68 +31,44 @@ class Ruleset(Resource):
     ssh: tuple[str, ...]
     window: int
 
-    kind: ClassVar[str] = "firewall"
-
-    @property
-    def name(self) -> str:
-        """``firewall rules``."""
-        return "firewall rules"
+    name: ClassVar[str] = "firewall rules"
 
     @property
     def _table(self) -> str:
-        """The text from where the new table begins: what the kernel would list."""
+        """The new table, without the commands that replace the old one."""
         return self.text[self.text.index("table inet lab {") :]
 
-    def question(self) -> dict[str, Any]:
-        """The file's path."""
-        return {"path": self.path}
+    def probe(self) -> Probe[FirewallFacts]:
+        return firewall_probe(self.path)
 
     def expected(self) -> State:
-        """These rules, now and after a reboot."""
         return {"content": self._table, "at boot": "the same"}
 
-    def actual(self, answer: Answer) -> State:
-        """The rules as the kernel lists them, unless they are those that were confirmed."""
-        ours = hashlib.sha256(self.text.encode()).hexdigest()
-        loaded = answer["confirmed"] == ours and answer["unchanged"]
-        at_boot = "the same" if answer["file"] == self.text else "other rules"
+    def actual(self, result: FirewallFacts) -> State:
+        digest = hashlib.sha256(self.text.encode()).hexdigest()
+        loaded = result.confirmed == digest and result.unchanged
+        at_boot = "the same" if result.file == self.text else "other rules"
         return {
-            "content": self._table if loaded else answer["listing"],
-            "at boot": at_boot if answer["file"] else "none",
+            "content": self._table if loaded else result.listing,
+            "at boot": at_boot if result.file else "none",
         }
 
-    def actions(self, answer: Answer) -> list[dict[str, Any]]:
-        """Load them on trial."""
-        return [
-            {
-                "do": "firewall",
-                "path": self.path,
-                "text": self.text,
-                "ssh": list(self.ssh),
-                "window": self.window,
-            }
-        ]
+    def actions(self, result: FirewallFacts) -> list[Action]:
+        rules = {"path": self.path, "text": self.text}
+        return [Action("firewall", {**rules, "ssh": list(self.ssh), "window": self.window})]
 
 
 @dataclass(frozen=True)
 class NoRuleset(Absent):
-    """No table of ours, and no file for it. The file goes last, so it alone has to be asked for.
-
-    Args:
-        path: of the file.
-    """
+    """No table and no file; the file is removed last, so its absence shows both."""
 
     path: str
 
-    @property
-    def name(self) -> str:
-        """``no firewall rules``."""
-        return "no firewall rules"
+    name: ClassVar[str] = "no firewall rules"
 
-    def place(self) -> str:
-        """The file."""
+    @property
+    def marker(self) -> str:
         return self.path
 
-    def actions(self, answer: Answer) -> list[dict[str, Any]]:
-        """Remove table and file."""
-        return [{"do": "no_firewall", "path": self.path}]
+    def actions(self, result: PathFacts) -> list[Action]:
+        return [Action("remove-firewall", {"path": self.path})]

@@ -1,56 +1,51 @@
-"""The firewall: nftables on every machine that has the role; open is what the topology says.
+"""The firewall: nftables with a default of drop, and one rule per port that a role declares.
 
-Rules are values first (`rules`): every role says which of its ports who may reach. The table is
-replaced in one transaction, on trial: the controller has to confirm it over a new connection, or
-the machine takes it back by itself (provision/remote/firewall.py).
+Rules are values (`rules`) before they are text. The table is replaced in one transaction, on trial:
+the controller must confirm it over a new connection, or the machine rolls it back automatically
+(``agent/trial.py``).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from provision import registry as roles
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
-from provision.engine.context import Allow, Context
+from provision.engine.context import Context
 from provision.engine.plan import Unit
 from provision.engine.resources import File, Service
 from provision.engine.resources.removal import NoService
+from provision.engine.role import Allow, Role
 from provision.services.firewall.resources import NoRuleset, Ruleset
 
 SERVICE = "lab-firewall.service"
 RULES = "/etc/foobar-lab/firewall.nft"
 SSH = 22
 WINDOW = 10
-"""Seconds in which new rules must be confirmed; afterwards the machine puts the old ones back."""
-
-
-def packages(context: Context, machine: Machine) -> PackageSet:
-    """The nft program."""
-    return PackageSet(("nftables",))
+"""Seconds until the machine rolls back rules that were not confirmed."""
 
 
 def controllers(context: Context) -> tuple[str, ...]:
-    """Who may reach sshd: the controller's address on the network, or what ``ssh_from`` says."""
-    given = context.lab.topology.ssh_from
-    return tuple(str(n).removesuffix("/32") for n in given) or (str(context.lab.gateway),)
+    """The allowed sources of SSH: the topology's ``ssh_from``, or the controller's address."""
+    networks = context.lab.topology.ssh_from
+    return tuple(str(n).removesuffix("/32") for n in networks) or (str(context.lab.gateway),)
 
 
 def rules(context: Context, machine: Machine) -> tuple[Allow, ...]:
-    """What is open on a machine: SSH for the controller, and what its roles ask for.
+    """The open ports of a machine: SSH for the controller, and those of its roles.
 
-    What a machine asks of itself comes in through the loopback interface and needs no rule.
+    Connections of a machine to itself use the loopback interface and need no rule.
     """
-    found = [Allow(SSH, controllers(context), "SSH from the controller")]
-    for rule in roles.ports(context, machine):
+    allowed = [Allow(SSH, controllers(context), "SSH from the controller")]
+    for rule in context.ports(machine):
         others = tuple(s for s in rule.sources if s != str(machine.address))
         if others or not rule.sources:
-            found.append(replace(rule, sources=others))
-    return tuple(found)
+            allowed.append(replace(rule, sources=others))
+    return tuple(allowed)
 
 
 def _matches(allow: Allow) -> str:
-    """A rule's conditions as nft writes them itself."""
+    """A rule's match expressions in the form that nft lists them."""
     port = f"{allow.protocol} dport {allow.port}" if allow.port else f"ip protocol {allow.protocol}"
     if not allow.sources:
         return port
@@ -71,7 +66,7 @@ def ruleset(context: Context, machine: Machine) -> str:
 
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """The rules, on trial until they are confirmed; then the service that loads them at boot."""
+    """The rules, applied on trial, and the service that loads them at boot."""
     table = Ruleset(RULES, ruleset(context, machine), controllers(context), WINDOW)
     unit = context.render("firewall/lab-firewall.service.j2", machine, rules=RULES)
     return (
@@ -87,5 +82,10 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
 
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """Nothing of it: no service, no table, no file."""
+    """No service, no table, no file."""
     return (Unit("firewall-gone", (NoService(SERVICE), NoRuleset(RULES))),)
+
+
+ROLE = Role(
+    "firewall", 10, units, absent, packages=lambda *_: PackageSet(("nftables",)), service=SERVICE
+)

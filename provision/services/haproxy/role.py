@@ -1,40 +1,31 @@
-"""The load balancer: HAProxy spreads requests over the web servers and watches their health."""
+"""The load balancer: HAProxy distributes requests over the web servers and checks their health."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
-from provision.engine.context import Allow, Context
+from provision.engine.agent.protocol import Readiness
+from provision.engine.context import Context
 from provision.engine.plan import Resource, Unit
-from provision.engine.resources import File, ServerStates, Service
-from provision.services.tls import role as tls
+from provision.engine.resources import File, Service
+from provision.engine.role import Allow, Role, Sandbox, Tier
+from provision.services.haproxy.interface import BACKEND, SERVICE, SOCKET, WEIGHT
+from provision.services.haproxy.runtime_state import ServerStates
+from provision.services.tls import interface as tls
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
-SERVICE = "haproxy.service"
-SOCKET = "/run/haproxy/admin.sock"
-MASTER = "/run/haproxy-master.sock"
-"""Debian's unit names it: the process above the workers, which knows those of before a reload."""
-PEERS = 1024
-"""The port of HAProxy's own protocol between balancers (configuration manual, "peers")."""
-
-FRONTEND = "www"
-BACKEND = "web"
-WEIGHT = 1
-"""A server's weight unless ``lb.weight`` recorded another; HAProxy allows 0 to 256.
-
-It is small on purpose: a server that was down for a moment gets no request until the round that it
-missed is over, and a round is as long as the weights are large (configuration manual, "balance
-roundrobin"). With 100, twenty seconds of requests were once not enough; with 1 it is a handful.
-"""
+PEERS_PORT = 1024
+"""The port of HAProxy's peers protocol between balancers (configuration manual, "peers")."""
 
 
 @dataclass(frozen=True)
-class Server:
-    """One server line of the backend."""
+class BackendServer:
+    """One ``server`` line of the backend."""
 
     name: str
     address: str
@@ -42,114 +33,131 @@ class Server:
     options: str
 
 
-def packages(context: Context, machine: Machine) -> PackageSet:
-    """HAProxy alone."""
-    return PackageSet(("haproxy",))
-
-
-def servers(context: Context) -> tuple[Server, ...]:
-    """The backend's servers, with the weights and states that are recorded of them."""
-    found = []
+def backend_servers(context: Context) -> tuple[BackendServer, ...]:
+    """The backend's servers with their recorded weights and admin states."""
+    servers = []
     for machine in context.lab.with_role("nginx"):
-        options = " disabled" if context.state.admin.get(machine.name) == "maint" else ""
+        admin = context.state.admin.get(machine.name)
+        weight = 0 if admin == "drain" else context.state.weights.get(machine.name, WEIGHT)
+        options = " disabled" if admin == "maint" else ""
+        servers.append(BackendServer(machine.name, str(machine.address), weight, options))
+    return tuple(servers)
+
+
+def server_states(context: Context) -> tuple[tuple[str, str], ...]:
+    """The recorded state of each server at run time: ``drain``, ``maint`` or ``weight N``."""
+    states = []
+    for machine in context.lab.with_role("nginx"):
+        admin = context.state.admin.get(machine.name, "ready")
         weight = context.state.weights.get(machine.name, WEIGHT)
-        if context.state.admin.get(machine.name) == "drain":
-            weight = 0
-        found.append(Server(machine.name, str(machine.address), weight, options))
-    return tuple(found)
+        states.append((machine.name, f"weight {weight}" if admin == "ready" else admin))
+    return tuple(states)
 
 
-def balancing(context: Context) -> str:
-    """HAProxy's word for how requests are spread (configuration manual, "balance").
+def balance_keyword(context: Context) -> str:
+    """The value of HAProxy's ``balance`` (configuration manual, "balance").
 
     Active-passive is ``first``: the first server that is up gets every request, and a request that
-    it fails goes to the next one at once. With a server marked ``backup`` instead, HAProxy asks it
-    only when the health checks have found the active one down, and until then reads fail: measured
+    fails there is retried on the next one at once. A server marked ``backup`` instead gets requests
+    only after health checks have found the active one down, and reads fail until then: measured
     22 of 190 when gunicorn's socket was closed, against none.
     """
     return "first" if context.balance.mode == "active-passive" else context.balance.algorithm
 
 
-def marked(config: str, others: Iterable[Resource]) -> tuple[str, str]:
-    """The configuration with a digest of itself in it, which the process that loaded it tells.
+def with_digest(config: str, other_files: Iterable[Resource[Any]]) -> tuple[str, str]:
+    """The configuration with a digest in ``description``, which the running process reports.
 
-    A reload returns before the new process has the runtime socket: until then the old one answers
-    there (management guide, 4, "Stopping and restarting HAProxy").
-
-    Args:
-        config: the text, with a section ``global``.
-        others: what else the process loads.
+    After a reload returns, the old process answers on the runtime socket until the new one has it
+    (management guide, 4, "Stopping and restarting HAProxy"); the digest tells them apart.
     """
-    loaded = [config, *(str(dict(each.expected())) for each in others)]
+    loaded = [config, *(str(dict(resource.expected())) for resource in other_files)]
     digest = hashlib.sha256("\0".join(loaded).encode()).hexdigest()[:16]
     return config.replace("\nglobal\n", f"\nglobal\n    description {digest}\n", 1), digest
 
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """One configuration file, validated by HAProxy itself before a reload."""
+    """One configuration file, validated before a reload; the servers' state at run time."""
     config = context.render(
         "haproxy/haproxy.cfg.j2",
         machine,
-        servers=servers(context),
-        balance=balancing(context),
+        servers=backend_servers(context),
+        balance=balance_keyword(context),
         peers=context.lab.with_role("haproxy"),
-        peer_port=PEERS,
+        peers_port=PEERS_PORT,
         tls=tls,
     )
-    config, mark = marked(config, tls.files(context, machine))
+    certificates = tls.certificate_files(context, machine)
+    config, digest = with_digest(config, certificates)
     return (
         Unit(
             "haproxy",
-            (*tls.files(context, machine), File(CONFIG, config), Service("haproxy.service")),
-            service="haproxy.service",
+            (*certificates, File(CONFIG, config), Service(SERVICE)),
+            service=SERVICE,
             activate="reload",
             validate=("haproxy", "-c", "-f", CONFIG),
-            wait={
-                "name": "HAProxy's runtime socket",
-                "socket": SOCKET,
-                "says": f"description: {mark}",
-                "deadline": 15,
-            },
+            readiness=Readiness(
+                "HAProxy's runtime socket",
+                deadline=15,
+                socket=SOCKET,
+                contains=f"description: {digest}",
+            ),
             needs=_needs(context, machine),
         ),
-        Unit("haproxy-servers", (ServerStates(SOCKET, BACKEND, states(context)),)),
+        Unit("haproxy-servers", (ServerStates(SOCKET, BACKEND, server_states(context)),)),
     )
 
 
 def _needs(context: Context, machine: Machine) -> tuple[str, ...]:
-    """Who goes first in a lab that serves already."""
+    """While the lab serves: balancers change one after the other, and after the web servers."""
     if not context.rolling:
         return ()
-    # Balancers one after the other: one of them has the shared address.
-    before = context.lab.with_role("haproxy")[: context.lab.with_role("haproxy").index(machine)]
-    found = [f"{m.name}/haproxy" for m in before]
+    balancers = context.lab.with_role("haproxy")
+    needs = [f"{m.name}/haproxy" for m in balancers[: balancers.index(machine)]]
     if context.lab.topology.https:
-        # Web servers speak TLS before a balancer that serves already asks them to.
-        found += [f"{m.name}/nginx" for m in context.lab.with_role("nginx")]
-    return tuple(found)
+        # A web server enables TLS before a balancer that already serves uses it.
+        needs += [f"{m.name}/nginx" for m in context.lab.with_role("nginx")]
+    return tuple(needs)
 
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """No balancer where the topology wants none."""
+    """HAProxy is stopped."""
     return (Unit("haproxy-gone", (Service(SERVICE, running=False),)),)
 
 
 def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
-    """The site, for everybody. Its own page is closed; monitoring opens its numbers for itself."""
-    site = [Allow(80, (), "HTTP for everybody")]
+    """The site, from everywhere. Monitoring itself opens the statistics port where it needs it."""
+    allowed = [Allow(80, (), "HTTP for everybody")]
     if context.lab.topology.https:
-        site.append(Allow(443, (), "HTTPS for everybody"))
-    others = tuple(str(m.address) for m in context.lab.with_role("haproxy") if m != machine)
-    if others:
-        site.append(Allow(PEERS, others, "stick tables of the other balancer"))
-    return tuple(site)
+        allowed.append(Allow(443, (), "HTTPS for everybody"))
+    peers = tuple(str(m.address) for m in context.lab.with_role("haproxy") if m != machine)
+    if peers:
+        allowed.append(Allow(PEERS_PORT, peers, "stick tables of the other balancer"))
+    return tuple(allowed)
 
 
-def states(context: Context) -> tuple[tuple[str, str], ...]:
-    """What each server should be at run time: ``drain``, ``maint`` or ``weight N``."""
-    found = []
-    for machine in context.lab.with_role("nginx"):
-        admin = context.state.admin.get(machine.name, "ready")
-        weight = context.state.weights.get(machine.name, WEIGHT)
-        found.append((machine.name, f"weight {weight}" if admin == "ready" else admin))
-    return tuple(found)
+ROLE = Role(
+    "haproxy",
+    70,
+    units,
+    absent,
+    packages=lambda *_: PackageSet(("haproxy",)),
+    ports=ports,
+    service=SERVICE,
+    label="HAProxy",
+    tier=Tier(
+        "load balancer",
+        lambda lab: "HTTPS, port 443" if lab.topology.https else "HTTP, port 80",
+    ),
+    sandbox=Sandbox(
+        "root binds ports and reads keys, workers are the user haproxy; clients are anywhere",
+        writes="/run /var/lib/haproxy",
+        capabilities="CAP_DAC_OVERRIDE CAP_KILL CAP_NET_BIND_SERVICE CAP_SETGID CAP_SETUID",
+        calls="@setuid @chown",
+        peers="all",
+        jit=True,
+        umask="0022",
+    ),
+    fault_units=(SERVICE,),
+    data=("/etc/haproxy",),
+)

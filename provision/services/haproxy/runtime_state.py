@@ -1,59 +1,60 @@
-"""The run-time state of HAProxy's servers, which no file shows: weights, drain, maintenance."""
+"""The run-time state of HAProxy's servers (weight, drain, maintenance), which no file contains."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from provision.engine.plan import Answer, Resource, State
+from provision.engine.agent.http import SocketReply, socket_probe
+from provision.engine.agent.protocol import Action, Probe
+from provision.engine.plan import Resource, State
 
-MAINT = 0x01 | 0x02 | 0x04 | 0x20
-"""Bits of ``srv_admin_state`` that mean maintenance: forced, inherited, by file, by name
-resolution (HAProxy 3.0 management guide, 9.3, "show servers state")."""
+MAINT_BITS = 0x01 | 0x02 | 0x04 | 0x20
+"""``srv_admin_state``: maintenance that is forced, inherited, from the configuration, or due to
+name resolution (HAProxy 3.0 management guide, 9.3, "show servers state")."""
 
-DRAIN = 0x08 | 0x10
-"""Bits that mean drain: forced, inherited."""
+DRAIN_BITS = 0x08 | 0x10
+"""``srv_admin_state``: drain that is forced or inherited."""
 
 
-def server_states(text: str, backend: str) -> dict[str, str]:
-    """By server: ``drain``, ``maint`` or ``weight N``.
+def parse_server_states(text: str, backend: str) -> dict[str, str]:
+    """``drain``, ``maint`` or ``weight N`` by server.
 
     Args:
-        text: the answer to ``show servers state``: a format number, ``#`` and names, rows.
-        backend: whose servers.
+        text: the response to ``show servers state``: a format version, ``#`` and column names,
+            rows.
     """
     rows = [line.split() for line in text.splitlines() if line.strip()]
-    names: list[str] = next((row[1:] for row in rows if row[0] == "#"), [])
-    found = {}
+    columns: list[str] = next((row[1:] for row in rows if row[0] == "#"), [])
+    states = {}
     for row in rows:
-        values = dict(zip(names, row, strict=False))
+        values = dict(zip(columns, row, strict=False))
         if row[0] == "#" or values.get("be_name") != backend or "srv_uweight" not in values:
             continue
         admin, weight = int(values["srv_admin_state"]), int(values["srv_uweight"])
-        if admin & MAINT:
-            found[values["srv_name"]] = "maint"
-        elif admin & DRAIN or weight == 0:
-            found[values["srv_name"]] = "drain"
+        if admin & MAINT_BITS:
+            states[values["srv_name"]] = "maint"
+        elif admin & DRAIN_BITS or weight == 0:
+            states[values["srv_name"]] = "drain"
         else:
-            found[values["srv_name"]] = f"weight {weight}"
-    return found
+            states[values["srv_name"]] = f"weight {weight}"
+    return states
 
 
-def orders(backend: str, server: str, state: str) -> list[str]:
-    """The runtime commands that put a server into a state (management guide, "set server")."""
-    where = f"set server {backend}/{server}"
+def state_commands(backend: str, server: str, state: str) -> list[str]:
+    """The runtime commands that set a server's state (management guide, "set server")."""
+    command = f"set server {backend}/{server}"
     if state in ("drain", "maint"):
-        return [f"{where} state {state}"]
-    return [f"{where} {state}", f"{where} state ready"]
+        return [f"{command} state {state}"]
+    return [f"{command} {state}", f"{command} state ready"]
 
 
 @dataclass(frozen=True)
-class ServerStates(Resource):
-    """What the running HAProxy does with each server.
+class ServerStates(Resource[SocketReply]):
+    """The state of each server in the running HAProxy.
 
     Args:
-        socket: its runtime socket.
-        backend: the backend's name.
+        socket: the path of the runtime socket.
         servers: name and ``drain``, ``maint`` or ``weight N``.
     """
 
@@ -61,30 +62,24 @@ class ServerStates(Resource):
     backend: str
     servers: tuple[tuple[str, str], ...]
 
-    kind: ClassVar[str] = "socket"
+    name: ClassVar[str] = "servers at run time"
 
-    @property
-    def name(self) -> str:
-        """``servers at run time``."""
-        return "servers at run time"
-
-    def question(self) -> dict[str, Any]:
-        """One command to the runtime socket."""
-        return {"path": self.socket, "line": f"show servers state {self.backend}"}
+    def probe(self) -> Probe[SocketReply]:
+        return socket_probe(self.socket, f"show servers state {self.backend}")
 
     def expected(self) -> State:
-        """The state of each."""
         return dict(self.servers)
 
-    def actual(self, answer: Answer) -> State:
-        """The state of each; of none when HAProxy does not run."""
-        if answer["text"].startswith("!"):
-            return {}
-        return server_states(answer["text"], self.backend)
+    def actual(self, result: SocketReply) -> State:
+        """The state of each server; none when HAProxy does not run."""
+        return {} if result.error else parse_server_states(result.text, self.backend)
 
-    def actions(self, answer: Answer) -> list[dict[str, Any]]:
-        """Tell it, for those that differ."""
-        actual = self.actual(answer)
-        wrong = [(name, state) for name, state in self.servers if actual.get(name) != state]
-        lines = [line for name, state in wrong for line in orders(self.backend, name, state)]
-        return [{"do": "socket", "path": self.socket, "lines": lines}]
+    def actions(self, result: SocketReply) -> list[Action]:
+        actual = self.actual(result)
+        lines = [
+            command
+            for name, state in self.servers
+            if actual.get(name) != state
+            for command in state_commands(self.backend, name, state)
+        ]
+        return [Action("socket", {"path": self.socket, "lines": lines})]

@@ -1,12 +1,13 @@
-"""The address that several balancers share: keepalived gives it to one whose HAProxy answers.
+"""The virtual address of several balancers: keepalived assigns it to one whose HAProxy responds.
 
-VRRP (RFC 9568) by unicast between the balancers, an advertisement every 0.2 s: a silent holder is
-followed in some 0.7 s, one that says goodbye at once. There is no preemption: whoever holds the
-address keeps it until it fails, since handing it back would be a second interruption for nothing.
+VRRP (RFC 9568) by unicast between the balancers, with an advertisement every 0.2 s. After a holder
+fails silently, the takeover lasts some 0.7 s; one that stops sends priority 0 and is replaced at
+once. There is no preemption: moving the address back would be a second interruption.
 
-A goodbye alone would cost requests: for a moment nobody has the address, and the new holder resets
-the connections of the old one. So every balancer has it silently (`SILENT`), and one that is about
-to go passes new connections on and finishes its own first (`HANDOVER`).
+VRRP alone would lose requests: for a moment no machine has the address, and the new holder resets
+the connections of the old one. So every balancer has the address on its loopback interface
+(`ADDRESS_SERVICE`), and a holder that is about to stop forwards new connections and finishes its
+own first (`HANDOVER`).
 """
 
 from __future__ import annotations
@@ -14,91 +15,80 @@ from __future__ import annotations
 from provision.core.errors import LabError
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
-from provision.engine.context import Allow, Context
+from provision.engine.context import Context
 from provision.engine.plan import Unit
-from provision.engine.resources import File, Gone, Service
+from provision.engine.resources import File, NoFile, Service
 from provision.engine.resources.removal import NoService
-from provision.services.haproxy.role import SOCKET
+from provision.engine.role import Allow, Role
+from provision.services.haproxy import interface as haproxy
+from provision.services.keepalived.interface import SERVICE, network_interface
 
 CONFIG = "/etc/keepalived/keepalived.conf"
-SCRIPT = "/usr/local/lib/foobar-lab/haproxy-answers"
-HANDOVER = "/usr/local/lib/foobar-lab/hand-over"
-DROP_IN = "/etc/systemd/system/haproxy.service.d/lab-keepalived.conf"
-ORDER = "/etc/systemd/system/keepalived.service.d/lab.conf"
-ENDED = "/run/haproxy-ended"
-"""Holds 0 while HAProxy runs, and something else once it has ended."""
+CHECK_SCRIPT = "/usr/local/lib/foobar-lab/check-haproxy"
+HANDOVER = "/usr/local/lib/foobar-lab/graceful-handover"
+HAPROXY_DROP_IN = f"/etc/systemd/system/{haproxy.SERVICE}.d/lab-keepalived.conf"
+DROP_IN = f"/etc/systemd/system/{SERVICE}.d/lab.conf"
+STATE_FILE = "/run/haproxy-state"
+"""Holds 0 while HAProxy runs, and 1 once it has stopped."""
 
-SERVICE = "keepalived.service"
-INTERFACES = {"lxc": "eth0"}
-"""The lab's network card by provider; Vagrant's machines have a card of Vagrant's own before it."""
+ADDRESS_SERVICE = "lab-virtual-address.service"
 
-SILENT = "lab-silent-address.service"
+HIGHEST_PRIORITY = 150
 
-HIGHEST = 150
+DRAIN_SECONDS = 6
+"""The time for existing connections to finish: HAProxy closes an idle one after 5 s."""
 
-PATIENCE = 6
-"""Seconds in which visitors who are there finish: HAProxy closes an idle connection after 5."""
-
-HEARD = 1.2
-"""Seconds until every neighbour has heard of a new holder: it says so at once, and 1 s later."""
-
-
-def interface(context: Context) -> str:
-    """The network card where the address is held."""
-    return INTERFACES.get(context.state.provider, "eth1")
-
-
-def packages(context: Context, machine: Machine) -> PackageSet:
-    """Keepalived, and what hands the address over."""
-    return PackageSet(("keepalived", "nftables", "socat"))
+ARP_SECONDS = 1.2
+"""Until every neighbor has the new holder's gratuitous ARP, which is sent at once and after 1 s."""
 
 
 def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
-    """VRRP from the other balancers: a protocol of its own beside TCP and UDP, without ports."""
-    return (Allow(0, _others(context, machine), "VRRP between the balancers", "vrrp"),)
+    """VRRP from the other balancers: an IP protocol of its own, without ports."""
+    return (Allow(0, _peers(context, machine), "VRRP between the balancers", "vrrp"),)
 
 
-def _others(context: Context, machine: Machine) -> tuple[str, ...]:
+def _peers(context: Context, machine: Machine) -> tuple[str, ...]:
     return tuple(str(m.address) for m in context.lab.with_role("keepalived") if m != machine)
 
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """The script that asks HAProxy, and the configuration, checked by keepalived itself."""
+    """The address on the loopback interface, and keepalived with its scripts."""
     lab = context.lab
     if lab.topology.virtual_address is None:
-        raise LabError(f"{lab.topology.path}: keepalived without a virtual_address")
-    members = lab.with_role("keepalived")
+        raise LabError(f"{lab.topology.path}: keepalived requires a virtual_address")
+    position = lab.with_role("keepalived").index(machine)
     values = {
-        "interface": interface(context),
-        "number": lab.topology.virtual_address.packed[-1],
-        "priority": HIGHEST - 10 * members.index(machine),
-        "others": _others(context, machine),
-        "script": SCRIPT,
-        "ended": ENDED,
+        "interface": network_interface(context),
+        "router_id": lab.topology.virtual_address.packed[-1],
+        "priority": HIGHEST_PRIORITY - 10 * position,
+        "peers": _peers(context, machine),
+        "check_script": CHECK_SCRIPT,
+        "state_file": STATE_FILE,
         "handover": HANDOVER,
-        "silent": SILENT,
-        "socket": SOCKET,
-        "patience": PATIENCE,
-        "heard": HEARD,
+        "address_service": ADDRESS_SERVICE,
+        "socket": haproxy.SOCKET,
+        "drain_seconds": DRAIN_SECONDS,
+        "arp_seconds": ARP_SECONDS,
     }
 
     def text(name: str) -> str:
         return context.render(f"keepalived/{name}.j2", machine, **values)
 
+    address = File(f"/etc/systemd/system/{ADDRESS_SERVICE}", text(ADDRESS_SERVICE))
     return (
         Unit(
-            "silent-address",
-            (File(f"/etc/systemd/system/{SILENT}", text(SILENT)), Service(SILENT)),
-            service=SILENT,
+            "virtual-address",
+            (address, Service(ADDRESS_SERVICE)),
+            service=ADDRESS_SERVICE,
             activate="restart",
         ),
         Unit(
             "keepalived",
             (
-                File(SCRIPT, text("haproxy-answers"), mode="0755"),
-                File(HANDOVER, text("hand-over"), mode="0755", passive=True),
-                File(DROP_IN, text("haproxy.service"), passive=True),
-                File(ORDER, text("keepalived.service"), passive=True),
+                File(CHECK_SCRIPT, text("check-haproxy"), mode="0755"),
+                File(HANDOVER, text("graceful-handover"), mode="0755", passive=True),
+                File(HAPROXY_DROP_IN, text("haproxy.service"), passive=True),
+                File(DROP_IN, text("keepalived.service"), passive=True),
                 File(CONFIG, text("keepalived.conf")),
                 Service(SERVICE),
             ),
@@ -110,18 +100,26 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
 
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """No address is held where the topology shares none."""
+    """Nothing of keepalived, and no virtual address."""
+    files = (CONFIG, CHECK_SCRIPT, HAPROXY_DROP_IN, DROP_IN, HANDOVER)
     return (
         Unit(
             "keepalived-gone",
             (
                 Service(SERVICE, running=False),
-                Gone(CONFIG),
-                Gone(SCRIPT),
-                Gone(DROP_IN),
-                Gone(ORDER),
-                NoService(SILENT),
-                Gone(HANDOVER),
+                *(NoFile(path) for path in files),
+                NoService(ADDRESS_SERVICE),
             ),
         ),
     )
+
+
+ROLE = Role(
+    "keepalived",
+    80,
+    units,
+    absent,
+    packages=lambda *_: PackageSet(("keepalived", "nftables", "socat")),
+    ports=ports,
+    service=SERVICE,
+)

@@ -1,110 +1,130 @@
-"""The web server: Nginx serves files itself and passes everything else to the application."""
+"""The web server: Nginx serves static files and proxies all other requests to the application."""
 
 from __future__ import annotations
 
-from provision.core.lab import Machine
+from provision.core.lab import Lab, Machine
 from provision.core.package_set import PackageSet
-from provision.engine.context import Allow, Context
+from provision.engine.agent.protocol import HttpRequest, Readiness
+from provision.engine.context import Context
 from provision.engine.plan import Unit
-from provision.engine.resources import File, Gone, Link, Service
-from provision.services.app.role import SOCKET, address
-from provision.services.tls import role as tls
+from provision.engine.resources import File, Link, NoFile, Service
+from provision.engine.role import Allow, Role, Sandbox, Tier
+from provision.services.app import interface as app
+from provision.services.nginx.interface import FAIL_TIMEOUT, SERVICE
+from provision.services.tls import interface as tls
 
 CONFIG = "/etc/nginx/nginx.conf"
 SITE = "/etc/nginx/sites-available/www"
 ENABLED = "/etc/nginx/sites-enabled/www"
 STATUS = "/etc/nginx/conf.d/lab-status.conf"
-DROP_IN = "/etc/systemd/system/nginx.service.d/lab.conf"
-
-SERVICE = "nginx.service"
-
-PASSED_OVER = 1
-"""Whole seconds for which Nginx asks no application server that has failed twice (fail_timeout in
-nginx.org, ngx_http_upstream_module); when every server is passed over, visitors get a 502."""
-
-
-def packages(context: Context, machine: Machine) -> PackageSet:
-    """Nginx alone."""
-    return PackageSet(("nginx",))
+DROP_IN = f"/etc/systemd/system/{SERVICE}.d/lab.conf"
+ERROR_PAGES = "/srv/foobar/errors"
 
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """The server, its one site, and the pages for when something is not there."""
-    balancers = context.lab.with_role("haproxy")
+    """The server, its one site, and its error pages."""
     site = context.render(
         "nginx/site.conf.j2",
         machine,
-        balancers=balancers,
-        socket=SOCKET,
+        balancers=context.lab.with_role("haproxy"),
+        socket=app.SOCKET,
         upstreams=upstreams(context, machine),
-        passed_over=PASSED_OVER,
+        fail_timeout=FAIL_TIMEOUT,
         tls=tls,
     )
+
+    def error_page(name: str) -> File:
+        text = context.render(f"nginx/{name}.j2", machine)
+        return File(f"{ERROR_PAGES}/{name}", text, passive=True)
+
     return (
         Unit(
             "nginx",
             (
-                File(
-                    "/srv/foobar/errors/404.html",
-                    context.render("nginx/404.html.j2", machine),
-                    passive=True,
-                ),
-                File(
-                    "/srv/foobar/errors/502.html",
-                    context.render("nginx/502.html.j2", machine),
-                    passive=True,
-                ),
-                *tls.files(context, machine),
+                error_page("404.html"),
+                error_page("502.html"),
+                *tls.certificate_files(context, machine),
                 File(CONFIG, context.render("nginx/nginx.conf.j2", machine)),
                 File(SITE, site),
                 Link(ENABLED, SITE),
                 File(STATUS, context.render("nginx/status.conf.j2", machine)),
-                Gone("/etc/nginx/sites-enabled/default"),
+                NoFile("/etc/nginx/sites-enabled/default"),
                 File(DROP_IN, context.render("nginx/nginx.service.j2", machine)),
-                Service("nginx.service"),
+                Service(SERVICE),
             ),
-            service="nginx.service",
+            service=SERVICE,
             activate="reload",
             validate=("nginx", "-t", "-q"),
-            wait={
-                "name": "Nginx on port 80",
-                "http": {"address": "127.0.0.1", "port": 80, "path": "/static/none"},
-                "statuses": [404],
-                "deadline": 15,
-            },
+            readiness=Readiness(
+                "Nginx on port 80",
+                deadline=15,
+                http=HttpRequest("/static/none", address="127.0.0.1"),
+                statuses=(404,),
+            ),
             needs=_needs(context, machine),
         ),
     )
 
 
 def _needs(context: Context, machine: Machine) -> tuple[str, ...]:
-    """Who goes first in a lab that serves already: who answers TLS, then who asks for it."""
+    """While the lab serves: TLS is enabled on a server before its clients use it."""
     if not context.rolling:
         return ()
     if context.lab.topology.https:
-        behind = context.lab.with_role("app") if upstreams(context, machine) else ()
-        return tuple(f"{m.name}/app" for m in behind)
-    # On the way back to plain HTTP, TLS goes once no balancer asks for it any more.
+        servers = context.lab.with_role("app") if upstreams(context, machine) else ()
+        return tuple(f"{m.name}/app" for m in servers)
+    # Back to plain HTTP: a web server disables TLS after every balancer has stopped using it.
     return tuple(f"{m.name}/haproxy" for m in context.lab.with_role("haproxy"))
 
 
 def upstreams(context: Context, machine: Machine) -> tuple[str, ...]:
-    """The application servers of other machines; none when there is one on this machine."""
+    """Application servers on other machines; none when this machine has its own."""
     if "app" in machine.roles:
         return ()
-    return tuple(address(m) for m in context.lab.with_role("app") if address(m))
+    addresses = (app.listen_address(m) for m in context.lab.with_role("app"))
+    return tuple(address for address in addresses if address)
 
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """No web server where the topology wants none."""
+    """Nginx is stopped."""
     return (Unit("nginx-gone", (Service(SERVICE, running=False),)),)
 
 
 def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
-    """HTTP, and HTTPS where there is any, for the balancers; for everybody where there are none."""
+    """HTTP and HTTPS, from the balancers, or from everywhere in a topology without one."""
     balancers = tuple(str(m.address) for m in context.lab.with_role("haproxy"))
-    whom = "the balancer" if balancers else "everybody"
-    found = [Allow(80, balancers, f"HTTP for {whom}")]
+    clients = "the balancer" if balancers else "everybody"
+    allowed = [Allow(80, balancers, f"HTTP for {clients}")]
     if context.lab.topology.https:
-        found.append(Allow(443, balancers, f"HTTPS for {whom}"))
-    return tuple(found)
+        allowed.append(Allow(443, balancers, f"HTTPS for {clients}"))
+    return tuple(allowed)
+
+
+def _connection(lab: Lab) -> str:
+    secure = lab.topology.https and lab.with_role("haproxy")
+    return "HTTPS, verified" if secure else "HTTP, port 80"
+
+
+ROLE = Role(
+    "nginx",
+    60,
+    units,
+    absent,
+    packages=lambda *_: PackageSet(("nginx",)),
+    ports=ports,
+    service=SERVICE,
+    label="Nginx",
+    tier=Tier("web server", _connection),
+    sandbox=Sandbox(
+        "root binds ports and reads keys, workers are the user www-data",
+        writes="/run /var/lib/nginx /var/log/nginx",
+        capabilities="CAP_CHOWN CAP_DAC_OVERRIDE CAP_KILL CAP_NET_BIND_SERVICE CAP_SETGID"
+        " CAP_SETUID",
+        calls="@setuid @chown",
+        peers="balancers",
+        jit=True,
+        umask="0022",
+    ),
+    fault_units=(SERVICE,),
+    data=("/etc/nginx", "/var/log/nginx"),
+)

@@ -1,53 +1,50 @@
-"""Whom a machine asks for names: the lab's name servers before those that it had."""
+"""The DNS resolver of a machine: the lab's name servers precede its original ones."""
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from provision.engine.plan import Answer, Resource, State
+from provision.engine.agent.files import PathFacts, path_probe
+from provision.engine.agent.protocol import Action, Probe
+from provision.engine.plan import Resource, State
+from provision.engine.resources.files import write_action
 
-BANNER = "# The lab's name servers come first; the others are those that were here before."
+BANNER = "# The lab's name servers, before the original ones."
 
 
 def nameservers(text: str) -> tuple[str, ...]:
-    """The servers of a resolv.conf(5), in their order."""
+    """The name servers of a resolv.conf(5), in order."""
     rows = (line.split() for line in text.splitlines())
     return tuple(row[1] for row in rows if len(row) > 1 and row[0] == "nameserver")
 
 
 @dataclass(frozen=True)
-class Resolver(Resource):
+class Resolver(Resource[PathFacts]):
     """The lab's name servers at the top of ``/etc/resolv.conf``; nothing else of it changes.
 
-    A file that is a link belongs to another program (systemd-resolved, resolvconf) and is left
-    alone: /etc/hosts knows the lab's names as well.
+    A symbolic link belongs to another program (systemd-resolved, resolvconf) and is not changed:
+    the lab's names are in /etc/hosts as well.
 
     Args:
-        servers: addresses; none takes the lab's out of the file.
-        network: the lab's; addresses in it were put there by the lab,
-        gateway: except for this one, which machines may have been made with.
+        servers: addresses; none removes the lab's name servers from the file.
+        network: the lab's; every name server in it is the lab's,
+        gateway: except for this one, which machines may have been created with.
     """
 
     servers: tuple[str, ...]
     network: IPv4Network
     gateway: IPv4Address
 
-    kind: ClassVar[str] = "path"
     path: ClassVar[str] = "/etc/resolv.conf"
 
-    @property
-    def name(self) -> str:
-        """``name servers``."""
-        return "name servers"
+    name: ClassVar[str] = "name servers"
 
-    def question(self) -> dict[str, Any]:
-        """The file."""
-        return {"path": self.path, "secret": False}
+    def probe(self) -> Probe[PathFacts]:
+        return path_probe(self.path)
 
-    def _ours(self, server: str) -> bool:
+    def _is_lab_server(self, server: str) -> bool:
         try:
             address = IPv4Address(server)
         except ValueError:
@@ -55,47 +52,29 @@ class Resolver(Resource):
         return address in self.network and address != self.gateway
 
     def expected(self) -> State:
-        """The lab's servers, first."""
         return {"servers": " ".join(self.servers) or "none of the lab's"}
 
-    def actual(self, answer: Answer) -> State:
-        """Those of the lab that come first; out of order counts as wrong."""
-        if answer["type"] == "link":
+    def actual(self, result: PathFacts) -> State:
+        if result.type == "link":
             return self.expected()
-        found = nameservers(answer.get("content", ""))
-        ours = [server for server in found if self._ours(server)]
-        first = list(found[: len(ours)])
-        shown = " ".join(ours) or "none of the lab's"
-        return {"servers": shown if first == ours else f"{shown}, not first"}
+        servers = nameservers(result.content)
+        ours = tuple(server for server in servers if self._is_lab_server(server))
+        text = " ".join(ours) or "none of the lab's"
+        return {"servers": text if servers[: len(ours)] == ours else f"{text}, not first"}
 
     @property
     def head(self) -> str:
-        """The lines that the file begins with."""
+        """The first lines of the file."""
         return "\n".join([BANNER, *(f"nameserver {s}" for s in self.servers), ""])
 
-    def text(self, before: str) -> str:
-        """The file as it should be.
-
-        Args:
-            before: the file as it is.
-        """
+    def merged(self, text: str) -> str:
+        """The desired text of a file with this text."""
         rest = [
             line
-            for line in before.splitlines()
-            if line != BANNER and not any(self._ours(s) for s in nameservers(line))
+            for line in text.splitlines()
+            if line != BANNER and not any(self._is_lab_server(s) for s in nameservers(line))
         ]
         return (self.head if self.servers else "") + "\n".join(rest) + "\n"
 
-    def actions(self, answer: Answer) -> list[dict[str, Any]]:
-        """Write it in one step."""
-        content = self.text(answer.get("content", ""))
-        return [
-            {
-                "do": "write",
-                "path": self.path,
-                "content": base64.b64encode(content.encode()).decode(),
-                "owner": "root",
-                "group": "root",
-                "mode": "0644",
-            }
-        ]
+    def actions(self, result: PathFacts) -> list[Action]:
+        return [write_action(self.path, self.merged(result.content))]

@@ -1,76 +1,56 @@
-"""Connections to the lab's front: plain HTTP, or TLS that trusts the lab's own authority alone."""
+"""HTTP requests to the lab: plain, or over TLS that trusts the lab's own authority alone."""
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import http.client
-import socket
 import ssl
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from provision.core.lab import Lab
+from provision.core.waiting import timeout_factor
 
+if TYPE_CHECKING:
+    from urllib3.connection import HTTPConnection, HTTPSConnection
 
-@functools.cache
-def _trusting(ca: Path, _changed: float) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(ca))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-def trusting(lab: Lab) -> ssl.SSLContext:
-    """A client's TLS settings with the lab's authority as the only one that counts.
-
-    Raises:
-        OSError: when the lab has no ``ca.pem`` yet.
-    """
-    ca = lab.directory / "ca.pem"
-    return _trusting(ca, ca.stat().st_mtime)
-
-
-def connect(
-    lab: Lab, address: str, timeout: float, *, plain: bool = False
-) -> http.client.HTTPConnection:
-    """A connection for requests, made when TLS is spoken, else on the first request.
-
-    Args:
-        lab: whose topology says whether TLS is spoken.
-        address: of the front, or of another machine, whose name is verified then.
-        timeout: seconds for connecting and for each read.
-        plain: port 80 without TLS in any case.
-
-    Raises:
-        OSError: no connection, or a certificate that is not the lab's or not this name's.
-    """
-    if plain or not lab.topology.https:
-        return http.client.HTTPConnection(address, 80, timeout)
-    webs = {str(m.address): m.name for m in lab.with_role("nginx")}
-    name = webs.get(address, lab.site)
-    context = trusting(lab)
-    made = http.client.HTTPSConnection(name, 443, timeout=timeout, context=context)
-    raw = socket.create_connection((address, 443), timeout)
-    try:
-        # As http.client does: a head and a body, sent one after the other, wait for no answer.
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        made.sock = context.wrap_socket(raw, server_hostname=name)
-    except BaseException:
-        raw.close()
-        raise
-    return made
+HTTP_PORT, HTTPS_PORT = 80, 443
+BODY_LIMIT = 65536
+"""Bytes of a response that are kept."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What the front's TLS said of itself.
+class SiteResponse:
+    """The response to one request.
 
     Args:
-        version: such as ``TLSv1.3``; empty without a handshake.
+        status: the HTTP status; 0 without a response.
+        headers: with names in lower case.
+        body: the first 64 KiB.
+        error: why there is no response.
+    """
+
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+    error: str = ""
+
+    def header(self, name: str) -> str:
+        """A header's value; empty without that header."""
+        return self.headers.get(name.lower(), "")
+
+
+@dataclass(frozen=True)
+class TlsHandshake:
+    """What a TLS handshake with the lab's front negotiated.
+
+    Args:
+        version: such as ``TLSv1.3``; empty when the handshake failed.
         cipher: the cipher suite's name.
-        ends: when its certificate ends, in seconds since 1970.
-        names: what the certificate is for.
-        error: why there was no handshake.
+        ends: when the certificate expires, in seconds since 1970.
+        names: the certificate's subject alternative names.
+        error: why the handshake failed.
     """
 
     version: str = ""
@@ -80,20 +60,81 @@ class Shown:
     error: str = ""
 
 
-def handshake(lab: Lab, timeout: float = 5.0) -> Shown:
-    """One TLS handshake with the front, verified as the site."""
-    try:
-        with (
-            socket.create_connection((str(lab.address), 443), timeout) as raw,
-            trusting(lab).wrap_socket(raw, server_hostname=lab.site) as secure,
-        ):
-            cert = secure.getpeercert() or {}
-            names: Any = cert.get("subjectAltName", ())
-            return Shown(
+def connect(lab: Lab, address: str, timeout: float, *, plain: bool = False) -> HTTPConnection:
+    """A connection to the lab's front or to one of its machines; opened by the first request.
+
+    A machine other than the front is verified by its own name.
+
+    Args:
+        timeout: seconds for connecting and for each read.
+    """
+    from urllib3.connection import HTTPConnection
+
+    if plain or not lab.topology.https:
+        return HTTPConnection(address, HTTP_PORT, timeout=timeout)
+    webs = {str(m.address): m.name for m in lab.with_role("nginx")}
+    return _tls_connection(lab, address, webs.get(address, lab.site), timeout)
+
+
+def _tls_connection(lab: Lab, address: str, name: str, timeout: float) -> HTTPSConnection:
+    from urllib3.connection import HTTPSConnection
+
+    ca = str(lab.directory / "ca.pem")
+    return HTTPSConnection(address, HTTPS_PORT, timeout=timeout, server_hostname=name, ca_certs=ca)
+
+
+def request(
+    lab: Lab,
+    path: str,
+    method: str = "GET",
+    *,
+    address: str = "",
+    timeout: float = 5.0,
+    plain: bool = False,
+) -> SiteResponse:
+    """One request to the lab's front, or to another address, for the site's host name.
+
+    Args:
+        lab: its network must be up (`Provider.network_problem`).
+        timeout: seconds for connecting and for each read, multiplied by `timeout_factor`.
+    """
+    from urllib3.exceptions import HTTPError
+
+    headers = {"Host": lab.site, "Accept": "text/html"}
+    seconds = timeout * timeout_factor()
+    connection = connect(lab, address or str(lab.address), seconds, plain=plain)
+    with contextlib.closing(connection):
+        try:
+            connection.request(method, path, headers=headers, preload_content=False)
+            response = connection.getresponse()
+            body = response.read(BODY_LIMIT).decode(errors="replace")
+        except (OSError, http.client.HTTPException, HTTPError) as error:
+            return SiteResponse(error=error_text(error))
+    lower = {name.lower(): value for name, value in response.headers.items()}
+    return SiteResponse(response.status, lower, body)
+
+
+def error_text(error: BaseException) -> str:
+    """The reason of a failed request; urllib3 wraps the operating system's error in its own."""
+    cause = error.__cause__ or error
+    return str(cause) or repr(cause)
+
+
+def handshake(lab: Lab, timeout: float = 5.0) -> TlsHandshake:
+    """One TLS handshake with the lab's front, which must have a certificate for the site."""
+    from urllib3.exceptions import HTTPError
+
+    connection = _tls_connection(lab, str(lab.address), lab.site, timeout)
+    with contextlib.closing(connection):
+        try:
+            connection.connect()
+            secure: Any = connection.sock
+            certificate = secure.getpeercert() or {}
+            return TlsHandshake(
                 secure.version() or "",
                 (secure.cipher() or ("",))[0],
-                ssl.cert_time_to_seconds(str(cert["notAfter"])),
-                tuple(str(value) for _, value in names),
+                ssl.cert_time_to_seconds(str(certificate["notAfter"])),
+                tuple(str(value) for _, value in certificate.get("subjectAltName", ())),
             )
-    except (OSError, ValueError, KeyError) as error:
-        return Shown(error=str(error) or repr(error))
+        except (OSError, ValueError, KeyError, HTTPError) as error:
+            return TlsHandshake(error=error_text(error))

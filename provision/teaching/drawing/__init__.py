@@ -1,6 +1,6 @@
-"""Pictures of a lab: a diagram is laid out as shapes once, and written as SVG or as PNG.
+"""Shapes of a drawing, which layout.py makes of a diagram, and svg.py and png.py render.
 
-Lengths are pixels of a picture that is not scaled; the origin is the upper left corner.
+Lengths are pixels before scaling; the origin is the upper left corner.
 """
 
 from __future__ import annotations
@@ -9,25 +9,15 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 INK, QUIET, WIRE, DATA = "#1d2430", "#4f5a6a", "#5a6472", "#6a4fb3"
-"""Colours of text, of lesser text, of arrows, and of replication."""
+"""Colors of text, secondary text, connections, and replication."""
 
 REGULAR, BOLD = 0.61, 0.69
-"""How wide a letter is on average, by its size, in the widest of the usual fonts (DejaVu Sans)."""
+"""Mean letter width by font size in DejaVu Sans, the widest of the common fonts."""
 
 
 @dataclass(frozen=True)
 class Rectangle:
-    """A filled area with round corners.
-
-    Args:
-        x: of its left side.
-        y: of its upper side.
-        width: of all of it.
-        height: of all of it.
-        fill: its colour, as ``#rrggbb``.
-        radius: of its corners.
-        border: the colour of a line around it, inside; empty: none.
-    """
+    """A filled area from its upper left corner; ``border`` colors a line inside the edge."""
 
     x: float
     y: float
@@ -39,56 +29,40 @@ class Rectangle:
 
     @property
     def right(self) -> float:
-        """Where it ends."""
+        """Right end."""
         return self.x + self.width
 
 
 @dataclass(frozen=True)
 class Arrow:
-    """A line through points, with a head at the last.
-
-    Args:
-        points: at least two, as pairs of x and y.
-        colour: as ``#rrggbb``.
-        dashed: for data that is copied rather than asked for.
-    """
+    """A line through two or more points (x, y), with a head at the last; dashed: replication."""
 
     points: tuple[tuple[float, float], ...]
-    colour: str = WIRE
+    color: str = WIRE
     dashed: bool = False
 
     @property
     def right(self) -> float:
-        """Where it ends."""
+        """Right end."""
         return max(x for x, _ in self.points)
 
 
 @dataclass(frozen=True)
 class Words:
-    """One line of text.
-
-    Args:
-        x: of its middle, or of its left end.
-        y: of the line that letters stand on.
-        text: what is written.
-        size: of the font.
-        colour: as ``#rrggbb``.
-        bold: whether it stands out.
-        left: whether ``x`` is its left end.
-    """
+    """One line of text; ``y`` is its baseline, ``x`` its center or (``left``) its left end."""
 
     x: float
     y: float
     text: str
     size: float = 15
-    colour: str = INK
+    color: str = INK
     bold: bool = False
     left: bool = False
 
     @property
     def right(self) -> float:
-        """Where it ends at most, whatever font a viewer has."""
-        return self.x + wide(self.text, self.size, self.bold) / (1 if self.left else 2)
+        """Right end at most, whatever font the viewer has."""
+        return self.x + text_width(self.text, self.size, self.bold) / (1 if self.left else 2)
 
 
 Shape: TypeAlias = Rectangle | Arrow | Words
@@ -96,19 +70,13 @@ Shape: TypeAlias = Rectangle | Arrow | Words
 
 @dataclass(frozen=True)
 class Drawing:
-    """A picture, ready to be written.
-
-    Args:
-        width: of the picture.
-        height: likewise.
-        shapes: from the lowest to the topmost.
-    """
+    """A canvas and its shapes, from the lowest to the topmost."""
 
     width: int
     height: int
     shapes: tuple[Shape, ...]
 
 
-def wide(text: str, size: float, bold: bool = False) -> float:
-    """How wide a text may get, for leaving room."""
+def text_width(text: str, size: float, bold: bool = False) -> float:
+    """Upper estimate of a text's width."""
     return len(text) * size * (BOLD if bold else REGULAR)

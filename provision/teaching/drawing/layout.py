@@ -1,7 +1,7 @@
-"""Where everything of a diagram goes: layers as columns, from visitors on the left to the data.
+"""Lay a diagram out: tiers as columns, from the clients on the left to the data.
 
-Landscape, as slides are. Columns are as wide as their longest line, and what is said of arrows
-stands above them, so that nothing is written across anything.
+Landscape, for slides. A column is as wide as its longest line; labels of connections stand above
+the arrows, so that nothing overlaps.
 """
 
 from __future__ import annotations
@@ -9,26 +9,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from provision.teaching.diagram import Box, Diagram, Layer, Program
-from provision.teaching.drawing import DATA, QUIET, Arrow, Drawing, Rectangle, Shape, Words, wide
+from provision.teaching.diagram import Diagram, Layer, MachineBox, ProgramState
+from provision.teaching.drawing import (
+    DATA,
+    QUIET,
+    Arrow,
+    Drawing,
+    Rectangle,
+    Shape,
+    Words,
+    text_width,
+)
 
 MARGIN, TOP, HEAD, LINE = 36, 132, 58, 24
-"""Around everything, above the boxes, the coloured part of a box, a line of text."""
+"""Outer margin, space above the boxes, height of a box's header, height of a line of text."""
 
 BELOW, ACROSS, BESIDE = 62, 130, 13
-"""Between boxes of a column, at least between columns, between arrows that meet a box."""
+"""Distance between boxes of a column, columns (at least), and arrows at the same box."""
 
-COLOURS: Mapping[str, tuple[str, str, str]] = {
-    "green": ("#2e7d32", "#eaf5ea", "all well"),
-    "orange": ("#b25a00", "#fff1dc", "runs, but something on it does not"),
-    "red": ("#c62828", "#fdeaea", "does not run"),
-    "grey": ("#5f6b7a", "#f1f3f5", "a design: no machine is asked"),
+COLORS: Mapping[str, tuple[str, str, str]] = {
+    "green": ("#2e7d32", "#eaf5ea", "healthy"),
+    "orange": ("#b25a00", "#fff1dc", "running, a service is down"),
+    "red": ("#c62828", "#fdeaea", "not running"),
+    "grey": ("#5f6b7a", "#f1f3f5", "planned: not running"),
 }
-"""Strong and pale colour, and what they mean; each box says its state in words too."""
+"""Strong color, pale color and meaning; each box shows its state as text, too."""
 
 
 class Place(NamedTuple):
-    """Where a box is."""
+    """Position and size of a box."""
 
     x: float
     y: float
@@ -37,44 +46,42 @@ class Place(NamedTuple):
 
     @property
     def right(self) -> float:
-        """Its right side."""
+        """Right side."""
         return self.x + self.width
 
     @property
     def middle(self) -> float:
-        """Half way down."""
+        """Vertical center."""
         return self.y + self.height / 2
 
 
 def drawing(picture: Diagram) -> Drawing:
-    """A diagram as shapes.
-
-    Args:
-        picture: from `provision.ops.diagram.diagram`.
-    """
+    """A diagram as shapes."""
     tall = max(len(layer.boxes) * (_height(layer) + BELOW) - BELOW for layer in picture.layers)
     name, _, address = picture.site.partition(" = ")
-    asking = [Place(MARGIN, TOP + tall / 2 - 33, wide(name, 17, bold=True) + 36, 66)]
-    shapes = list(_visitors(asking[0], name, address))
-    where: dict[str, Place] = {}
+    sources = [Place(MARGIN, TOP + tall / 2 - 33, text_width(name, 17, bold=True) + 36, 66)]
+    shapes = list(_clients(sources[0], name, address))
+    positions: dict[str, Place] = {}
     for layer in picture.layers:
-        how = layer.asked.split(", ") if layer.asked else []
-        across = max([ACROSS, *(wide(line, 14) + 28 for line in how)])
-        left = asking[0].right + across
-        for number, line in enumerate(reversed(how)):
+        label = layer.connection.split(", ") if layer.connection else []
+        across = max([ACROSS, *(text_width(line, 14) + 28 for line in label)])
+        left = sources[0].right + across
+        for number, line in enumerate(reversed(label)):
             shapes.append(Words(left - across / 2, TOP - 16 - 18 * number, line, 14, QUIET))
         places = list(_column(layer, left, TOP + tall / 2))
         middle = left + places[0].width / 2
         shapes.append(Words(middle, TOP - 16, layer.title, 15, QUIET, bold=True))
         for box, place in zip(layer.boxes, places, strict=True):
             shapes += _box(box, place)
-            where[box.name] = place
-        if layer.asked:
-            shapes += _arrows(asking, places)
-        asking = places
+            positions[box.name] = place
+        if layer.connection:
+            shapes += _arrows(sources, places)
+        sources = places
     for number, (source, target) in enumerate(picture.replication):
-        if source in where and target in where:
-            shapes += _replication(where[source], where[target], list(where.values()), number)
+        if source in positions and target in positions:
+            shapes += _replication(
+                positions[source], positions[target], list(positions.values()), number
+            )
     shapes += _legend(picture, TOP + tall + 52)
     title = Words(0, 48, picture.title, 22, bold=True)
     width = max(*(shape.right for shape in shapes), 2 * title.right + MARGIN) + MARGIN
@@ -82,22 +89,22 @@ def drawing(picture: Diagram) -> Drawing:
     return Drawing(round(width), round(TOP + tall + 52 + MARGIN), (heading, *shapes))
 
 
-def _visitors(place: Place, name: str, address: str) -> Iterator[Shape]:
+def _clients(place: Place, name: str, address: str) -> Iterator[Shape]:
     middle = place.x + place.width / 2
     yield Rectangle(*place, "#eef3fb", 33, "#3b6db3")
     yield Words(middle, place.middle - 5, name, 17, bold=True)
     yield Words(middle, place.middle + 17, address, 14, QUIET)
-    yield Words(middle, TOP - 16, "visitors", 15, QUIET, bold=True)
+    yield Words(middle, TOP - 16, "clients", 15, QUIET, bold=True)
 
 
 # --- boxes ---------------------------------------------------------------------------------------
 
 
-def _said(program: Program) -> str:
+def _program_text(program: ProgramState) -> str:
     return f"{program.name}: {program.state}" if program.bad else program.name
 
 
-def _where(box: Box) -> str:
+def _address_text(box: MachineBox) -> str:
     return f"{box.address} · {box.state}"
 
 
@@ -106,37 +113,39 @@ def _height(layer: Layer) -> float:
     return HEAD + 14 + LINE * lines
 
 
-def _width(box: Box) -> float:
+def _width(box: MachineBox) -> float:
     return max(
-        wide(box.name, 18, bold=True),
-        wide(_where(box), 14),
-        wide(box.note, 15),
-        *(wide(_said(program), 15, program.bad) for program in box.programs),
+        text_width(box.name, 18, bold=True),
+        text_width(_address_text(box), 14),
+        text_width(box.note, 15),
+        *(text_width(_program_text(program), 15, program.bad) for program in box.programs),
     )
 
 
 def _column(layer: Layer, left: float, middle: float) -> Iterator[Place]:
-    """The places of a layer's boxes, one below the other."""
+    """The positions of a layer's boxes, one below the other."""
     height = _height(layer)
-    width = max(210.0, *(_width(box) + 28 for box in layer.boxes), wide(layer.title, 15, True))
+    width = max(
+        210.0, *(_width(box) + 28 for box in layer.boxes), text_width(layer.title, 15, True)
+    )
     top = middle - (len(layer.boxes) * (height + BELOW) - BELOW) / 2
     for number in range(len(layer.boxes)):
         yield Place(left, top + number * (height + BELOW), width, height)
 
 
-def _box(box: Box, place: Place) -> Iterator[Shape]:
-    strong, pale, _ = COLOURS[box.colour]
+def _box(box: MachineBox, place: Place) -> Iterator[Shape]:
+    strong, pale, _ = COLORS[box.color]
     x, y, width, height = place
     middle = x + width / 2
     yield Rectangle(x, y, width, height, strong, 10)
     yield Rectangle(x + 3, y + HEAD, width - 6, height - HEAD - 3, pale, 8)
     yield Words(middle, y + 26, box.name, 18, "#ffffff", bold=True)
-    yield Words(middle, y + 47, _where(box), 14, "#ffffff")
+    yield Words(middle, y + 47, _address_text(box), 14, "#ffffff")
     y += HEAD
     for program in box.programs:
         y += LINE
         if program.bad:
-            yield Words(middle, y, _said(program), 15, COLOURS["red"][0], bold=True)
+            yield Words(middle, y, _program_text(program), 15, COLORS["red"][0], bold=True)
         else:
             yield Words(middle, y, program.name)
     if box.note:
@@ -147,7 +156,7 @@ def _box(box: Box, place: Place) -> Iterator[Shape]:
 
 
 def _arrows(sources: Sequence[Place], targets: Sequence[Place]) -> Iterator[Shape]:
-    """From each box of a column to each of the next; they neither start nor end in one point."""
+    """From each box of a column to each of the next; no two share a start or an end."""
     for i, source in enumerate(sources):
         for j, target in enumerate(targets):
             start = source.middle + BESIDE * (j - (len(targets) - 1) / 2)
@@ -156,9 +165,9 @@ def _arrows(sources: Sequence[Place], targets: Sequence[Place]) -> Iterator[Shap
 
 
 def _replication(
-    source: Place, target: Place, every: Sequence[Place], number: int
+    source: Place, target: Place, boxes: Sequence[Place], number: int
 ) -> Iterator[Shape]:
-    """Down or up to a neighbour; round the column to one that is further away; else across."""
+    """Straight to a neighbor, around the column to a box further away, or across columns."""
     middle = source.x + source.width / 2
     if source.x != target.x:
         ahead = source.x < target.x
@@ -168,7 +177,7 @@ def _replication(
         yield Words((x1 + x2) / 2, max(y1, y2) + 22, "replicates", 14, DATA)
         return
     low, high = sorted((source, target), key=lambda place: -place.y)
-    between = [p for p in every if p.x == source.x and high.y < p.y < low.y]
+    between = [p for p in boxes if p.x == source.x and high.y < p.y < low.y]
     if not between:
         down = source is high
         y1 = source.y + source.height + 3 if down else source.y - 3
@@ -186,11 +195,11 @@ def _replication(
 
 
 def _legend(picture: Diagram, y: float) -> Iterator[Shape]:
-    """What the colours mean: of a design only its own, else those that a running lab can have."""
-    used = {box.colour for layer in picture.layers for box in layer.boxes}
+    """The meaning of the colors: grey for a planned topology, the others for a lab."""
+    used = {box.color for layer in picture.layers for box in layer.boxes}
     x = float(MARGIN)
-    for name, (strong, _, meaning) in COLOURS.items():
+    for name, (strong, _, meaning) in COLORS.items():
         if (name == "grey") == ("grey" in used):
             yield Rectangle(x, y - 13, 16, 16, strong, 4)
             yield Words(x + 24, y, meaning, 14, QUIET, left=True)
-            x += 24 + wide(meaning, 14) + 24
+            x += 24 + text_width(meaning, 14) + 24

@@ -1,6 +1,6 @@
-"""A drawing as PNG, for slides: by Pillow alone, which brings its own font.
+"""Render a drawing as PNG with Pillow and its built-in font.
 
-Pillow does not smooth the edges of shapes, so everything is painted larger and made smaller again.
+Pillow does not smooth the edges of shapes, so the image is painted larger and scaled down.
 """
 
 from __future__ import annotations
@@ -15,20 +15,15 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from provision.teaching.drawing import Arrow, Drawing, Rectangle, Words
 from provision.teaching.drawing.svg import DASHES, HEAD_LENGTH, HEAD_WIDTH, WIRE_WIDTH
 
-FINER = 2
-"""Painted so many times larger."""
+SCALE = 2
+"""Factor by which the image is painted larger."""
 
 
 def png(drawing: Drawing, width: int) -> bytes:
-    """The content of the file.
-
-    Args:
-        drawing: from `provision.drawing.layout.drawing`.
-        width: of the picture, pixels; its height follows.
-    """
+    """The content of the file; ``width`` is in pixels, the height follows."""
     height = round(drawing.height * width / drawing.width)
-    image = Image.new("RGB", (width * FINER, height * FINER), "#ffffff")
-    painter = _Painter(ImageDraw.Draw(image), width * FINER / drawing.width)
+    image = Image.new("RGB", (width * SCALE, height * SCALE), "#ffffff")
+    painter = _Painter(ImageDraw.Draw(image), width * SCALE / drawing.width)
     for shape in drawing.shapes:
         if isinstance(shape, Rectangle):
             painter.rectangle(shape)
@@ -66,7 +61,7 @@ class _Painter:
         )
 
     def arrow(self, shape: Arrow) -> None:
-        """A line, and its head in the direction of its last part."""
+        """A line, and a head in the direction of its last segment."""
         (x1, y1), (x2, y2) = shape.points[-2:]
         along = math.atan2(y2 - y1, x2 - x1)
         back_x, back_y = x2 - HEAD_LENGTH * math.cos(along), y2 - HEAD_LENGTH * math.sin(along)
@@ -75,16 +70,16 @@ class _Painter:
         for part in _dashes(line) if shape.dashed else [line]:
             points = [(x * self.scale, y * self.scale) for x, y in part]
             self.canvas.line(
-                points, fill=shape.colour, width=round(WIRE_WIDTH * self.scale), joint="curve"
+                points, fill=shape.color, width=round(WIRE_WIDTH * self.scale), joint="curve"
             )
         head = [(x2, y2), (back_x + side_x, back_y + side_y), (back_x - side_x, back_y - side_y)]
         self.canvas.polygon(
             [(x * self.scale, y * self.scale) for x, y in head],
-            fill=ImageColor.getrgb(shape.colour),
+            fill=ImageColor.getrgb(shape.color),
         )
 
     def words(self, shape: Words) -> None:
-        """A line of text; Pillow's font has one weight, so bold is a thicker and wider pen."""
+        """A line of text; Pillow's font has one weight, so bold is a thicker stroke."""
         size = shape.size * self.scale
         font = self.fonts.setdefault(size, ImageFont.load_default(size))
         pen, apart = (size / 32, size / 24) if shape.bold else (0.0, 0.0)
@@ -95,13 +90,13 @@ class _Painter:
         pieces = enumerate(text) if shape.bold else [(0, text)]
         for place, piece in pieces:
             at = (x + font.getlength(text[:place]) + apart * place, shape.y * self.scale)
-            self.canvas.text(at, piece, fill=shape.colour, font=font, anchor="ls", stroke_width=pen)
+            self.canvas.text(at, piece, fill=shape.color, font=font, anchor="ls", stroke_width=pen)
 
 
 def _dashes(
     points: list[tuple[float, float]],
 ) -> Iterator[list[tuple[float, float]]]:
-    """A line in pieces; each of its straight parts begins with one."""
+    """A line as dashes; each segment begins with one."""
     drawn, left_out = DASHES
     for (x1, y1), (x2, y2) in pairwise(points):
         length = math.dist((x1, y1), (x2, y2))

@@ -1,4 +1,4 @@
-"""A drawing as SVG 1.1: one file, no script, no font to load; slides and browsers show it."""
+"""Render a drawing as SVG 1.1: one file without scripts or external fonts."""
 
 from __future__ import annotations
 
@@ -8,19 +8,15 @@ from provision.teaching.drawing import INK, Arrow, Drawing, Rectangle, Shape, Wo
 
 HEAD_LENGTH, HEAD_WIDTH, WIRE_WIDTH = 12, 9, 2
 DASHES = (7, 5)
-"""Pixels that are drawn, and that are left out."""
+"""Length of dashes and of gaps."""
 
 
 def svg(drawing: Drawing) -> str:
-    """The text of the file.
-
-    Args:
-        drawing: from `provision.drawing.layout.drawing`.
-    """
+    """The text of the file."""
     body = "\n".join(_shape(shape) for shape in drawing.shapes)
     heads = "\n".join(
-        _HEAD.format(name=_head(colour), colour=colour, length=HEAD_LENGTH, width=HEAD_WIDTH)
-        for colour in sorted({s.colour for s in drawing.shapes if isinstance(s, Arrow)})
+        _HEAD.format(name=_head(color), color=color, length=HEAD_LENGTH, width=HEAD_WIDTH)
+        for color in sorted({s.color for s in drawing.shapes if isinstance(s, Arrow)})
     )
     return _SVG.format(width=drawing.width, height=drawing.height, ink=INK, heads=heads, body=body)
 
@@ -38,8 +34,8 @@ def _shape(shape: Shape) -> str:
         points = " ".join(f"{_n(x)},{_n(y)}" for x, y in shape.points)
         dashes = f' stroke-dasharray="{DASHES[0]} {DASHES[1]}"' if shape.dashed else ""
         return (
-            f'<polyline points="{points}" fill="none" stroke="{shape.colour}" '
-            f'stroke-width="{WIRE_WIDTH}"{dashes} marker-end="url(#{_head(shape.colour)})"/>'
+            f'<polyline points="{points}" fill="none" stroke="{shape.color}" '
+            f'stroke-width="{WIRE_WIDTH}"{dashes} marker-end="url(#{_head(shape.color)})"/>'
         )
     return _words(shape)
 
@@ -47,7 +43,7 @@ def _shape(shape: Shape) -> str:
 def _words(words: Words) -> str:
     more = ' text-anchor="start"' if words.left else ""
     more += ' font-weight="600"' if words.bold else ""
-    more += f' fill="{words.colour}"' if words.colour != INK else ""
+    more += f' fill="{words.color}"' if words.color != INK else ""
     return (
         f'<text x="{_n(words.x)}" y="{_n(words.y)}" font-size="{_n(words.size)}"{more}>'
         f"{escape(words.text)}</text>"
@@ -55,18 +51,18 @@ def _words(words: Words) -> str:
 
 
 def _n(value: float) -> str:
-    """A length with at most one digit behind the point."""
+    """A length with at most one decimal."""
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _head(colour: str) -> str:
-    return f"head-{colour.removeprefix('#')}"
+def _head(color: str) -> str:
+    return f"head-{color.removeprefix('#')}"
 
 
 _HEAD = (
     '<marker id="{name}" markerUnits="userSpaceOnUse" markerWidth="{length}" '
     'markerHeight="{width}" refX="{length}" refY="4.5" orient="auto">'
-    '<path d="M0,0 L{length},4.5 L0,{width} z" fill="{colour}"/></marker>'
+    '<path d="M0,0 L{length},4.5 L0,{width} z" fill="{color}"/></marker>'
 )
 
 _SVG = """\

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import requests
 
-from provision.commands.base import Session
 from provision.core.errors import LabError
 from provision.core.lab import Machine
 from provision.engine.fleet import Fleet
-from provision.providers.lxc import places
+from provision.operations.session import Session
+from provision.providers.lxc.paths import LabPaths
 from provision.providers.lxc.privileged import run
 from provision.services.app import role as app
-from provision.services.keepalived import role as keepalived
+from provision.services.app.interface import SERVICE as APP_SERVICE
+from provision.services.keepalived import interface as keepalived
 from tests.live.conftest import RunningLab, wait_until
 from tests.live.faults.stream import Stream, Users, count
 
@@ -67,7 +68,7 @@ class Scene:
         balancers = self.machines("keepalived")
         where = (
             "dev",
-            keepalived.interface(self.session.context),
+            keepalived.network_interface(self.session.context),
             "to",
             str(self.users.lab.address),
         )
@@ -94,8 +95,8 @@ class Scene:
     def on(self, machine: str, *argv: str) -> str:
         """What a program on a machine prints; it must succeed."""
         done = self.fleet.host(machine).run(*argv)
-        assert done.ok, f"{machine}: {' '.join(argv)}: {done.out}{done.err}"
-        return done.out
+        assert done.ok, f"{machine}: {' '.join(argv)}: {done.stdout}{done.stderr}"
+        return done.stdout
 
     def kill(self, machine: str) -> None:
         """Take a machine's power away."""
@@ -110,7 +111,7 @@ class Scene:
         """Pull the host's end of a machine's network cable, or plug it in."""
         if self.session.provider.name != "lxc":
             raise NotHereError(f"no way to cut a cable with provider {self.session.provider.name}")
-        end = places.veth(self.session.lab, self.session.lab.machine(machine))
+        end = LabPaths.of(self.session.lab).veth(self.session.lab.machine(machine).address)
         run("the cable", ["ip", "link", "set", "dev", end, "up" if plugged else "down"])
 
 
@@ -160,7 +161,7 @@ def measure(lab: RunningLab, fault: Fault) -> Row:
     if fault.needs and not has_task(fault.needs):
         raise NotHereError(f"there is no task {fault.needs}")
     now = lab.session()
-    assert now.provider.link_problem(now.lab) == ""
+    assert now.provider.network_problem(now.lab) == ""
     with now.fleet() as fleet:
         scene = Scene(lab, now, fleet, Users(now.lab, fault.seconds))
         try:
@@ -201,7 +202,7 @@ def _signal(scene: Scene, machine: str, service: str, word: str) -> None:
     scene.on(machine, "systemctl", "kill", f"--signal={word}", service)
 
 
-ROLES = {app.SERVICE: "app", "nginx.service": "nginx", "mysql.service": "mysql"}
+ROLES = {APP_SERVICE: "app", "nginx.service": "nginx", "mysql.service": "mysql"}
 """Whose service it is."""
 
 
@@ -213,11 +214,11 @@ def _killed(service: str, on: str) -> Fault:
 
 
 def _stop(scene: Scene) -> None:
-    _signal(scene, scene.of("app", "replica"), app.SERVICE, "STOP")
+    _signal(scene, scene.of("app", "replica"), APP_SERVICE, "STOP")
 
 
 def _continue(scene: Scene) -> None:
-    _signal(scene, scene.of("app", "replica"), app.SERVICE, "CONT")
+    _signal(scene, scene.of("app", "replica"), APP_SERVICE, "CONT")
 
 
 # --- machines and their network ------------------------------------------------------------------
@@ -268,7 +269,7 @@ def _slow(scene: Scene) -> None:
     words = ("netem", "delay", "200ms", "loss", "5%")
     done = scene.fleet.host(scene.replica).run("tc", "qdisc", "add", "dev", "eth0", "root", *words)
     if not done.ok:
-        raise NotHereError(f"tc: {(done.out + done.err).strip()}")
+        raise NotHereError(f"tc: {(done.stdout + done.stderr).strip()}")
 
 
 def _fast(scene: Scene) -> None:
@@ -388,7 +389,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("no fault", lambda _scene: None, seconds=3),
     *(
         _killed(service, on)
-        for service in (app.SERVICE, "nginx.service", "mysql.service")
+        for service in (APP_SERVICE, "nginx.service", "mysql.service")
         for on in ("primary", "replica")
     ),
     _power("primary"),

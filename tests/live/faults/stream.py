@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from uuid import uuid4
 
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import HTTPError
+
 from provision.core.lab import Lab
 from provision.engine.fleet import Fleet
 from provision.services.tls.https import connect
@@ -80,7 +83,7 @@ class _Client:
 
     lab: Lab
     timeout: float
-    _kept: http.client.HTTPConnection | None = None
+    _kept: HTTPConnection | None = None
 
     def ask(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
         """Status and text of the answer; 0 and why when there was none."""
@@ -91,18 +94,19 @@ class _Client:
         kept, self._kept = self._kept, None
         try:
             kept = kept or connect(self.lab, str(self.lab.address), self.timeout)
-            kept.request(method, path, body, headers)
+            kept.request(method, path, body, headers, preload_content=False)
             answer = kept.getresponse()
             text = answer.read().decode(errors="replace")
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, HTTPError) as error:
             if kept is not None:
                 kept.close()
-            if reused and isinstance(error, GONE) and method == "GET":
+            cause = error.__cause__ or error  # urllib3 wraps some errors in its own
+            if reused and isinstance(cause, GONE) and method == "GET":
                 # The kept connection had been closed meanwhile: RFC 9110, 9.2.2, lets a client
                 # repeat what is safe to repeat, and every client does.
                 return self.ask(method, path, body)
-            return 0, repr(error)
-        if answer.will_close:
+            return 0, repr(cause)
+        if answer.headers.get("Connection", "").lower() == "close":
             kept.close()
         else:
             self._kept = kept
@@ -245,11 +249,11 @@ def count(fleet: Fleet, stream: Stream, patience: float = 30.0) -> Mapping[str, 
         deadline = time.monotonic() + patience
         while True:
             done = fleet.host(machine.name).run("mysql", "-N", "-B", "-e", sql)
-            rows = dict(line.split("\t") for line in done.out.splitlines())
+            rows = dict(line.split("\t") for line in done.stdout.splitlines())
             missing = len(stream.acknowledged - set(rows))
             if (done.ok and not missing) or time.monotonic() > deadline:
                 break
             time.sleep(0.2)
-        assert done.ok, f"{machine.name}: {done.err}"
+        assert done.ok, f"{machine.name}: {done.stderr}"
         found[machine.name] = Found(missing, sum(number != "1" for number in rows.values()))
     return found

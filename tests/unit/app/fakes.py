@@ -1,4 +1,4 @@
-"""Database servers in memory that speak the few statements of the application."""
+"""Database servers in memory that support the statements of the application."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from flask.testing import FlaskClient
 
 from foobar.application import create_app
 from foobar.database import Database
-from foobar.session import DuplicateError, LostError, ReadOnlyError, RefusedError, Row
+from foobar.session import DuplicateError, LostError, ReadOnlyError, Row, StatementError
 from foobar.settings import Server, Settings
-from foobar.store import MySQLStore
+from foobar.store import Store
 
 UUID = "7caff0d0-e5b4-11f1-a0e4-027000000015"
 
@@ -31,7 +31,7 @@ SETTINGS = Settings(
 
 @dataclass
 class FakeServer:
-    """One server; `rows` and `markers` may be shared with another to play replication."""
+    """One server; `rows` and `markers` are shared with another to simulate replication."""
 
     name: str
     writable: bool = False
@@ -58,7 +58,7 @@ class FakeSession:
         self.changing = False
         self.closed = False
 
-    def ask(self, sql: str, args: Sequence[object] = (), seconds: float = 1.0) -> list[Row]:
+    def query(self, sql: str, args: Sequence[object] = (), seconds: float = 1.0) -> list[Row]:
         self._reach(sql)
         server = self.server
         if sql.startswith("SELECT @@global.super_read_only"):
@@ -66,7 +66,7 @@ class FakeSession:
             return [(flag, flag, 1)]
         if sql.startswith("SELECT GTID_SUBSET"):
             if ":0" in str(args[0]):
-                raise RefusedError(1772, "malformed GTID set specification")
+                raise StatementError(1772, "malformed GTID set specification")
             return [(int(server.caught_up),)]
         if sql.startswith("SELECT WAIT_FOR_EXECUTED_GTID_SET"):
             return [(0 if server.caught_up else 1,)]
@@ -114,12 +114,12 @@ class FakeSession:
 
 
 def lost_while_changing() -> None:
-    """Raise what a connection that breaks under a change raises."""
+    """Raise the error of a connection that is lost during a change."""
     raise LostError("connection reset", changing=True)
 
 
 class FakeLab:
-    """Two servers and the application's parts upon them."""
+    """Two servers, and the application on them."""
 
     def __init__(self) -> None:
         self.primary = FakeServer("web-01", writable=True)
@@ -127,12 +127,12 @@ class FakeLab:
         self.servers = {"web-01": self.primary, "web-02": self.replica}
 
     def database(self) -> Database:
-        """Return a fresh database layer, which knows nothing of the servers yet."""
+        """Return a new database layer, without any health of the servers."""
         return Database(SETTINGS, lambda server: FakeSession(self.servers[server.name]))
 
     def client(self) -> FlaskClient:
-        """Return a client of a fresh application."""
-        return create_app(SETTINGS, MySQLStore(self.database(), SETTINGS.host)).test_client()
+        """Return a client of a new application."""
+        return create_app(SETTINGS, Store(self.database(), SETTINGS.host)).test_client()
 
     def promote(self) -> None:
         """Move the primary from web-01 to web-02."""
@@ -145,6 +145,6 @@ def note(client: FlaskClient, **fields: Any) -> Any:
 
 
 def body(response: Any) -> Any:
-    """Return the JSON of a response, which must be some."""
+    """Return the JSON of a response."""
     assert response.mimetype == "application/json"
     return response.json

@@ -12,7 +12,7 @@ from foobar import markers, notes
 from tests.unit.app.fakes import UUID, FakeLab, body, lost_while_changing, note
 
 
-def test_note_is_kept_and_shown(client: FlaskClient) -> None:
+def test_note_is_stored_and_returned(client: FlaskClient) -> None:
     created = note(client, text="one\ntwo", id="My-1")
     assert created.status_code == 201
     assert set(body(created)) == {"id", "author", "text", "host", "created"}
@@ -27,7 +27,7 @@ def test_list_is_newest_first_and_limited(client: FlaskClient) -> None:
     for number in range(3):
         note(client, text=str(number))
     listed = body(client.get("/api/notes?limit=2"))
-    assert [each["text"] for each in listed] == ["2", "1"]
+    assert [item["text"] for item in listed] == ["2", "1"]
 
 
 def test_repeated_write_is_applied_once(lab: FakeLab, client: FlaskClient) -> None:
@@ -37,7 +37,7 @@ def test_repeated_write_is_applied_once(lab: FakeLab, client: FlaskClient) -> No
     assert len(lab.primary.rows) == 1
 
 
-def test_same_id_with_other_words_is_a_conflict(lab: FakeLab, client: FlaskClient) -> None:
+def test_same_id_with_other_content_is_a_conflict(lab: FakeLab, client: FlaskClient) -> None:
     note(client, id="a")
     other = note(client, id="a", text="other")
     assert (other.status_code, body(other)["field"]) == (409, "id")
@@ -58,7 +58,7 @@ def test_same_id_with_other_words_is_a_conflict(lab: FakeLab, client: FlaskClien
         ({"data": b"x" * 16385, "content_type": "application/json"}, 413, None),
     ],
 )
-def test_refused_bodies(
+def test_invalid_bodies(
     lab: FakeLab, client: FlaskClient, options: dict[str, Any], status: int, field: str | None
 ) -> None:
     response = client.post("/api/notes", **options)
@@ -86,7 +86,7 @@ def test_errors_are_json(client: FlaskClient, path: str, status: int) -> None:
     assert body(response)["request_id"] == response.headers["X-Request-ID"]
 
 
-def test_wrong_method_says_which_are_right(client: FlaskClient) -> None:
+def test_wrong_method_lists_the_allowed_ones(client: FlaskClient) -> None:
     response = client.delete("/api/notes")
     assert response.status_code == 405
     assert "POST" in response.headers["Allow"]
@@ -101,7 +101,7 @@ def test_no_primary_is_503(lab: FakeLab) -> None:
     assert client.get("/api/notes").status_code == 200
 
 
-def test_unknown_outcome_gives_the_id_to_repeat_with(lab: FakeLab, client: FlaskClient) -> None:
+def test_unknown_outcome_returns_the_id_for_the_retry(lab: FakeLab, client: FlaskClient) -> None:
     lab.primary.before_insert = lost_while_changing
     response = note(client)
     assert (response.status_code, body(response)["outcome"]) == (503, "unknown")
@@ -110,7 +110,7 @@ def test_unknown_outcome_gives_the_id_to_repeat_with(lab: FakeLab, client: Flask
     assert list(lab.primary.rows) == [body(response)["id"]]
 
 
-def test_cookie_carries_the_write(lab: FakeLab, client: FlaskClient) -> None:
+def test_cookie_has_the_gtids_of_the_write(lab: FakeLab, client: FlaskClient) -> None:
     cookie = note(client).headers["Set-Cookie"]
     assert cookie.startswith("foobar_seen=")
     assert all(part in cookie for part in ("Max-Age=60", "HttpOnly", "SameSite=Lax"))
@@ -134,7 +134,7 @@ def test_forged_cookie_is_ignored(lab: FakeLab, client: FlaskClient, value: str)
     assert (response.status_code, response.headers["X-Read-From"]) == (200, "web-02")
 
 
-def test_markers_are_no_notes(lab: FakeLab, client: FlaskClient) -> None:
+def test_markers_are_not_listed_as_notes(lab: FakeLab, client: FlaskClient) -> None:
     assert client.put("/api/markers/m-1").status_code == 201
     assert client.put("/api/markers/m-1").status_code == 200
     assert body(client.get("/api/markers/m-1"))["host"] == "web-02"
@@ -151,7 +151,7 @@ def test_marker_from_local_shows_replication(lab: FakeLab) -> None:
     assert client.get("/api/markers/m-1?from=local").headers["X-Read-From"] == "web-02"
 
 
-def test_only_old_markers_beyond_the_cap_are_pruned(lab: FakeLab, client: FlaskClient) -> None:
+def test_only_old_markers_beyond_the_limit_are_pruned(lab: FakeLab, client: FlaskClient) -> None:
     def fill(age: timedelta) -> None:
         moment: datetime = notes.now().replace(tzinfo=None) - age
         lab.primary.markers.clear()

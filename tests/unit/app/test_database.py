@@ -1,4 +1,4 @@
-"""Routing: where reads and writes go, and what is repeated."""
+"""Routing of reads and writes, failover and retries."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import logging
 import pytest
 
 from foobar.database import Database, NoPrimaryError, NoReaderError, OutcomeUnknownError
-from foobar.session import Session, SessionError
-from foobar.store import MySQLStore
+from foobar.session import DatabaseSession, SessionError
+from foobar.store import Store
 from foobar.text import Draft
 from tests.unit.app.fakes import UUID, FakeLab, lost_while_changing
 
-SEEN = f"{UUID}:1-9"
+LAST_WRITE = f"{UUID}:1-9"
 
 
-def _ping(session: Session) -> str:
+def _ping(session: DatabaseSession) -> str:
     return "read"
 
 
-def _store(database: Database) -> MySQLStore:
-    return MySQLStore(database, "web-02")
+def _store(database: Database) -> Store:
+    return Store(database, "web-02")
 
 
 DRAFT = Draft("id-1", "Ada", "hello")
@@ -40,7 +40,7 @@ def test_reads_fall_back_within_the_request(lab: FakeLab) -> None:
     database = lab.database()
     database.read(_ping)
     lab.replica.up = False
-    assert database.read(lambda session: session.ask("SELECT @@global.super_read_only, x"))
+    assert database.read(lambda session: session.query("SELECT @@global.super_read_only, x"))
     assert database.view().state("web-02") == "down"
 
 
@@ -50,24 +50,24 @@ def test_no_reader(lab: FakeLab) -> None:
         lab.database().read(_ping)
 
 
-def test_replica_that_is_behind_is_passed_over_for_the_primary(lab: FakeLab) -> None:
+def test_lagging_replica_is_skipped_for_the_primary(lab: FakeLab) -> None:
     lab.replica.caught_up = False
-    read = lab.database().read(_ping, seen=SEEN)
+    read = lab.database().read(_ping, last_write=LAST_WRITE)
     assert (read.server, read.freshness) == ("web-01", "primary")
 
 
-def test_replica_that_caught_up_is_read(lab: FakeLab) -> None:
-    read = lab.database().read(_ping, seen=SEEN)
+def test_replica_that_has_caught_up_is_read(lab: FakeLab) -> None:
+    read = lab.database().read(_ping, last_write=LAST_WRITE)
     assert (read.server, read.freshness) == ("web-02", "covered")
 
 
 def test_stale_read_when_there_is_no_primary(lab: FakeLab) -> None:
     lab.replica.caught_up, lab.primary.up = False, False
-    read = lab.database().read(_ping, seen=SEEN)
+    read = lab.database().read(_ping, last_write=LAST_WRITE)
     assert (read.server, read.freshness) == ("web-02", "stale")
 
 
-def test_only_reads_there_or_not_at_all(lab: FakeLab) -> None:
+def test_only_reads_from_no_other_server(lab: FakeLab) -> None:
     database = lab.database()
     assert database.read(_ping, only="web-01").server == "web-01"
     lab.replica.up = False
@@ -79,7 +79,7 @@ def test_write_goes_to_the_primary_and_returns_its_gtids(lab: FakeLab) -> None:
     written = _store(lab.database()).add(DRAFT)
     assert written.server == "web-01"
     assert written.value.new
-    assert written.seen == f"{UUID}:1-1,{UUID[:-1]}6:1-3"
+    assert written.last_write == f"{UUID}:1-1,{UUID[:-1]}6:1-3"
 
 
 def test_promotion_is_followed_within_one_request(lab: FakeLab) -> None:
@@ -104,17 +104,17 @@ def test_no_primary_refuses_the_write(lab: FakeLab) -> None:
     assert caught.value.outcome == "refused"
 
 
-def test_split_brain_refuses_the_write_and_is_loud(
+def test_split_brain_refuses_the_write_and_logs_critical(
     lab: FakeLab, caplog: pytest.LogCaptureFixture
 ) -> None:
     lab.replica.writable = True
-    with pytest.raises(NoPrimaryError, match="web-01 and web-02 both take writes"):
+    with pytest.raises(NoPrimaryError, match="split brain: web-01 and web-02 are both writable"):
         _store(lab.database()).add(DRAFT)
     assert not lab.primary.rows
     assert any(record.levelno == logging.CRITICAL for record in caplog.records)
 
 
-def test_lost_answer_is_repeated_once_with_the_same_id(lab: FakeLab) -> None:
+def test_lost_connection_is_retried_once_with_the_same_id(lab: FakeLab) -> None:
     calls = []
 
     def lose_first() -> None:
@@ -128,7 +128,7 @@ def test_lost_answer_is_repeated_once_with_the_same_id(lab: FakeLab) -> None:
     assert list(lab.primary.rows) == ["id-1"]
 
 
-def test_outcome_is_unknown_when_the_repetition_is_lost_too(lab: FakeLab) -> None:
+def test_outcome_is_unknown_when_the_retry_is_lost_too(lab: FakeLab) -> None:
     calls = []
 
     def lose() -> None:
@@ -141,7 +141,7 @@ def test_outcome_is_unknown_when_the_repetition_is_lost_too(lab: FakeLab) -> Non
     assert len(calls) == 2
 
 
-def test_outcome_stays_unknown_when_the_primary_is_gone_then(lab: FakeLab) -> None:
+def test_outcome_is_unknown_when_the_primary_fails_afterwards(lab: FakeLab) -> None:
     def die() -> None:
         lab.primary.up = False
         lost_while_changing()
@@ -151,7 +151,7 @@ def test_outcome_stays_unknown_when_the_primary_is_gone_then(lab: FakeLab) -> No
         _store(lab.database()).add(DRAFT)
 
 
-def test_loss_before_the_change_is_a_refusal(lab: FakeLab) -> None:
+def test_lost_connection_before_the_change_is_a_refusal(lab: FakeLab) -> None:
     database = lab.database()
     database.view()
     lab.primary.up = False
@@ -159,19 +159,19 @@ def test_loss_before_the_change_is_a_refusal(lab: FakeLab) -> None:
         _store(database).add(DRAFT)
 
 
-def test_acknowledged_write_survives_a_silent_gtid_question(lab: FakeLab) -> None:
+def test_write_succeeds_when_its_gtids_cannot_be_read(lab: FakeLab) -> None:
     def die() -> None:
         lab.primary.up = False
 
     lab.primary.after_insert = die
     written = _store(lab.database()).add(DRAFT)
-    assert (written.value.new, written.seen) == (True, None)
+    assert (written.value.new, written.last_write) == (True, None)
 
 
-def test_refused_statement_on_the_replica_falls_back(lab: FakeLab) -> None:
-    def fussy(session: Session) -> str:
+def test_failed_statement_on_the_replica_falls_back(lab: FakeLab) -> None:
+    def fail_on_replica(session: DatabaseSession) -> str:
         if getattr(session, "server", None) is lab.replica:
             raise SessionError("no such table")
         return "read"
 
-    assert lab.database().read(fussy).server == "web-01"
+    assert lab.database().read(fail_on_replica).server == "web-01"

@@ -17,7 +17,7 @@ from tests.unit.app.fakes import UUID, FakeServer, FakeSession
         (f"{UUID}:tag:1-5", f"{UUID}:tag:1-5"),
     ],
 )
-def test_sets_are_taken_without_white_space(raw: str, parsed: str) -> None:
+def test_white_space_is_removed(raw: str, parsed: str) -> None:
     assert gtid.parse(raw) == parsed
 
 
@@ -26,27 +26,27 @@ def test_sets_are_taken_without_white_space(raw: str, parsed: str) -> None:
     [None, "", "x", UUID, f"{UUID}:", f"{UUID}:1-5,", f"{UUID}:1' OR '1", f"{UUID}:1;",
      ",".join([f"{UUID}:1-5"] * 13), f"{UUID}:١"],
 )  # fmt: skip
-def test_anything_else_is_no_set(raw: str | None) -> None:
+def test_invalid_set(raw: str | None) -> None:
     assert gtid.parse(raw) is None
 
 
 class _Long(FakeSession):
-    def ask(self, sql: str, args: object = (), seconds: float = 1.0) -> list[tuple[object, ...]]:
-        other = f"{UUID[:-1]}0:" + ":".join(str(each) for each in range(1, 400, 2))
+    def query(self, sql: str, args: object = (), seconds: float = 1.0) -> list[tuple[object, ...]]:
+        other = f"{UUID[:-1]}0:" + ":".join(str(number) for number in range(1, 400, 2))
         return [(f"{other},\n{UUID}:1-9", UUID)]
 
 
-def test_own_part_stands_for_a_set_too_long_for_a_cookie() -> None:
+def test_own_part_of_a_set_that_is_too_long() -> None:
     assert gtid.executed(_Long(FakeServer("web-01"))) == f"{UUID}:1-9"
 
 
-def test_what_mysql_does_not_take_for_a_set_promises_nothing() -> None:
+def test_set_that_mysql_refuses_counts_as_applied() -> None:
     session = FakeSession(FakeServer("web-02", caught_up=False))
-    assert gtid.covers(session, f"{UUID}:0", patient=True)
-    assert not gtid.covers(session, f"{UUID}:1", patient=True)
+    assert gtid.covers(session, f"{UUID}:0", wait=True)
+    assert not gtid.covers(session, f"{UUID}:1", wait=True)
 
 
-def test_impatient_reader_does_not_wait() -> None:
+def test_reader_without_wait() -> None:
     server = FakeServer("web-02", caught_up=False)
-    assert not gtid.covers(FakeSession(server), f"{UUID}:1", patient=False)
+    assert not gtid.covers(FakeSession(server), f"{UUID}:1", wait=False)
     assert not any("WAIT_FOR" in sql for sql in server.sent)

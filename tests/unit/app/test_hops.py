@@ -1,4 +1,4 @@
-"""The way of a request, as its headers tell it."""
+"""The hops of a request, from its headers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_through_balancer_and_nginx() -> None:
     assert app.name == "web-02"
 
 
-def test_nginx_asked_directly() -> None:
+def test_request_directly_to_nginx() -> None:
     headers = Headers({"X-Via-Web": "web-02", "X-Forwarded-For": "10.0.0.5"})
     visitor, balancer, web, _ = hops.of_request(headers, "", SETTINGS)
     assert visitor.address == "10.0.0.5"
@@ -33,7 +33,7 @@ def test_nginx_asked_directly() -> None:
     assert web.passed
 
 
-def test_gunicorn_asked_directly() -> None:
+def test_request_directly_to_gunicorn() -> None:
     visitor, balancer, web, app = hops.of_request(Headers(), "127.0.0.1", SETTINGS)
     assert visitor.address == "127.0.0.1"
     assert not balancer.passed
@@ -51,9 +51,9 @@ def test_one_forwarded_address_is_the_visitor() -> None:
     ("raw", "shown"),
     [(None, None), (" \x1b\x07 ", None), ("lb-01\x1b[0m", "lb-01[0m"), ("x" * 500, "x" * 63 + "…")],
 )
-def test_header_values_are_cut_and_printable(raw: str | None, shown: str | None) -> None:
+def test_header_values_are_truncated_and_printable(raw: str | None, shown: str | None) -> None:
     assert hops.shown(raw) == shown
 
 
-def test_words_among_forwarded_addresses_are_dropped() -> None:
+def test_invalid_forwarded_addresses_are_dropped() -> None:
     assert hops.forwarded_for("<script>, ::1,unknown,10.0.0.5") == ("::1", "10.0.0.5")

@@ -1,4 +1,4 @@
-"""Migrations: files become statements, and a plan."""
+"""Migrations: splitting files into statements, and planning."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_unclosed_quote_names_its_line(sql: str) -> None:
 def test_load_in_order(tmp_path: Path) -> None:
     (tmp_path / "0002_two.sql").write_text("B;")
     (tmp_path / "0001_one.sql").write_text("A;")
-    assert [(each.number, each.statements) for each in load(tmp_path)] == [
+    assert [(m.number, m.statements) for m in load(tmp_path)] == [
         (1, ("A",)),
         (2, ("B",)),
     ]
@@ -49,29 +49,29 @@ def test_load_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "holds no migrations"),
+        ({}, "has no migrations"),
         ({"0002_two.sql": "A"}, "number 0001"),
         ({"0001_a.sql": "A", "0001_b.sql": "A"}, "number 0002"),
-        ({"1_a.sql": "A"}, "not named like"),
+        ({"1_a.sql": "A"}, "invalid name"),
         ({"0001_a.sql": "-- nothing"}, "no statement"),
         ({"0001_a.sql": "A '"}, "0001_a.sql: line 1"),
     ],
 )
-def test_wrong_files_are_named(tmp_path: Path, files: dict[str, str], message: str) -> None:
+def test_invalid_files(tmp_path: Path, files: dict[str, str], message: str) -> None:
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     with pytest.raises(MigrationError, match=message):
         load(tmp_path)
 
 
-def test_plan_is_what_the_database_lacks() -> None:
-    found = [_migration(1), _migration(2)]
-    assert [each.number for each in plan(found, {}).pending] == [1, 2]
-    assert [each.number for each in plan(found, {1: "sum1"}).pending] == [2]
-    assert plan(found, {1: "sum1", 2: "sum2"}).pending == ()
+def test_plan_has_what_the_database_lacks() -> None:
+    migrations = [_migration(1), _migration(2)]
+    assert [m.number for m in plan(migrations, {}).pending] == [1, 2]
+    assert [m.number for m in plan(migrations, {1: "sum1"}).pending] == [2]
+    assert plan(migrations, {1: "sum1", 2: "sum2"}).pending == ()
 
 
-def test_older_release_leaves_later_migrations_alone() -> None:
+def test_older_release_ignores_later_migrations() -> None:
     todo = plan([_migration(1)], {1: "sum1", 2: "sum2"})
     assert (todo.pending, todo.unknown) == ((), (2,))
 
@@ -86,6 +86,6 @@ def test_gap_below_an_applied_file_is_refused() -> None:
         plan([_migration(1), _migration(2)], {2: "sum2"})
 
 
-def test_own_migrations_can_be_loaded() -> None:
-    names = [each.name for each in load(APP / "migrations")]
+def test_migrations_of_the_app() -> None:
+    names = [m.name for m in load(APP / "migrations")]
     assert names[:2] == ["0001_notes.sql", "0002_markers.sql"]

@@ -1,4 +1,4 @@
-"""Changes from another site's page are refused; programs are not browsers."""
+"""Cross-site changes are refused; clients that are not browsers are accepted."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.datastructures import Headers
 
-from foobar.origin import is_foreign
+from foobar.origin import is_cross_site
 from tests.unit.app.fakes import FakeLab
 
 
 @pytest.mark.parametrize(
-    ("headers", "foreign"),
+    ("headers", "cross_site"),
     [
         ({}, False),
         ({"Sec-Fetch-Site": "same-origin"}, False),
@@ -27,14 +27,14 @@ from tests.unit.app.fakes import FakeLab
         ({"Sec-Fetch-Site": "same-origin", "Origin": "http://evil.example"}, True),
     ],
 )
-def test_origin(headers: dict[str, str], foreign: bool) -> None:
-    assert is_foreign(Headers(headers), "www.foobar.com:8080") is foreign
+def test_origin(headers: dict[str, str], cross_site: bool) -> None:
+    assert is_cross_site(Headers(headers), "www.foobar.com:8080") is cross_site
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/notes"), ("POST", "/api/notes"), ("PUT", "/api/markers/a")]
 )
-def test_foreign_changes_change_nothing(
+def test_cross_site_changes_are_refused(
     lab: FakeLab, client: FlaskClient, method: str, path: str
 ) -> None:
     response = client.open(path, method=method, headers={"Origin": "http://evil.example"})
@@ -43,5 +43,5 @@ def test_foreign_changes_change_nothing(
     assert not lab.primary.markers
 
 
-def test_foreign_pages_may_link_here(client: FlaskClient) -> None:
+def test_cross_site_links_are_accepted(client: FlaskClient) -> None:
     assert client.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200

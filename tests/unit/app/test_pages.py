@@ -1,4 +1,4 @@
-"""The pages: what is shown, what is escaped, and what happens when things fail."""
+"""The pages: content, escaping and errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ THROUGH_ALL = {
 }
 
 
-def test_page_shows_the_way(client: FlaskClient) -> None:
+def test_page_shows_the_hops(client: FlaskClient) -> None:
     page = client.get("/", headers=THROUGH_ALL)
     assert page.status_code == 200
     for words in ("lb-01", "192.168.56.10", "10.0.0.5", "read from web-02 · replica",
@@ -28,7 +28,7 @@ def test_page_shows_the_way(client: FlaskClient) -> None:
     assert "asked directly" not in page.text
 
 
-def test_missing_hops_are_said(client: FlaskClient) -> None:
+def test_missing_hops_are_shown(client: FlaskClient) -> None:
     assert client.get("/").text.count('<p class="address">asked directly</p>') == 2
 
 
@@ -42,14 +42,14 @@ def test_headers_and_notes_are_escaped(client: FlaskClient) -> None:
     assert "&lt;img src=x&gt;" in text
 
 
-def test_form_leads_back_and_the_note_is_there(lab: FakeLab, client: FlaskClient) -> None:
+def test_form_redirects_and_stores_the_note(lab: FakeLab, client: FlaskClient) -> None:
     response = client.post("/notes", data={"author": "Ada", "text": "from the form"})
     assert (response.status_code, response.headers["Location"]) == (303, "/")
     assert response.headers["X-Written-To"] == "web-01"
     assert "from the form" in client.get("/").text
 
 
-def test_freshness_is_told(lab: FakeLab, client: FlaskClient) -> None:
+def test_freshness_is_shown(lab: FakeLab, client: FlaskClient) -> None:
     client.post("/notes", data={"author": "Ada", "text": "hello"})
     assert "could answer you" in client.get("/").text
     lab.replica.caught_up = False
@@ -58,7 +58,7 @@ def test_freshness_is_told(lab: FakeLab, client: FlaskClient) -> None:
     assert page.headers["X-Read-From"] == "web-01"
 
 
-def test_form_error_keeps_what_was_typed(lab: FakeLab, client: FlaskClient) -> None:
+def test_form_error_keeps_the_input(lab: FakeLab, client: FlaskClient) -> None:
     response = client.post("/notes", data={"author": "", "text": 'kept "words"'})
     assert response.status_code == 422
     assert "Author is empty." in response.text
@@ -99,7 +99,7 @@ def test_no_primary_keeps_reading(lab: FakeLab) -> None:
     assert "my words" in refused.text
 
 
-def test_no_database_is_a_page_too(lab: FakeLab) -> None:
+def test_no_database_is_a_page(lab: FakeLab) -> None:
     lab.primary.up = lab.replica.up = False
     page = lab.client().get("/", headers=THROUGH_ALL)
     assert page.status_code == 503
@@ -113,11 +113,11 @@ def test_other_content_types_are_refused(client: FlaskClient) -> None:
     assert client.post("/notes", data={"text": "x" * 17000}).status_code == 413
 
 
-def test_reloading_a_refused_form_leads_back(client: FlaskClient) -> None:
+def test_reloading_a_refused_form_redirects(client: FlaskClient) -> None:
     assert client.get("/notes").headers["Location"] == "/"
 
 
-def test_unknown_address_is_a_page(client: FlaskClient) -> None:
+def test_unknown_path_is_a_page(client: FlaskClient) -> None:
     response = client.get("/nothing/<script>")
     assert response.status_code == 404
     assert response.mimetype == "text/html"
@@ -136,13 +136,13 @@ def test_bug_is_logged_and_not_shown(
     assert response.status_code == 500
     assert "abcdef-123456" in response.text
     assert "inner-secret" not in response.text
-    record = next(each for each in caplog.records if each.levelno == logging.ERROR)
+    record = next(r for r in caplog.records if r.levelno == logging.ERROR)
     assert "abcdef-123456" in record.getMessage()
     assert record.exc_info
 
 
 @pytest.mark.parametrize("path", ["/", "/api/notes", "/nothing", "/healthz", "/version"])
-def test_every_reply_says_who_answered_and_is_guarded(client: FlaskClient, path: str) -> None:
+def test_every_response_has_the_headers(client: FlaskClient, path: str) -> None:
     headers = client.get(path).headers
     assert headers["X-App-Host"] == "web-02"
     assert headers["X-App-Version"]
@@ -153,7 +153,7 @@ def test_every_reply_says_who_answered_and_is_guarded(client: FlaskClient, path:
     assert headers["Cache-Control"] == "no-store"
 
 
-def test_page_needs_nothing_the_policy_forbids(client: FlaskClient) -> None:
+def test_page_complies_with_the_content_security_policy(client: FlaskClient) -> None:
     note(client)
     text = client.get("/").text
     assert " style=" not in text
@@ -162,7 +162,7 @@ def test_page_needs_nothing_the_policy_forbids(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("sent", ["short", "x" * 65, "with space 12345", "<script>12345"])
-def test_unsound_request_ids_are_replaced(client: FlaskClient, sent: str) -> None:
+def test_invalid_request_ids_are_replaced(client: FlaskClient, sent: str) -> None:
     assert client.get("/", headers={"X-Request-ID": sent}).headers["X-Request-ID"] != sent
 
 

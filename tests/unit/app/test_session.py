@@ -1,4 +1,4 @@
-"""What MySQL's errors mean, and that no password goes to a server without TLS."""
+"""Classes of MySQL's errors; no password is sent to a server without TLS."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from foobar.session import (
     DuplicateError,
     LostError,
     ReadOnlyError,
-    RefusedError,
     SessionError,
+    StatementError,
     StrictConnection,
     translate,
 )
@@ -36,22 +36,22 @@ from foobar.session import (
         (pymysql.err.OperationalError(1290, "super-read-only"), ReadOnlyError),
         (pymysql.err.OperationalError(1836, "read-only mode"), ReadOnlyError),
         (pymysql.err.IntegrityError(1062, "Duplicate entry"), DuplicateError),
-        (pymysql.err.ProgrammingError(1146, "no such table"), RefusedError),
-        (pymysql.err.OperationalError(1205, "lock wait"), RefusedError),
+        (pymysql.err.ProgrammingError(1146, "no such table"), StatementError),
+        (pymysql.err.OperationalError(1205, "lock wait"), StatementError),
     ],
 )
-def test_errors_are_told_apart(error: Exception, kind: type[SessionError]) -> None:
+def test_error_classes(error: Exception, kind: type[SessionError]) -> None:
     assert type(translate(error, changing=True)) is kind
 
 
 @pytest.mark.parametrize("changing", [False, True])
-def test_loss_knows_whether_a_change_was_under_way(changing: bool) -> None:
+def test_lost_connection_during_a_change(changing: bool) -> None:
     loss = translate(pymysql.err.OperationalError(2013, "lost"), changing=changing)
     assert isinstance(loss, LostError)
     assert loss.changing is changing
 
 
-def test_silence_is_not_the_same_as_being_gone() -> None:
+def test_timeout_and_closed_connection_differ() -> None:
     silent = pymysql.err.OperationalError(2013, "lost")
     silent.__context__ = TimeoutError()
     assert getattr(translate(silent, changing=False), "timed_out", None) is True
@@ -67,7 +67,7 @@ def _greeting(capabilities: int) -> bytes:
     return struct.pack("<I", len(body))[:3] + b"\0" + body
 
 
-def test_server_without_tls_gets_nothing_from_us() -> None:
+def test_server_without_tls_gets_no_data() -> None:
     without_tls = 0x00080000 | 0x8000 | 0x0200  # PLUGIN_AUTH, SECURE_CONNECTION, PROTOCOL_41
     heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -95,11 +95,11 @@ def test_server_without_tls_gets_nothing_from_us() -> None:
     assert heard == [b""]
 
 
-def test_patience_reaches_the_socket() -> None:
+def test_read_timeout_reaches_the_socket() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         connection: Any = StrictConnection(defer_connect=True)
-        connection.patience(0.05)
+        connection.set_read_timeout(0.05)
         ours.settimeout(5)  # the test's own end, should patience() have no effect
         connection._sock = ours
         connection._current_timeout = None

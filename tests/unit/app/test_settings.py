@@ -1,4 +1,4 @@
-"""Settings: the whole environment is checked before anything starts."""
+"""Settings: the environment is validated before the application starts."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def test_all_missing_variables_are_named_at_once(environ: dict[str, str]) -> Non
         ("FOOBAR_DB_CA", "/nowhere/ca.pem"),
     ],
 )
-def test_wrong_value_names_its_variable(environ: dict[str, str], name: str, value: str) -> None:
+def test_error_names_the_variable(environ: dict[str, str], name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):
         from_environment(environ | {name: value})
 
 
-def test_file_without_certificate_is_no_authority(environ: dict[str, str], tmp_path: Path) -> None:
+def test_ca_file_without_certificate(environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nothing here")
     with pytest.raises(SettingsError, match="FOOBAR_DB_CA"):
         from_environment(environ)

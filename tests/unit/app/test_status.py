@@ -40,7 +40,7 @@ def test_local_database_down_is_healthy(lab: FakeLab) -> None:
     assert (response.status_code, body(response)["read"]["server"]) == (200, "web-01")
 
 
-def test_no_database_is_unfit(lab: FakeLab) -> None:
+def test_no_database_is_unhealthy(lab: FakeLab) -> None:
     lab.primary.up = lab.replica.up = False
     response = lab.client().get("/healthz")
     assert response.status_code == 503

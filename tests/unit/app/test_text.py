@@ -1,4 +1,4 @@
-"""Input: cleaned, checked, and refused with the name of the field."""
+"""Input: cleaned and validated; errors name the field."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_draft_is_trimmed_and_gets_an_id() -> None:
         ("👩\u200d💻", "👩\u200d💻"),
     ],
 )
-def test_control_characters_go(raw: str, cleaned: str) -> None:
+def test_control_characters_are_removed(raw: str, cleaned: str) -> None:
     assert text.clean(raw) == cleaned
 
 
@@ -47,7 +47,7 @@ def test_control_characters_go(raw: str, cleaned: str) -> None:
         ({"author": "x", "text": "x", "id": "a\n"}, "id"),
     ],
 )
-def test_refused_field_is_named(fields: dict[str, object], field: str) -> None:
+def test_error_names_the_field(fields: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidError) as caught:
         text.draft(fields)
     assert caught.value.field == field
@@ -66,7 +66,7 @@ def test_marker_ids_are_lower_case() -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "101", "x", "", "1.0", "٣", "9" * 50])
-def test_limit_is_a_whole_number_in_range(value: str) -> None:
+def test_invalid_limit(value: str) -> None:
     with pytest.raises(InvalidError):
         text.limit(value, 20, 100)
 

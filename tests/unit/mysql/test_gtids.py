@@ -1,4 +1,4 @@
-"""GTID sets: arithmetic, and reading them out of binary logs."""
+"""GTID sets: parsing and arithmetic, and parsing of mysqlbinlog's output."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from provision.database.agent.binlog import commits, count
-from provision.database.gtid import Gtids, subtract
+from provision.database.agent.binlog import parse_commits
+from provision.database.agent.gtid import GtidSet
 
 RECORDED = Path(__file__).parent / "recorded"
 A, B = "fc985a82-e5b7-11f1-b888-02ec0e70f726", "fc999679-e5b7-11f1-91fd-028a7fa85161"
 
 
 @pytest.mark.parametrize(
-    ("these", "those", "left"),
+    ("minuend", "subtrahend", "difference"),
     [
         (f"{A}:1-10", f"{A}:1-10", ""),
         (f"{A}:1-10", "", f"{A}:1-10"),
@@ -29,26 +29,32 @@ A, B = "fc985a82-e5b7-11f1-b888-02ec0e70f726", "fc999679-e5b7-11f1-91fd-028a7fa8
         (f"{A}:blue:1-3", f"{A}:1-3", f"{A}:blue:1-3"),
     ],
 )
-def test_subtract(these: str, those: str, left: str) -> None:
-    assert str(subtract(these, those)) == left
+def test_subtract(minuend: str, subtrahend: str, difference: str) -> None:
+    assert str(GtidSet(minuend) - GtidSet(subtrahend)) == difference
 
 
 def test_count() -> None:
     text = f"{A}:1-10:12,\n{B}:5"
-    assert Gtids.parse(text).count == count(text) == 12
-    assert Gtids.parse("").count == count("") == 0
+    assert GtidSet(text).count == 12
+    assert GtidSet("").count == 0
+    assert not GtidSet("")
 
 
-def test_merged() -> None:
-    assert str(Gtids.parse(f"{A}:3,{A}:1,{A}:2,{A}:7")) == f"{A}:1-3:7"
-    assert Gtids.parse(f"{A}:1-5,{A}:2,{A}:4-6").count == 6
+def test_intervals_are_merged() -> None:
+    assert str(GtidSet(f"{A}:3,{A}:1,{A}:2,{A}:7")) == f"{A}:1-3:7"
+    assert GtidSet(f"{A}:1-5,{A}:2,{A}:4-6").count == 6
+    assert GtidSet(f"{A}:2,{A}:1") == GtidSet(f"{A}:1-2")
 
 
-def test_commits_of_a_recorded_binary_log() -> None:
+def test_union() -> None:
+    assert GtidSet(f"{A}:1-3") | GtidSet(f"{B}:1,{A}:4") == GtidSet(f"{A}:1-4,{B}:1")
+
+
+def test_commits_in_a_recorded_binary_log() -> None:
     with (RECORDED / "mysqlbinlog.txt").open("rb") as file:
-        found = commits(file)
+        transactions = parse_commits(file)
     source = "55f3f6e9-e5bc-11f1-96b7-02cdef12fe3c"
-    assert found == [
+    assert transactions == [
         (1795273301641015, f"{source}:32"),
         (1795273301669163, f"{source}:33"),
         (1795273301683861, f"{source}:34"),

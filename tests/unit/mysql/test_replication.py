@@ -1,4 +1,4 @@
-"""What lab.plan says of a database's role, from answers of real servers and variations of them."""
+"""MySQL's resources and server status, decoded from recorded rows and variations of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
-from provision.database.resources import Account, DataDirectory, Grant, Record, Replication, Schema
-from provision.database.status import Status
+from provision.database.agent.probes import AccountFacts, SchemaFacts, parse_account
+from provision.database.agent.requests import AssumeRole, ReplicationAccount
+from provision.database.agent.role_record import RoleRecord
+from provision.database.agent.server_status import ServerStatus, parse_server_status
+from provision.database.resources import Account, DataDirectory, Grant, Replication, Schema
+from provision.engine.agent.files import PathFacts
 
 RECORDED = Path(__file__).parent / "recorded"
 PRIMARY = json.loads((RECORDED / "primary.json").read_text())
@@ -23,33 +27,41 @@ SECRET = "a-password-of-the-tests"
 def role(machine: str, epoch: int = EPOCH, primary: str = "web-01") -> Replication:
     addresses = {"web-01": "192.168.56.11", "web-02": "192.168.56.12"}
     peers = {name: address for name, address in addresses.items() if name != machine}
-    return Replication(Record(machine, primary, epoch, peers), "repl", SECRET)
+    record = RoleRecord(machine, primary, epoch, peers)
+    return Replication(AssumeRole(record, ReplicationAccount("repl", SECRET)))
 
 
-def differs(resource: Any, answer: dict[str, Any]) -> dict[str, tuple[str, str]]:
+def parse(rows: dict[str, Any]) -> ServerStatus:
+    names = ("variables", "status", "replica", "epoch", "binlog")
+    return parse_server_status(*(rows[name] or {} for name in names))
+
+
+def differences(resource: Replication, rows: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Key to before and after, without the password (the recorded server had another one)."""
-    found = {d.key: (d.before, d.after) for d in resource.differences(answer)}
-    found.pop("password", None)
-    return found
+    return {
+        difference.key: (difference.before, difference.after)
+        for difference in resource.differences(parse(rows))
+        if difference.key != "password"
+    }
 
 
-def changed(answer: dict[str, Any], place: str, **values: Any) -> dict[str, Any]:
-    answer = copy.deepcopy(answer)
-    answer[place] = {**answer[place], **values} if values else None
-    return answer
+def changed(rows: dict[str, Any], part: str, **values: Any) -> dict[str, Any]:
+    rows = copy.deepcopy(rows)
+    rows[part] = {**rows[part], **values}
+    return rows
 
 
-def test_a_primary_as_it_should_be() -> None:
-    assert differs(role("web-01"), PRIMARY["server"]) == {}
+def test_a_primary_in_the_desired_state() -> None:
+    assert differences(role("web-01"), PRIMARY["server"]) == {}
 
 
-def test_a_replica_as_it_should_be() -> None:
-    assert differs(role("web-02"), REPLICA["server"]) == {}
+def test_a_replica_in_the_desired_state() -> None:
+    assert differences(role("web-02"), REPLICA["server"]) == {}
 
 
 def test_a_server_that_does_not_run() -> None:
-    answer = {"up": False, "error": "mysqld does not answer"}
-    assert set(differs(role("web-01"), answer)) == {"writes", "epoch", "source", "semi-sync"}
+    keys = {d.key for d in role("web-01").differences(ServerStatus(error="mysqld is down"))}
+    assert keys == {"writes", "epoch", "source", "semi-sync"}
 
 
 Case = tuple[str, dict[str, Any], dict[str, tuple[str, str]]]
@@ -59,8 +71,8 @@ PRIMARY_CASES: dict[str, Case] = {
         {"read_only": "1", "super_read_only": "1", "rpl_semi_sync_source_enabled": "OFF"},
         {"writes": ("refused", "accepted"), "semi-sync": ("replica", "source")},
     ),
-    "no promotion written": ("epoch", {"epoch": None}, {"epoch": ("none", str(EPOCH))}),
-    "semi-sync switched off by hand": (
+    "no promotion recorded": ("epoch", {"epoch": None}, {"epoch": ("none", str(EPOCH))}),
+    "semi-sync turned off manually": (
         "variables",
         {"rpl_semi_sync_source_enabled": "OFF"},
         {"semi-sync": ("replica", "source")},
@@ -70,22 +82,22 @@ PRIMARY_CASES: dict[str, Case] = {
 
 @pytest.mark.parametrize("name", PRIMARY_CASES)
 def test_a_primary_that_drifted(name: str) -> None:
-    place, values, expected = PRIMARY_CASES[name]
-    answer = changed(PRIMARY["server"], place, **values)
-    assert differs(role("web-01"), answer) == expected
+    part, values, expected = PRIMARY_CASES[name]
+    rows = changed(PRIMARY["server"], part, **values)
+    assert differences(role("web-01"), rows) == expected
 
 
 def test_a_recorded_primary_that_still_replicates() -> None:
-    found = differs(role("web-02", primary="web-02"), REPLICA["server"])
-    assert found["writes"] == ("refused", "accepted")
-    assert found["source"] == ("192.168.56.11 by GTID over TLS", "none")
+    changes = differences(role("web-02", primary="web-02"), REPLICA["server"])
+    assert changes["writes"] == ("refused", "accepted")
+    assert changes["source"] == ("192.168.56.11 by GTID over TLS", "none")
 
 
 def test_an_old_primary_that_is_recorded_as_replica() -> None:
-    found = differs(role("web-01", primary="web-02"), PRIMARY["server"])
-    assert found["writes"] == ("accepted", "refused")
-    assert found["source"] == ("none", "192.168.56.12 by GTID over TLS")
-    assert found["receiving"] == ("", "running")
+    changes = differences(role("web-01", primary="web-02"), PRIMARY["server"])
+    assert changes["writes"] == ("accepted", "refused")
+    assert changes["source"] == ("none", "192.168.56.12 by GTID over TLS")
+    assert changes["receiving"] == ("", "running")
 
 
 SOURCE = "192.168.56.11 by GTID over TLS"
@@ -125,31 +137,31 @@ REPLICA_CASES: dict[str, tuple[dict[str, Any], dict[str, tuple[str, str]]]] = {
 @pytest.mark.parametrize("name", REPLICA_CASES)
 def test_a_replica_that_drifted(name: str) -> None:
     values, expected = REPLICA_CASES[name]
-    answer = changed(REPLICA["server"], "replica", **values)
-    assert differs(role("web-02"), answer) == expected
+    rows = changed(REPLICA["server"], "replica", **values)
+    assert differences(role("web-02"), rows) == expected
 
 
-def test_a_replica_stopped_for_real() -> None:
-    assert set(differs(role("web-02"), STOPPED["server"])) == {"receiving", "applying"}
+def test_a_recorded_stopped_replica() -> None:
+    assert set(differences(role("web-02"), STOPPED["server"])) == {"receiving", "applying"}
 
 
-def test_a_replica_that_takes_writes() -> None:
-    answer = changed(REPLICA["server"], "variables", super_read_only="0", read_only="0")
-    assert differs(role("web-02"), answer) == {"writes": ("accepted", "refused")}
+def test_a_writable_replica() -> None:
+    rows = changed(REPLICA["server"], "variables", super_read_only="0", read_only="0")
+    assert differences(role("web-02"), rows) == {"writes": ("accepted", "refused")}
 
 
 def test_a_replica_with_another_password_stored() -> None:
-    found = role("web-02").differences(REPLICA["server"])
-    assert [d.key for d in found] == ["password"]
-    assert found[0].secret
+    (difference,) = role("web-02").differences(parse(REPLICA["server"]))
+    assert difference.key == "password"
+    assert difference.secret
 
 
-def test_secrets_go_into_the_request_and_nowhere_else() -> None:
+def test_secrets_occur_only_in_the_request() -> None:
     resource = role("web-02")
-    (action,) = resource.actions(REPLICA["server"])
-    assert action["repl"] == {"user": "repl", "password": SECRET}
+    (action,) = resource.actions(parse(REPLICA["server"]))
+    assert action.args["account"] == {"user": "repl", "password": SECRET}
     assert SECRET not in repr(resource)
-    assert SECRET not in json.dumps([resource.expected(), resource.question()])
+    assert SECRET not in json.dumps([resource.expected(), resource.probe().args])
 
 
 # --- accounts and schemas ------------------------------------------------------------------------
@@ -162,28 +174,29 @@ def account(**changes: Any) -> Account:
     return Account("foobar_app", NETWORK, SECRET, changes.get("grants", (grant,)))
 
 
-def own(answer: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """The recorded account, as if it had been made with the password of the tests."""
-    return changed(answer, "account", lab=account().fingerprint, **changes)
+def facts(rows: dict[str, Any], **changes: Any) -> AccountFacts:
+    """The recorded account, as if it had been created with the password of the tests."""
+    row = {**rows["account"], "lab": account().fingerprint, **changes}
+    return parse_account("foobar_app", NETWORK, [row], rows["grants"])
 
 
-def test_an_account_as_it_should_be() -> None:
-    assert account().differences(own(PRIMARY["app"])) == ()
+def test_an_account_in_the_desired_state() -> None:
+    assert account().differences(facts(PRIMARY["app"])) == ()
 
 
-def test_replicas_get_the_very_same_accounts() -> None:
-    assert account().differences(own(REPLICA["app"])) == ()
+def test_replicas_have_the_same_accounts() -> None:
+    assert account().differences(facts(REPLICA["app"])) == ()
 
 
-def test_an_account_that_is_not_there() -> None:
-    found = account().differences(PRIMARY["nobody"])
-    assert {d.key for d in found} == {"login", "password", "grants"}
-    assert all(d.before == "" for d in found)
+def test_an_absent_account() -> None:
+    differences = account().differences(parse_account("nobody", NETWORK, [], []))
+    assert {d.key for d in differences} == {"login", "password", "grants"}
+    assert all(d.before == "" for d in differences)
 
 
-def test_a_password_changed_by_hand_is_noticed_and_hidden() -> None:
-    (found,) = account().differences(own(PRIMARY["app"], digest="0" * 64))
-    assert (found.key, found.before, found.secret) == ("password", "changed by hand", True)
+def test_a_manually_changed_password_is_detected_and_redacted() -> None:
+    (change,) = account().differences(facts(PRIMARY["app"], digest="0" * 64))
+    assert (change.key, change.before, change.secret) == ("password", "changed by hand", True)
 
 
 @pytest.mark.parametrize(
@@ -196,23 +209,22 @@ def test_a_password_changed_by_hand_is_noticed_and_hidden() -> None:
     ],
 )
 def test_a_login_that_drifted(column: str, value: str, login: str) -> None:
-    (found,) = account().differences(own(PRIMARY["app"], **{column: value}))
-    assert (found.key, found.before) == ("login", login)
+    (change,) = account().differences(facts(PRIMARY["app"], **{column: value}))
+    assert (change.key, change.before) == ("login", login)
 
 
-def test_a_privilege_too_many() -> None:
-    answer = own(PRIMARY["app"])
-    answer["grants"] = [
-        *answer["grants"],
+def test_an_excess_privilege() -> None:
+    rows = copy.deepcopy(PRIMARY["app"])
+    rows["grants"].append(
         {
             "grantee": f"'foobar_app'@'{NETWORK}'",
             "level": "*.*",
             "privilege_type": "SUPER",
             "is_grantable": "YES",
-        },
-    ]
-    (found,) = account().differences(answer)
-    assert found.before == (
+        }
+    )
+    (change,) = account().differences(facts(rows))
+    assert change.before == (
         "DELETE, INSERT, SELECT, UPDATE on foobar.*; SUPER with grant option on *.*"
     )
 
@@ -230,49 +242,46 @@ def test_least_privilege_of_the_recorded_accounts() -> None:
 
 
 def test_schemas() -> None:
-    assert Schema("foobar").differences(PRIMARY["schema"]) == ()
-    absent = {"up": True, "error": "", "schema": None}
-    assert [d.after for d in Schema("foobar").differences(absent)] == ["utf8mb4_0900_ai_ci"]
+    recorded = SchemaFacts(PRIMARY["schema"]["schema"]["collation"])
+    assert Schema("foobar").differences(recorded) == ()
+    (change,) = Schema("foobar").differences(SchemaFacts(""))
+    assert change.after == "utf8mb4_0900_ai_ci"
 
 
-def test_the_data_directory_is_looked_at_once() -> None:
+def test_the_data_directory_is_prepared_once() -> None:
     resource = DataDirectory()
-    assert len(resource.differences({"type": "absent"})) == 1
-    assert resource.differences({"type": "file", "content": resource.mark}) == ()
+    assert len(resource.differences(PathFacts("absent"))) == 1
+    assert resource.differences(PathFacts("file", content=resource.mark)) == ()
 
 
 # --- the status ----------------------------------------------------------------------------------
 
 
 def test_status_of_a_primary() -> None:
-    now = Status.read(PRIMARY["server"])
-    assert (now.up, now.writable, now.semisync_on, now.semisync_active) == (True,) * 4
-    assert now.semisync_replicas == 1
-    assert now.epoch == EPOCH
-    assert now.source == ""
-    assert not now.following
+    status = parse(PRIMARY["server"])
+    assert (status.up, status.writable) == (True, True)
+    assert (status.semisync_enabled, status.semisync_active) == (True, True)
+    assert status.semisync_replicas == 1
+    assert status.epoch == EPOCH
+    assert status.source == ""
+    assert not status.replicating
 
 
-def test_status_of_a_primary_that_fell_back_to_async() -> None:
-    answer = changed(PRIMARY["server"], "status", Rpl_semi_sync_source_status="OFF")
-    now = Status.read(answer)
-    assert now.semisync_on
-    assert not now.semisync_active
+def test_status_of_a_primary_after_a_fallback_to_async() -> None:
+    status = parse(changed(PRIMARY["server"], "status", Rpl_semi_sync_source_status="OFF"))
+    assert status.semisync_enabled
+    assert not status.semisync_active
 
 
 def test_status_of_a_replica() -> None:
-    now = Status.read(REPLICA["server"])
-    assert now.following
-    assert not now.writable
-    assert now.lag == 0
-    assert "\n" not in now.executed
+    status = parse(REPLICA["server"])
+    assert status.replicating
+    assert not status.writable
+    assert status.lag == 0
+    assert "\n" not in status.executed.text
 
 
 def test_status_of_a_stopped_replica() -> None:
-    now = Status.read(STOPPED["server"])
-    assert not now.following
-    assert now.lag is None
-
-
-def test_status_of_a_server_that_is_down() -> None:
-    assert Status.read({"up": False, "error": "gone"}) == Status(error="gone")
+    status = parse(STOPPED["server"])
+    assert not status.replicating
+    assert status.lag is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provision.core import apt_source as aptsource
-from provision.core.apt_source import Entry
+from provision.core.apt_source import AptSource
 
 CLASSIC = """\
 # deb cdrom:[Debian 12]/ bookworm main
@@ -38,20 +38,20 @@ Components: main
 
 
 def test_one_line_sources_are_read() -> None:
-    assert aptsource.one_line(CLASSIC)[1:] == [
-        Entry("https://mirror.example/debian/", "bookworm", ("main", "contrib")),
-        Entry("http://mirror.example/debian-security", "bookworm-security", ("main",)),
-        Entry("http://mirror.example/debian", "bookworm-updates", ("main",)),
+    assert aptsource.parse_one_line(CLASSIC)[1:] == [
+        AptSource("https://mirror.example/debian/", "bookworm", ("main", "contrib")),
+        AptSource("http://mirror.example/debian-security", "bookworm-security", ("main",)),
+        AptSource("http://mirror.example/debian", "bookworm-updates", ("main",)),
     ]
 
 
 def test_deb822_sources_are_read_with_lists_continuations_and_switched_off_stanzas() -> None:
     components = ("main", "non-free-firmware")
-    assert aptsource.deb822(DEB822) == [
-        Entry("http://one.example/debian", "trixie", components),
-        Entry("http://one.example/debian", "trixie-updates", components),
-        Entry("http://two.example/debian/", "trixie", components),
-        Entry("http://two.example/debian/", "trixie-updates", components),
+    assert aptsource.parse_deb822(DEB822) == [
+        AptSource("http://one.example/debian", "trixie", components),
+        AptSource("http://one.example/debian", "trixie-updates", components),
+        AptSource("http://two.example/debian/", "trixie", components),
+        AptSource("http://two.example/debian/", "trixie-updates", components),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Which provider a lab gets, and the reason that is given."""
+"""Which provider a lab gets, and the reason that is printed."""
 
 from __future__ import annotations
 
@@ -10,72 +10,73 @@ from provision import providers
 from provision.core.errors import UsageError
 from provision.core.state import State
 from provision.providers import choice
-from provision.providers.choice import Host, kvm_works, pick
+from provision.providers.choice import HostCapabilities as Capable
+from provision.providers.choice import kvm_works, select
 
 
 @pytest.fixture(autouse=True)
-def _no_wish(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAB_PROVIDER", raising=False)
 
 
 @pytest.mark.parametrize(
     ("host", "name", "words"),
     [
-        (Host(vagrant=True, virtualbox=True, libvirt=True, kvm=True), "vagrant", "VirtualBox and"),
-        (Host("macOS", vagrant=True, virtualbox=True), "vagrant", "VirtualBox and Vagrant"),
-        (Host("Windows", vagrant=True, virtualbox=True), "vagrant", "VirtualBox and Vagrant"),
-        (Host(vagrant=True, libvirt=True, kvm=True), "vagrant", "KVM works"),
-        (Host(vagrant=True, libvirt=True), "lxc", "KVM does not work"),
-        (Host(vagrant=True, kvm=True), "lxc", "neither VirtualBox nor libvirt"),
-        (Host(virtualbox=True), "lxc", "any Linux host"),
-        (Host(libvirt=True, kvm=True), "lxc", "any Linux host"),
-        (Host(), "lxc", "any Linux host"),
-        (Host("macOS"), "vagrant", "on macOS a lab's machines are virtual"),
-        (Host("Windows", virtualbox=True), "vagrant", "on Windows a lab's machines are virtual"),
+        (Capable(vagrant=True, virtualbox=True, libvirt=True, kvm=True), "vagrant", "VirtualBox"),
+        (Capable("macOS", vagrant=True, virtualbox=True), "vagrant", "VirtualBox and Vagrant"),
+        (Capable("Windows", vagrant=True, virtualbox=True), "vagrant", "VirtualBox and Vagrant"),
+        (Capable(vagrant=True, libvirt=True, kvm=True), "vagrant", "KVM works"),
+        (Capable(vagrant=True, libvirt=True), "lxc", "KVM does not work"),
+        (Capable(vagrant=True, kvm=True), "lxc", "neither VirtualBox nor libvirt"),
+        (Capable(virtualbox=True), "lxc", "any Linux host"),
+        (Capable(libvirt=True, kvm=True), "lxc", "any Linux host"),
+        (Capable(), "lxc", "any Linux host"),
+        (Capable("macOS"), "vagrant", "macOS needs virtual machines"),
+        (Capable("Windows", virtualbox=True), "vagrant", "Windows needs virtual machines"),
     ],
 )
-def test_what_a_host_can_do_decides_and_the_reason_is_said(
-    host: Host, name: str, words: str
+def test_the_default_provider_depends_on_the_host_and_has_a_reason(
+    host: Capable, name: str, words: str
 ) -> None:
-    chosen, why = pick(host)
-    assert (chosen, words in why) == (name, True), why
+    chosen, reason = select(host)
+    assert (chosen, words in reason) == (name, True), reason
 
 
-def test_the_order_is_option_environment_record_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+def test_precedence_is_option_environment_record_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    detections: list[str] = []
 
-    def look() -> Host:
-        asked.append("host")
-        return Host()
+    def detect() -> Capable:
+        detections.append("host")
+        return Capable()
 
     def chosen(option: str, state: State | None) -> tuple[str, str]:
-        found, why = providers.choose(option, state, look)
-        return found.name, why
+        source, reason = providers.choose(option, state, detect)
+        return source.name, reason
 
-    made = State(provider="lxc")
+    existing = State(provider="lxc")
     assert chosen("", None) == ("lxc", "system containers run on any Linux host")
-    assert asked == ["host"]
-    assert chosen("", State(provider="ssh")) == ("ssh", "as the lab was made with")
+    assert detections == ["host"]
+    assert chosen("", State(provider="ssh")) == ("ssh", "the lab was created with it")
     monkeypatch.setenv("LAB_PROVIDER", "vagrant")
-    assert chosen("", None) == ("vagrant", "as LAB_PROVIDER says")
-    assert chosen("ssh", None) == ("ssh", "as --provider says")
-    assert chosen("lxc", made) == ("lxc", "as --provider says")
-    assert asked == ["host"]
-    with pytest.raises(UsageError, match="come from lxc, not vagrant as LAB_PROVIDER says"):
-        chosen("", made)
-    with pytest.raises(UsageError, match="come from lxc, not ssh as --provider says") as error:
-        chosen("ssh", made)
-    assert "invoke lab.destroy" in error.value.advice
-    assert providers.of(made).name == "lxc"
+    assert chosen("", None) == ("vagrant", "from LAB_PROVIDER")
+    assert chosen("ssh", None) == ("ssh", "from --provider")
+    assert chosen("lxc", existing) == ("lxc", "from --provider")
+    assert detections == ["host"]
+    with pytest.raises(UsageError, match="with provider lxc, and LAB_PROVIDER is vagrant"):
+        chosen("", existing)
+    with pytest.raises(UsageError, match="with provider lxc, and --provider is ssh") as error:
+        chosen("ssh", existing)
+    assert "invoke lab.destroy" in error.value.hint
+    assert providers.for_state(existing).name == "lxc"
 
 
-def test_an_unknown_provider_is_answered_with_those_there_are() -> None:
-    with pytest.raises(UsageError, match="no provider 'docker'") as error:
-        providers.choose("docker", State(provider="lxc"), Host)
-    assert error.value.advice == "choose from lxc, vagrant, ssh"
+def test_an_unknown_provider_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="unknown provider 'docker'") as error:
+        providers.choose("docker", State(provider="lxc"), Capable)
+    assert error.value.hint == "choose from lxc, vagrant, ssh"
 
 
-def test_a_device_without_the_processors_help_is_no_working_kvm(tmp_path: Path) -> None:
+def test_kvm_needs_the_processor_flags_as_well_as_the_device(tmp_path: Path) -> None:
     device, cpuinfo = tmp_path / "kvm", tmp_path / "cpuinfo"
     cpuinfo.write_text("processor : 0\nflags : fpu vmx sse\n")
     assert not kvm_works(cpuinfo, device)
@@ -88,8 +89,8 @@ def test_a_device_without_the_processors_help_is_no_working_kvm(tmp_path: Path) 
     assert not kvm_works(tmp_path / "none", device)
 
 
-def test_virtualbox_is_found_where_windows_installs_it(tmp_path: Path) -> None:
+def test_vboxmanage_is_found_in_the_folder_of_the_windows_installer(tmp_path: Path) -> None:
     program = tmp_path / "VBoxManage"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    assert choice.vboxmanage({"VBOX_MSI_INSTALL_PATH": str(tmp_path)}) is not None
+    assert choice.find_vboxmanage({"VBOX_MSI_INSTALL_PATH": str(tmp_path)}) is not None

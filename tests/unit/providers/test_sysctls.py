@@ -1,21 +1,21 @@
-"""Limits that are raised while labs are up are put back, and nobody else's change is undone."""
+"""Kernel parameters are reset after the last lab, unless they were changed by others."""
 
 from __future__ import annotations
 
-from provision.providers.lxc.sysctls import LEAST, to_restore
+from provision.providers.lxc.sysctls import MINIMUM, to_reset
 
 BEFORE = {"net.ipv4.ip_forward": 0, "fs.inotify.max_user_instances": 128, "fs.aio-max-nr": 65536}
 
 
-def test_what_we_raised_goes_back() -> None:
-    assert to_restore(BEFORE, LEAST) == BEFORE
+def test_raised_values_are_reset() -> None:
+    assert to_reset(BEFORE, MINIMUM) == BEFORE
 
 
-def test_what_was_enough_or_has_changed_since_stays() -> None:
+def test_sufficient_and_changed_values_are_kept() -> None:
     before = {**BEFORE, "net.ipv4.ip_forward": 1}
-    now = {**LEAST, "fs.aio-max-nr": 2000000}
-    assert to_restore(before, now) == {"fs.inotify.max_user_instances": 128}
+    current = {**MINIMUM, "fs.aio-max-nr": 2000000}
+    assert to_reset(before, current) == {"fs.inotify.max_user_instances": 128}
 
 
-def test_without_a_record_nothing_is_touched() -> None:
-    assert to_restore({}, LEAST) == {}
+def test_without_a_record_nothing_is_reset() -> None:
+    assert to_reset({}, MINIMUM) == {}

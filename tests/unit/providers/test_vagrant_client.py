@@ -1,4 +1,4 @@
-"""The traps of python-vagrant, each with a program in Vagrant's place that would fall into it."""
+"""Pitfalls of python-vagrant, each with a script in place of Vagrant that triggers it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from provision.core.errors import ProviderError
 from provision.core.lab import Lab
 from provision.providers.vagrant import client, record
-from provision.providers.vagrant.client import Client, Way, environment
-from provision.providers.vagrant.provider import VagrantProvider, understand
+from provision.providers.vagrant.client import SshSettings, VagrantClient, environment
+from provision.providers.vagrant.provider import VagrantProvider, machine_state
 
 SSH_CONFIG = """\
 Host web-01
@@ -32,13 +32,13 @@ Host web-01
 
 @pytest.fixture
 def here(lab: Lab, tmp_path: Path) -> Lab:
-    """The lab, in a checkout that can be written to."""
+    """The lab, in a writable checkout."""
     return replace(lab, root=tmp_path)
 
 
 @pytest.fixture
 def vagrant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Puts a shell script in Vagrant's place; what it is called with goes to a file."""
+    """Installs a shell script as ``vagrant``; its arguments are appended to a file."""
     folder = tmp_path / "bin"
     folder.mkdir()
     calls = tmp_path / "calls"
@@ -53,7 +53,7 @@ def vagrant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return put
 
 
-def test_the_environment_is_ours_with_additions_and_without_other_projects(here: Lab) -> None:
+def test_the_environment_is_inherited_except_for_other_projects(here: Lab) -> None:
     given = {"PATH": "/bin", "HOME": "/h", "VAGRANT_CWD": "/other", "VAGRANT_VAGRANTFILE": "X"}
     found = environment(here, given)
     assert {"PATH", "HOME"} <= found.keys()
@@ -66,13 +66,15 @@ def test_the_environment_is_ours_with_additions_and_without_other_projects(here:
     assert two["LAB_NAME"] == "two"
 
 
-def test_output_is_kept_becomes_progress_and_does_not_go_to_dev_null(
+def test_output_is_logged_and_reported_as_progress(
     here: Lab, vagrant: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     calls = vagrant("echo '==> web-01: Booting VM...'; echo '==> web-01: a warning' >&2")
-    told: list[tuple[str, str]] = []
-    Client(here, lambda machine, doing: told.append((machine, doing))).up("virtualbox", "web-01")
-    assert told == [("web-01", "booting")]
+    progress: list[tuple[str, str]] = []
+    VagrantClient(here, lambda machine, message: progress.append((machine, message))).up(
+        "virtualbox", "web-01"
+    )
+    assert progress == [("web-01", "booting")]
     log = (here.directory / client.LOG).read_text()
     assert "Booting VM" in log
     assert "a warning" in log
@@ -80,56 +82,54 @@ def test_output_is_kept_becomes_progress_and_does_not_go_to_dev_null(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_failure_shows_vagrants_last_lines_and_what_to_do(
-    here: Lab, vagrant: Callable[[str], Path]
-) -> None:
+def test_an_error_has_the_last_lines_and_a_hint(here: Lab, vagrant: Callable[[str], Path]) -> None:
     vagrant("for i in 1 2 3; do echo line $i; done; echo 'VT-x: VERR_VMX_NO_VMX' >&2; exit 3")
     with pytest.raises(ProviderError) as error:
-        Client(here).up("virtualbox")
+        VagrantClient(here).up("virtualbox")
     assert error.value.what == "vagrant up failed (status 3)"
     assert "line 3" in error.value.output
     assert "VERR_VMX_NO_VMX" in error.value.output
-    assert "firmware" in error.value.advice
+    assert "firmware" in error.value.hint
 
 
-def test_a_failure_of_a_command_whose_output_is_read_shows_both(
+def test_an_error_of_a_command_with_parsed_output_has_both_streams(
     here: Lab, vagrant: Callable[[str], Path]
 ) -> None:
     vagrant("echo 'on stdout'; echo 'on stderr' >&2; exit 1")
     with pytest.raises(ProviderError) as error:
-        Client(here).states()
+        VagrantClient(here).states()
     assert "on stdout" in error.value.output
     assert "on stderr" in error.value.output
-    assert "vagrant.log" in error.value.advice
+    assert "vagrant.log" in error.value.hint
 
 
-def test_no_vagrant_is_one_clear_message(here: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vagrant_is_not_installed(here: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ProviderError, match="Vagrant is not installed"):
-        Client(here).halt()
+        VagrantClient(here).halt()
 
 
-def test_ssh_settings_are_asked_by_name_afresh_and_with_all_keys(
+def test_ssh_settings_are_requested_by_name_without_a_cache_and_with_all_keys(
     here: Lab, vagrant: Callable[[str], Path]
 ) -> None:
     calls = vagrant(f"cat <<'END'\n{SSH_CONFIG.format(port=2222)}END")
-    one = Client(here)
+    one = VagrantClient(here)
     keys = (Path("/a home/insecure_private_keys/vagrant.key.ed25519"), Path("/b/vagrant.key.rsa"))
-    assert one.way("web-01") == Way("127.0.0.1", 2222, "vagrant", keys)
+    assert one.ssh_settings("web-01") == SshSettings("127.0.0.1", 2222, "vagrant", keys)
     vagrant(f"cat <<'END'\n{SSH_CONFIG.format(port=2200)}END")
-    assert one.way("web-01").port == 2200  # a kept object would still say 2222
+    assert one.ssh_settings("web-01").port == 2200  # a cached object would still have 2222
     assert calls.read_text() == "ssh-config web-01\n" * 2
-    with pytest.raises(ProviderError, match="does not say how it reaches web-02"):
-        one.way("web-02")
+    with pytest.raises(ProviderError, match="does not contain web-02"):
+        one.ssh_settings("web-02")
 
 
 def test_a_halted_machine_has_no_ssh_settings(here: Lab, vagrant: Callable[[str], Path]) -> None:
     vagrant("echo 'The provider reports that it is not running' >&2; exit 1")
     with pytest.raises(ProviderError, match=r"vagrant ssh-config failed \(status 1\)"):
-        Client(here).way("web-01")
+        VagrantClient(here).ssh_settings("web-01")
 
 
-def test_states_come_by_machine(here: Lab, vagrant: Callable[[str], Path]) -> None:
+def test_states_by_machine(here: Lab, vagrant: Callable[[str], Path]) -> None:
     vagrant("""cat <<'END'
 1700000000,lb-01,metadata,provider,libvirt
 1700000000,lb-01,provider-name,libvirt
@@ -139,17 +139,17 @@ def test_states_come_by_machine(here: Lab, vagrant: Callable[[str], Path]) -> No
 1700000000,web-01,state,shutoff
 1700000000,,ui,info,Current machine states:\\n\\nlb-01 running, web-01 shutoff
 END""")
-    found = Client(here).states()
-    assert found == {"lb-01": ("running", "libvirt"), "web-01": ("poweroff", "libvirt")}
+    states = VagrantClient(here).states()
+    assert states == {"lb-01": "running", "web-01": "poweroff"}
     words = ["running", "poweroff", "saved", "aborted", "not_created", ""]
-    assert [understand(w) for w in words] == ["running", *["halted"] * 3, "absent", "absent"]
+    assert [machine_state(w) for w in words] == ["running", *["halted"] * 3, "absent", "absent"]
 
 
-def test_a_daemon_that_keeps_the_output_open_is_not_waited_for(
+def test_a_daemon_that_keeps_the_output_open_is_not_awaited(
     here: Lab, vagrant: Callable[[str], Path]
 ) -> None:
     vagrant("sleep 20 & echo '==> web-01: Booting VM...'; echo $! >daemon")
-    Client(here).up("virtualbox")
+    VagrantClient(here).up("virtualbox")
     assert "Booting" in (here.directory / client.LOG).read_text()
     import os
     import signal
@@ -157,12 +157,15 @@ def test_a_daemon_that_keeps_the_output_open_is_not_waited_for(
     os.kill(int((here.root / "daemon").read_text()), signal.SIGTERM)
 
 
-def test_machines_are_known_from_vagrants_own_files(here: Lab) -> None:
+def test_created_machines_are_read_from_vagrants_files(here: Lab) -> None:
     provider = VagrantProvider()
-    assert provider.state(here) == {"lb-01": "absent", "web-01": "absent"}  # asks no Vagrant
+    assert provider.state(here) == {
+        "lb-01": "absent",
+        "web-01": "absent",
+    }  # without running Vagrant
     folder = here.root / ".vagrant" / "machines" / "web-01" / "libvirt"
     folder.mkdir(parents=True)
-    assert record.made(here) == {}
+    assert record.created_machines(here) == {}
     (folder / "id").write_text("0a1b\n")
-    assert record.made(here) == {"web-01": ("libvirt", "0a1b")}
+    assert record.created_machines(here) == {"web-01": ("libvirt", "0a1b")}
     assert provider.snapshots(replace(here, name="two")) == ()

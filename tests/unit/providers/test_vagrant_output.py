@@ -1,4 +1,4 @@
-"""What Vagrant prints, understood."""
+"""Parsers of Vagrant's output."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ Progress: 3% (Rate: 21.6M/s, Estimated time remaining: 0:00:20)
 """
 
 
-def test_lines_become_what_each_machine_is_doing() -> None:
-    told = [output.doing(line) for line in UP.splitlines()]
-    assert [each for each in told if each] == [
-        ("lb-01", "fetching the box"),
-        ("lb-01", "fetching the box: 45 %"),
-        ("lb-01", "copying the box"),
-        ("lb-01", "making the machine"),
+def test_the_progress_of_each_machine() -> None:
+    progress = [output.parse_progress(line) for line in UP.splitlines()]
+    assert [message for message in progress if message] == [
+        ("lb-01", "downloading"),
+        ("lb-01", "downloading: 45 %"),
+        ("lb-01", "cloning the box"),
+        ("lb-01", "creating the machine"),
         ("lb-01", "booting"),
         ("lb-01", "booting"),
         ("lb-01", "booted"),
-        ("lb-01", "getting its name"),
-        ("lb-01", "getting its address"),
-        ("web-01", "copying the box"),
+        ("lb-01", "setting the host name"),
+        ("lb-01", "configuring the network"),
+        ("web-01", "cloning the box"),
         ("web-01", "booting"),
         ("web-01", "booting"),
         ("web-01", "stopping"),
@@ -48,13 +48,13 @@ def test_lines_become_what_each_machine_is_doing() -> None:
     ]
 
 
-def test_bars_that_overwrite_themselves_are_lines_of_their_own() -> None:
+def test_progress_bars_are_separate_lines() -> None:
     chunks = [
         b"==> a: Impor",
         b"ting base box\r\x1b[K    a: Progress: 5%\r\x1b[K    a: Prog",
         b"ress: 90%\n\n",
     ]
-    assert list(output.lines(iter([*chunks, b"the end \xff"]))) == [
+    assert list(output.split_lines(iter([*chunks, b"the end \xff"]))) == [
         "==> a: Importing base box",
         "    a: Progress: 5%",
         "    a: Progress: 90%",
@@ -76,13 +76,13 @@ before
 """  # noqa: W291
 
 
-def test_snapshots_are_told_from_prefixes_and_from_the_words_for_none() -> None:
-    assert output.snapshots(SNAPSHOTS) == {
+def test_snapshots_by_machine_including_those_without() -> None:
+    assert output.parse_snapshots(SNAPSHOTS) == {
         "lb-01": ("before", "after the first break"),
         "web-01": (),
         "web-02": ("before",),
     }
-    assert output.snapshots("") == {}
+    assert output.parse_snapshots("") == {}
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ def test_snapshots_are_told_from_prefixes_and_from_the_words_for_none() -> None:
     [("2.4.9", (2, 4, 9)), ("7.1.6r167084", (7, 1, 6)), ("Vagrant 2.3.4", (2, 3, 4)), ("", ())],
 )
 def test_versions(text: str, numbers: tuple[int, ...]) -> None:
-    assert output.version(text) == numbers
+    assert output.parse_version(text) == numbers

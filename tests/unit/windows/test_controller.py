@@ -1,7 +1,4 @@
-"""The lab driven from Windows: pretended (see pretended.py), not on Windows itself.
-
-Each script runs in a process of its own that believes to be on Windows.
-"""
+"""The controller on an emulation of Windows (see emulate_windows.py)."""
 
 from __future__ import annotations
 
@@ -23,31 +20,29 @@ import pytest
 from provision.core.lab import ROOT
 from provision.core.secrets import Secrets
 
-PRETENDED = Path(__file__).with_name("pretended.py")
+EMULATION = Path(__file__).with_name("emulate_windows.py")
 
 ON_MACHINES = ("provision.app.",)
-"""Sent to machines, which are never Windows; what the controller takes of it is imported by it."""
+"""Runs on machines only, which are never Windows."""
 
 LINUX = ("provision.providers.boxes.", "provision.providers.lxc")
-"""For machines that are made on this very computer, with what Linux has."""
+"""Creates machines on a Linux host."""
 
 
 def on_windows(
     code: str, folder: Path, *arguments: object, ok: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python there.
+    """Run a Python script on emulated Windows.
 
     Args:
-        code: the script.
-        folder: where it may leave things; it is the home folder, too.
-        arguments: in its ``sys.argv``.
-        ok: whether it has to end with 0.
+        folder: for files, and as home folder.
+        ok: whether the script must exit with 0.
     """
     script = folder / "script.py"
     script.write_text(code, encoding="utf-8")
     environ = {k: v for k, v in os.environ.items() if not k.startswith("LAB_")}
     done = subprocess.run(
-        [sys.executable, "-X", "warn_default_encoding", PRETENDED, script, *map(str, arguments)],
+        [sys.executable, "-X", "warn_default_encoding", EMULATION, script, *map(str, arguments)],
         cwd=ROOT, env={**environ, "HOME": str(folder)},
         encoding="cp1252", errors="replace", capture_output=True, check=False,
     )  # fmt: skip
@@ -64,14 +59,14 @@ program.run()
 
 
 def invoke(folder: Path, *words: object, ok: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a task there."""
+    """Run a task on emulated Windows."""
     return on_windows(INVOKE, folder, *words, ok=ok)
 
 
-# --- the pretence itself -------------------------------------------------------------------------
+# --- the emulation ------------------------------------------------------------------------------
 
 
-def test_what_windows_lacks_is_lacking(tmp_path: Path) -> None:
+def test_features_that_windows_lacks_are_missing(tmp_path: Path) -> None:
     code = """
 import os, sys, tempfile
 from pathlib import Path
@@ -123,18 +118,18 @@ def test_every_module_of_the_controller_can_be_imported(tmp_path: Path) -> None:
     on_windows(code, tmp_path, *wanted)
 
 
-def test_the_tasks_are_listed(tmp_path: Path) -> None:
+def test_tasks_are_listed(tmp_path: Path) -> None:
     listed = invoke(tmp_path, "--list").stdout
     for task in ("lab.up", "lab.ssh", "app.deploy", "db.promote", "lb.drain", "dns.hosts"):
         assert task in listed
 
 
-def test_boxes_are_built_elsewhere(tmp_path: Path) -> None:
+def test_boxes_are_not_built_on_windows(tmp_path: Path) -> None:
     done = invoke(tmp_path, "box.build", ok=False)
     assert "error: boxes are built on Linux, and this is Windows\nnext: build it" in done.stderr
 
 
-def test_a_design_is_drawn_with_the_letters_that_there_are(tmp_path: Path) -> None:
+def test_diagram_uses_only_available_characters(tmp_path: Path) -> None:
     done = invoke(tmp_path, "lab.diagram", "--topology", "scaled")
     assert "192.168.56.42" in done.stdout
     invoke(tmp_path, "lab.diagram", "--topology", "simple", "--svg", tmp_path / "a.svg")
@@ -143,7 +138,7 @@ def test_a_design_is_drawn_with_the_letters_that_there_are(tmp_path: Path) -> No
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
-# --- what is kept --------------------------------------------------------------------------------
+# --- state and secrets----------------------------------------------------------------------------
 
 
 def test_state_is_written_and_changed(tmp_path: Path) -> None:
@@ -151,14 +146,16 @@ def test_state_is_written_and_changed(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from provision.core import state
+from provision.core.atomic import write_atomically
+from provision.core.locks import lab_lock
 here = Path(sys.argv[1]) / "one"
-with state.lock(here), state.lock(here):
+with lab_lock(here), lab_lock(here):
     state.save(here, state.State(provider="ssh", primary="web-01", network="192.168.56.0/24"))
     state.change(here, primary="web-02", weights={"web-01": 10})
-found = state.load(here)
-assert (found.primary, found.epoch, found.weights) == ("web-02", 1, {"web-01": 10})
-state.write(here / "open", "two\\nlines\\n", 0o644)
-state.forget(here)
+recorded = state.load(here)
+assert (recorded.primary, recorded.epoch, recorded.weights) == ("web-02", 1, {"web-01": 10})
+write_atomically(here / "open", "two\\nlines\\n", 0o644)
+state.delete(here)
 assert state.load(here) is None
 """
     on_windows(code, tmp_path, tmp_path)
@@ -166,22 +163,22 @@ assert state.load(here) is None
     assert not [p.name for p in (tmp_path / "one").iterdir() if p.name.startswith(".open")]
 
 
-def test_a_lab_that_is_in_use_is_named_without_harm_to_its_user(tmp_path: Path) -> None:
+def test_holder_of_the_lock_is_named_and_not_killed(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from provision.core import state
+from provision.core import locks
 from provision.core.errors import LabError
 here = Path(sys.argv[1]) / "one"
-with state.lock(here):
-    held = dict(state._held)
-    state._held.clear()  # as another process would see it
+with locks.lab_lock(here):
+    held = dict(locks._held)
+    locks._held.clear()  # as another process would see it
     try:
-        with state.lock(here):
+        with locks.lab_lock(here):
             raise SystemExit("both have it")
     except LabError as error:
         print(error)
-    state._held.update(held)
+    locks._held.update(held)
 """
     said = on_windows(code, tmp_path, tmp_path).stdout
     assert "taskkill /PID" in said
@@ -189,11 +186,11 @@ with state.lock(here):
     assert "fuser" not in said
 
 
-def test_secrets_are_made_kept_and_read_again(tmp_path: Path) -> None:
+def test_secrets_are_generated_and_read_again(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from provision.core.pki import Authority
+from provision.core.pki import CertificateAuthority
 from provision.core.secrets import Secrets
 one = Secrets(Path(sys.argv[1]) / "one")
 key, password = one.ssh_key().read_bytes(), one.password("mysql-app")
@@ -213,14 +210,14 @@ print(two.public_key())
     assert again.stdout.split()[1] == said.split()[1]
 
 
-def test_a_failed_write_says_what_windows_can_do(tmp_path: Path) -> None:
+def test_hint_after_a_failed_write(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from provision.core import state
+from provision.core.atomic import write_atomically
 from provision.core.errors import LabError
 try:
-    state.write(Path(sys.argv[1]) / "file" / "below", "text")
+    write_atomically(Path(sys.argv[1]) / "file" / "below", "text")
 except LabError as error:
     print(error)
 """
@@ -233,34 +230,39 @@ except LabError as error:
 # --- a lab on machines that exist already --------------------------------------------------------
 
 
-def test_ssh_machines_that_do_not_answer_are_named(tmp_path: Path) -> None:
+def test_unreachable_machines_are_named(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
 from provision.topology import labs
+from provision.topology.record import record_lab
 from provision.core.endpoint import Endpoint
-from provision.providers.ssh import SshProvider, record, sources
+from provision.core.ssh_config import write_ssh_config
+from provision.providers.ssh import SshProvider, record
+from provision.providers.ssh.endpoints import read_openssh_files, resolve_endpoints
 root = Path(sys.argv[1])
-lab, recorded = labs.open_lab("one", topology="distributed", root=root, stay=True)
+lab, recorded = labs.open_lab("one", topology="distributed", root=root, keep_addresses=True)
 assert recorded is None
-labs.record(lab, "ssh")
+record_lab(lab, "ssh")
 key = root / "key"
 key.write_bytes(b"")
 ends = {
     m.name: Endpoint("127.0.0.1", int(sys.argv[2]), "root", key, "ssh-ed25519 AAAA")
     for m in lab.machines
 }
-record.save(lab, record.Record(ends))
-config = labs.write_access(lab, ends)
+record.save(lab, record.ExistingMachines(ends))
+config = write_ssh_config(lab, ends)
 assert b"\\r" not in config.read_bytes()
 lab, recorded = labs.open_lab("one", root=root)
 assert recorded.provider == "ssh"
 provider = SshProvider()
 assert set(provider.state(lab).values()) == {"halted"}
 assert provider.endpoints(lab) == {}
-assert sources.client().user == "Administrator"
-resolved, problems = sources.resolve(lab, {}, sources.client())
-assert set(resolved) == {"lb-01", "web-01", "web-02"}
+assert read_openssh_files().user == "Administrator"
+resolved, problems = resolve_endpoints(lab, {}, read_openssh_files())
+assert resolved == {}
+names = [problem.what.partition(":")[0] for problem in problems]
+assert names == ["lb-01", "web-01", "web-02"]
 print(len(problems))
 """
     topologies = tmp_path / "configs" / "topologies"
@@ -276,12 +278,12 @@ print(len(problems))
 def test_doctor_of_existing_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = invoke(tmp_path, "lab.doctor", "--provider", "ssh", "--lab", "t-never-up", ok=False)
     assert done.returncode == 1
-    assert "provider ssh: as --provider says" in done.stdout
-    assert "web-01: there is no private key" in done.stdout
+    assert "provider ssh: from --provider" in done.stdout
+    assert "web-01: the private key " in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    monkeypatch.setenv("PRETENDED_PROGRAMS_ARE_MISSING", "1")  # that is what it finds out
+    monkeypatch.setenv("EMULATED_PROGRAMS_ARE_MISSING", "1")  # that is what it finds out
     host = invoke(tmp_path, "lab.doctor", "--host", "--lab", "t-never-up")
-    assert "containers need Linux, and this is Windows" in host.stdout
+    assert "containers require Linux, and this is Windows" in host.stdout
 
 
 class Machine(paramiko.ServerInterface):
@@ -347,35 +349,36 @@ def machine(tmp_path: Path) -> Iterator[int]:
     thread.join(10)
 
 
-def test_a_machine_is_examined_and_its_agent_asked(tmp_path: Path, machine: int) -> None:
+def test_machine_is_examined_and_its_agent_queried(tmp_path: Path, machine: int) -> None:
     code = """
 import sys
 from pathlib import Path
 from provision.topology import labs
+from provision.engine.agent.commands import command_probe
 from provision.engine.host import Host
 from provision.core.lab import ROOT
 from provision.core.endpoint import Endpoint
-from provision.providers.ssh.examine import examine
+from provision.providers.ssh.preflight import check_machine
 from provision.core.secrets import Secrets
-lab, _ = labs.open_lab("t-never-up", topology="simple", root=ROOT, stay=True)
+lab, _ = labs.open_lab("t-never-up", topology="simple", root=ROOT, keep_addresses=True)
 key = Secrets(Path(sys.argv[1]) / "one").ssh_key()
 end = Endpoint("127.0.0.1", int(sys.argv[2]), "root", key, "")
-_, unknown = examine(lab, lab.machine("web-01"), end, pin=False)
-assert "host key of 127.0.0.1 is not known" in unknown[0].what, unknown
-end, problems = examine(lab, lab.machine("web-01"), end, pin=True)
+_, unknown = check_machine(lab.machine("web-01"), end, accept_keys=False)
+assert "host key of 127.0.0.1 is unknown" in unknown[0].what, unknown
+end, problems = check_machine(lab.machine("web-01"), end, accept_keys=True)
 assert end.host_key.startswith("ssh-ed25519 ")
 assert any("192.168.56.11" in p.what for p in problems), problems  # this is no such machine
 with Host("web-01", end) as host:
     done = host.run("cat", input="two\\nlines ▼\\n")
-    assert (done.status, done.out) == (0, "two\\nlines ▼\\n"), done
-    answers = host.gather({"command": [{"argv": ["echo", "asked"]}]})
-    print(answers["command"][0]["out"])
+    assert (done.status, done.stdout) == (0, "two\\nlines ▼\\n"), done
+    probe = command_probe(["echo", "probed"])
+    print(host.gather([probe])[probe].stdout)
 """
-    assert on_windows(code, tmp_path, tmp_path, machine).stdout.strip() == "asked"
+    assert on_windows(code, tmp_path, tmp_path, machine).stdout.strip() == "probed"
 
 
 @pytest.mark.parametrize("topology", ["distributed", "scaled"])
-def test_what_would_be_sent_to_machines_is_the_same(tmp_path: Path, topology: str) -> None:
+def test_configuration_of_machines_is_the_same(tmp_path: Path, topology: str) -> None:
     """Units are what a machine's agent gets: every file, byte by byte."""
     code = """
 import hashlib, json, sys
@@ -386,7 +389,7 @@ from provision import registry as roles
 context = samples.context(sys.argv[1])
 found = {}
 for machine in context.lab.machines:
-    for unit in roles.desired(context, machine):
+    for unit in context.desired(machine):
         found[f"{machine.name} {unit.name}"] = hashlib.sha256(repr(unit).encode()).hexdigest()
 sys.stdout.write(json.dumps(found))
 """

@@ -1,8 +1,8 @@
-"""On a database machine: lab-autopromote.service, the hands of autopromote.py's rules.
+"""lab-autopromote.service on a database machine: the guard.
 
-On the primary it keeps the lease, fences, and says how commits are acknowledged; on the replica it
-answers for the primary's life and carries out an order. It is the only one who makes a server
-writable by itself while autopromotion is on (lab-mysql-role.service leaves that to it).
+On the primary it holds the lease, fences, and decides how commits are acknowledged. On the replica
+it grants leases and executes an order. While automatic failover is on, only the guard makes a
+server writable (lab-mysql-role.service leaves that to it).
 """
 
 from __future__ import annotations
@@ -13,417 +13,292 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from provision.database.agent import operations as mysql_ops
-from provision.database.agent import replication as mysql_replica
-from provision.database.agent import role as mysql_role
-from provision.database.agent.client import SOCKET, Client, MysqlError
-from provision.database.failover.agent import wire
-from provision.database.failover.agent.rules import (
-    FENCE,
-    FRESH,
-    MARGIN,
-    Guard,
-    Report,
-    report,
-    values,
-    word,
+from provision.database.agent import role_store, semisync, write_access
+from provision.database.agent.primary import become_primary
+from provision.database.agent.relay_log import apply_relay_log
+from provision.database.agent.role_record import RoleRecord
+from provision.database.agent.role_store import load_record, role_lock
+from provision.database.agent.session import (
+    MysqlError,
+    MysqlSession,
+    ServerNotRunningError,
+    connect_local,
 )
-from provision.engine.agent.core import Failed
+from provision.database.failover.agent import local_server, rules, wire
+from provision.database.failover.agent.commit_policy import CommitPolicy
+from provision.database.failover.agent.daemon import CRITICAL, ERROR, WARNING, ChangeLog, boottime
+from provision.database.failover.agent.guard_rules import Guard
+from provision.database.failover.agent.local_server import LocalServer
+from provision.database.failover.agent.rules import Decision, GuardReport, from_json, to_json
+from provision.engine.agent.process import AgentError
 
 ARMED = "/run/foobar-lab/autopromote-armed"
-TICK = 0.2
-POLL = 0.4
-CAUGHT_UP = 3.0
-"""Seconds that a replica may be behind when commits begin to wait for it."""
+TICK_INTERVAL = 0.2
+REPORT_INTERVAL = 0.4
 
-DRAIN = 60.0
-"""Seconds that a replica may need to apply what it received, before an order is refused."""
-
-SETTLED = mysql_role.ALONE_MS / 1000 + 0.5
-"""Seconds after which no commit is left that began to wait while the time-out was short."""
-
-STATE = (
-    "SELECT @@global.super_read_only + @@global.read_only AS read_only,"
-    " @@global.gtid_executed AS gtids, @@global.rpl_semi_sync_source_timeout AS timeout,"
-    " @@global.rpl_semi_sync_source_wait_no_replica AS waits,"
-    " @@global.rpl_semi_sync_source_enabled AS enabled"
-)
-SEMI_SYNC = (
-    "SHOW GLOBAL STATUS WHERE Variable_name IN ('Rpl_semi_sync_source_status',"
-    " 'Rpl_semi_sync_source_clients', 'Rpl_semi_sync_source_no_times')"
-)
+APPLY_SECONDS = 60.0
+"""How long a replica may take to apply its relay log before it refuses an order."""
 
 
-@dataclass(frozen=True)
-class Facts:
-    """How the local server is now.
-
-    Args:
-        server: its identity.
-        writable: whether it takes writes.
-        executed: transactions that it has applied.
-        have: also those that it has received.
-        strict: whether commits wait for the replica without limit.
-        active: whether semi-sync is on and has not fallen back.
-        switched: how often it ever fell back.
-        clients: replicas that acknowledge.
-        receiving: whether the receiving thread is connected.
-    """
-
-    server: str
-    writable: bool
-    executed: str
-    have: str
-    strict: bool
-    active: bool
-    switched: str
-    clients: int
-    receiving: bool
-
-
-def now() -> float:
-    """Seconds that go on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def identity() -> str:
-    """Which mysqld with which relay logs this is; empty when there is none."""
-    try:
-        found = os.stat(SOCKET)
-    except OSError:
-        return ""
-    return f"{found.st_ino}-{found.st_mtime_ns}-{mysql_role.generation()}"
-
-
-def facts(client: Client) -> Facts:
-    """Ask the local server.
-
-    Raises:
-        MysqlError: when it does not answer.
-    """
-    server = identity()
-    row = client.row(STATE)
-    status = {r["Variable_name"]: r["Value"] or "" for r in client.query(SEMI_SYNC)}
-    replica = client.row("SHOW REPLICA STATUS")
-    executed = (row["gtids"] or "").replace("\n", "")
-    received = (replica.get("Retrieved_Gtid_Set") or "").replace("\n", "")
-    return Facts(
-        server,
-        row["read_only"] == "0",
-        executed,
-        ",".join(part for part in (executed, received) if part),
-        row["timeout"] == str(mysql_role.STRICT_MS) and row["waits"] == row["enabled"] == "1",
-        status.get("Rpl_semi_sync_source_status") == "ON",
-        status.get("Rpl_semi_sync_source_no_times", ""),
-        int(status.get("Rpl_semi_sync_source_clients") or 0),
-        replica.get("Replica_IO_Running") == "Yes",
-    )
-
-
-class Daemon:
-    """One guard: two threads that talk, one that answers, and the one that decides."""
+class GuardDaemon:
+    """A guard: two threads that send reports, one that answers them, and the main loop."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
-        instance = os.urandom(8).hex()
-        self.guard = Guard(config["machine"], instance, now(), os.path.exists(ARMED))
         self.mutex = threading.Lock()
-        self.record: dict[str, Any] = mysql_role.read(mysql_role.RECORD)
-        self.facts: Facts | None = None
-        self.followed = now()
-        self.claim = ""
-        self.strict_since: tuple[float, str, str] | None = None
-        self.baseline = ""
-        self.mark: tuple[float, str] | None = None
-        self.peer: tuple[Report, float] | None = None
-        self.client: Client | None = None
-        self.quiet_until = 0.0
-        self._said: dict[str, str] = {}
+        self.guard = Guard(
+            config["machine"], os.urandom(8).hex(), boottime(), os.path.exists(ARMED)
+        )
+        self.record = load_record() or RoleRecord(config["machine"], "", 0)
+        self.log = ChangeLog()
+        self.commits = CommitPolicy(self.log, boottime())
+        self.server: LocalServer | None = None
+        self.peer: tuple[GuardReport, float] | None = None
+        self.session: MysqlSession | None = None
+        self.retry_after = 0.0
 
-    def say(self, topic: str, text: str, level: int = 5) -> None:
-        """Tell the journal, once as long as it stays the same."""
-        if self._said.get(topic) != text:
-            self._said[topic] = text
-            if text:
-                print(f"<{level}>{text}", flush=True)
+    # --- reports -----------------------------------------------------------------------------
 
-    # --- talking ---------------------------------------------------------------------------------
-
-    def report(self) -> Report:
-        """What is true now."""
-        found, guard, record = self.facts, self.guard, self.record
-        return Report(
-            guard.machine,
-            guard.instance,
-            int(record.get("epoch", 0)),
-            str(record.get("primary", "")),
-            found is not None,
-            found.server if found else "",
-            found.have if found else "",
-            now() - self.followed,
-            guard.revoked,
-            self.claim,
-            now() - max(guard.heard, guard.granted),
-            found.receiving if found else False,
-            guard.refused,
+    def report(self) -> GuardReport:
+        """The current state, for the witness and the other guard."""
+        server, guard, clock = self.server, self.guard, boottime()
+        return GuardReport(
+            machine=guard.machine,
+            instance=guard.instance,
+            epoch=self.record.epoch,
+            primary=self.record.primary,
+            up=server is not None,
+            identity=server.identity if server else "",
+            gtids=server.status.all_gtids.text if server else "",
+            replica_missing=clock - self.commits.replica_seen,
+            revoked=guard.revoked,
+            synced=self.commits.synced,
+            primary_silent=clock - max(guard.primary_seen, guard.granted),
+            receiving=server is not None and server.receiving,
+            refused=guard.refused,
         )
 
-    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Answer the other guard."""
-        said = report(question)
+    def handle(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Respond to a report of the other guard."""
+        report = from_json(GuardReport, request)
         with self.mutex:
-            epoch, primary = int(self.record.get("epoch", 0)), str(self.record.get("primary", ""))
-            granted = self.guard.answer(said, epoch, primary, now())
-            self.peer = (said, now())
-            return {"report": values(self.report()), "granted": granted}
+            record = self.record
+            granted = self.guard.grant_lease(report, record.epoch, record.primary, boottime())
+            self.peer = (report, boottime())
+            return {"report": to_json(self.report()), "granted": granted}
 
-    def ask_supervisor(self) -> None:
-        """One round with the supervisor."""
+    def report_to_witness(self) -> None:
+        """Send one report to the witness and process its decision."""
         with self.mutex:
-            sent, mine = now(), self.report()
-        said = wire.ask(self.config["supervisor"], self.config["secret"], values(mine))
+            sent, report = boottime(), self.report()
+        response = wire.send_request(self.config["witness"], self.config["secret"], to_json(report))
         with self.mutex:
             if not self.guard.armed:
                 with open(ARMED, "w"):
                     pass
-            self.guard.told(word(said["word"]), bool(said["granted"]), sent)
+            decision = from_json(Decision, response["decision"])
+            self.guard.receive_decision(decision, bool(response["granted"]), sent)
 
-    def ask_peer(self) -> None:
-        """One round with the other guard; its machine's database is greeted when that fails."""
-        (address,) = self.record["peers"].values()
+    def report_to_peer(self) -> None:
+        """Send one report to the other guard; without a response, probe its database instead."""
+        (address,) = self.record.peers.values()
         with self.mutex:
-            sent, mine = now(), self.report()
+            sent, report = boottime(), self.report()
         try:
-            said = wire.ask(address, self.config["secret"], values(mine))
+            response = wire.send_request(address, self.config["secret"], to_json(report))
         except wire.WireError:
-            if wire.greets(address):
+            if wire.mysql_responds(address):
                 with self.mutex:
-                    self.guard.heard = now()
+                    self.guard.primary_seen = boottime()
             raise
         with self.mutex:
-            theirs = report(said["report"])
-            self.peer = (theirs, now())
-            if theirs.up:
-                self.guard.heard = now()
-            if said["granted"]:
-                self.guard.peer_granted(sent)
+            peer = from_json(GuardReport, response["report"])
+            self.peer = (peer, boottime())
+            if peer.up:
+                self.guard.primary_seen = boottime()
+            if response["granted"]:
+                self.guard.extend_lease(sent)
 
-    def talk(self) -> None:
-        """Begin to talk, in threads."""
+    def start_reporting(self) -> None:
+        """Send and answer reports in threads from now on."""
 
-        def loop(round_: Any) -> None:
+        def repeat(send: Callable[[], None]) -> None:
             while True:
                 with contextlib.suppress(wire.WireError, KeyError, ValueError, TypeError, OSError):
-                    round_()
-                time.sleep(POLL)
+                    send()
+                time.sleep(REPORT_INTERVAL)
 
-        wire.serve(self.config["address"], self.config["secret"], self.answer)
-        for each in (self.ask_supervisor, self.ask_peer):
-            threading.Thread(target=loop, args=(each,), daemon=True).start()
+        wire.serve(self.config["address"], self.config["secret"], self.handle)
+        for send in (self.report_to_witness, self.report_to_peer):
+            threading.Thread(target=repeat, args=(send,), daemon=True).start()
 
-    # --- deciding --------------------------------------------------------------------------------
+    # --- the main loop -----------------------------------------------------------------------
 
-    def look(self) -> Facts | None:
-        """Learn how the server is; None when it does not answer."""
-        record = mysql_role.read(mysql_role.RECORD)
+    def inspect(self) -> LocalServer | None:
+        """Read the record and the server's status; None when mysqld does not respond."""
+        record = load_record() or RoleRecord(self.guard.machine, "", 0)
+        server = None
         try:
-            if self.client is None:
-                self.client = mysql_role.connect(0.0, 1.0)
-            found: Facts | None = facts(self.client)
+            self.session = self.session or connect_local(1.0)
+            server = local_server.read_local_server(self.session)
         except MysqlError:
-            self.drop()
-            found = None
+            self.disconnect()
         with self.mutex:
-            self.record, self.facts = record, found
-        return found
+            self.record, self.server = record, server
+        return server
+
+    def disconnect(self) -> None:
+        """Close the session."""
+        if self.session is not None:
+            self.session.close()
+        self.session = None
 
     def tick(self) -> None:
-        """Look at the server and do what follows."""
-        found, record = self.look(), self.record
+        """Inspect the server and act on it."""
+        server, record = self.inspect(), self.record
         with self.mutex:
-            leads = record.get("primary") == self.guard.machine
-            lost = leads and self.guard.armed and not self.guard.leased(now())
-        if lost:
-            self.fence(found)
-        if found is None:
-            self.strict_since, self.claim = None, ""
-        elif leads:
-            self.lead(found, record)
+            armed, leased = self.guard.armed, self.guard.has_lease(boottime())
+        if record.is_primary and armed and not leased:
+            self.fence(server)
+        if server is None:
+            self.commits.reset()
+        elif record.is_primary:
+            if leased:
+                self.act_as_primary(server, record)
         else:
-            self.followed, self.claim, self.strict_since = now(), "", None
-            self.obey(found, record)
+            self.commits.reset()
+            self.commits.replica_seen = boottime()
+            self.execute_failover(server, record)
 
-    def drop(self) -> None:
-        """Forget the session."""
-        if self.client is not None:
-            self.client.close()
-        self.client = None
+    # --- on the primary ----------------------------------------------------------------------
 
-    def fence(self, found: Facts | None) -> None:
-        """Take no writes, at once; whoever cannot be told is killed."""
-        if found is not None and not found.writable:
-            self.say("lease", "read-only: neither the supervisor nor the replica grants a lease", 4)
+    def fence(self, server: LocalServer | None) -> None:
+        """Make the server read-only now; kill mysqld if that does not succeed in time."""
+        if server is not None and not server.status.writable:
+            text = "read-only: neither the witness nor the replica grants a lease"
+            self.log("lease", text, WARNING)
             return
         try:
-            with mysql_role.connect(0.0, FENCE) as client:
-                if client.value("SELECT @@global.super_read_only") == "0":
-                    client.query("SET GLOBAL super_read_only = ON")
-                    self.say("lease", "no lease any more: fenced, read-only", 2)
+            with connect_local(rules.FENCE_TIMEOUT) as session:
+                if session.value("SELECT @@global.super_read_only") == "0":
+                    session.query("SET GLOBAL super_read_only = ON")
+                    self.log("lease", "the lease has ended: fenced, read-only", CRITICAL)
+        except ServerNotRunningError:
+            return  # it starts read-only
         except MysqlError as error:
-            if error.text.startswith("mysqld does not answer"):
-                return  # it does not run, and starts read-only
-            self.say("lease", f"no lease any more, and {error}: mysqld is killed", 2)
+            self.log("lease", f"the lease has ended, and {error}: killing mysqld", CRITICAL)
             kill = ["systemctl", "kill", "--signal=KILL", "mysql.service"]
             subprocess.run(kill, check=False, timeout=10)
-            self.drop()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(mysql_role.MARK)
+            self.disconnect()
+        write_access.remove_writable_mark()
 
-    def lead(self, found: Facts, record: dict[str, Any]) -> None:
-        """The primary's part."""
-        if not self.guard.leased(now()):
+    def act_as_primary(self, server: LocalServer, record: RoleRecord) -> None:
+        """With a lease: be writable, and let commits wait for the replica or not."""
+        if not server.status.writable:
+            self.make_writable(record)
             return
-        if not found.writable:
-            self.assume(record)
+        self.log.clear("lease")
+        clock, peer, session = boottime(), self.peer, self.session
+        current = peer is not None and clock - peer[1] < rules.REPORT_LIFETIME
+        if peer and current and server.status.semisync_replicas and peer[0].receiving:
+            self.commits.replica_seen = peer[1]
+        with self.mutex:
+            armed, alone = self.guard.armed, self.guard.may_commit_alone(record.epoch)
+        if not armed or session is None:
             return
-        self.say("lease", "")
-        peer = self.peer
-        fresh = peer is not None and now() - peer[1] < FRESH
-        if peer and fresh and found.clients and peer[0].receiving:
-            self.followed = peer[1]
         with contextlib.suppress(MysqlError):
-            self.commits(found, int(record["epoch"]), peer[0] if peer and fresh else None)
+            report = peer[0] if peer and current else None
+            revoke = self.commits.update(
+                session, server.identity, server.status, report, alone, clock
+            )
+            if revoke:
+                with self.mutex:
+                    self.guard.revoke_permission()
 
-    def commits(self, found: Facts, epoch: int, peer: Report | None) -> None:
-        """Commits are strict, or alone with permission; and what the replica has, is claimed."""
-        assert self.client is not None
-        with self.mutex:
-            alone = self.guard.alone(epoch)
-        if not self.guard.armed:
+    def make_writable(self, record: RoleRecord) -> None:
+        """Make the recorded primary writable, if its peer does not object."""
+        if boottime() < self.retry_after:
             return
-        if alone and not self.caught_up(found, peer):
-            self.strict_since, self.claim = None, ""
-            if found.strict:
-                self.say("commits", "the replica is recorded as not promotable: going on alone", 4)
-                mysql_role.commit_alone(self.client)
-            return
-        if not (found.strict and found.active):
-            self.strict_since, self.claim = None, ""
-            mysql_role.commit_strictly(self.client)
-            with self.mutex:
-                self.guard.revoke()
-            return
-        self.mark = None
-        key = (found.server, found.switched)
-        if self.strict_since is None or self.strict_since[1:] != key:
-            self.strict_since, self.claim, self.baseline = (now(), *key), "", ""
-            return
-        with self.mutex:
-            self.guard.revoke()
-        if now() - self.strict_since[0] < SETTLED:
-            return
-        self.baseline = self.baseline or found.executed
-        self.claim = ""
-        if peer and peer.server and found.clients:
-            lacking = mysql_replica.subtract(self.client, self.baseline, peer.have)
-            if not lacking:
-                self.claim = peer.server
-                self.say("commits", "every commit waits for the replica")
-
-    def caught_up(self, found: Facts, peer: Report | None) -> bool:
-        """Whether the replica follows, and has by now what was committed here a moment ago.
-
-        MySQL's own word on it, Rpl_semi_sync_source_status, changes only with the next commit.
-        """
-        if peer is None or now() - self.followed > 1.0 or self.client is None:
-            self.mark = None
-            return False
-        if self.mark is None or now() - self.mark[0] > CAUGHT_UP:
-            self.mark = (now(), found.executed)
-        return not mysql_replica.subtract(self.client, self.mark[1], peer.have)
-
-    def assume(self, record: dict[str, Any]) -> None:
-        """Become writable: recorded as primary, with a lease."""
-        if now() < self.quiet_until:
-            return
-        silent = self.peer is None or now() - self.peer[1] > FRESH
-        dead = tuple(record["peers"]) if silent else ()
+        silent = self.peer is None or boottime() - self.peer[1] > rules.REPORT_LIFETIME
+        dead = tuple(record.peers) if silent else ()
         try:
-            with mysql_role.lock(), mysql_role.connect(0.0, 30.0) as client:
-                if mysql_role.read(mysql_role.RECORD) != record:
+            with role_lock(), connect_local(30.0) as session:
+                if load_record() != record:
                     return
-                mysql_replica.lead(client, record, DRAIN, lambda _: None, dead)
-            self.say("role", f"takes writes, in epoch {record['epoch']}")
-        except (Failed, MysqlError) as error:
-            self.say("role", f"not made writable: {error}", 3)
-            self.quiet_until = now() + 1.0
+                become_primary(session, record, APPLY_SECONDS, dead)
+            self.log("role", f"writable, primary in epoch {record.epoch}")
+        except AgentError as error:
+            self.log("role", f"not made writable: {error}", ERROR)
+            self.retry_after = boottime() + 1.0
 
-    def obey(self, found: Facts, record: dict[str, Any]) -> None:
-        """The replica's part: carry out an order, or refuse it."""
+    # --- on the replica ----------------------------------------------------------------------
+
+    def execute_failover(self, server: LocalServer, record: RoleRecord) -> None:
+        """Answer the witness's order, if there is one: take over, or refuse."""
         with self.mutex:
-            serial = self.guard.ordered(int(record.get("epoch", 0)), record.get("primary", ""))
+            serial = self.guard.pending_order(record.epoch, record.primary)
             if not serial:
                 return
-            why = self.guard.accept(serial, found.server, found.receiving, now())
-        if why:
-            self.say("order", f"order {serial} is refused: {why}", 4)
+            objection = self.guard.accept_order(
+                serial, server.identity, server.receiving, boottime()
+            )
+        if objection:
+            self.log("order", f"order {serial} is refused: {objection}", WARNING)
             return
-        self.say("order", f"order {serial}: {record['primary']} is dead, taking its place", 2)
+        self.log("order", f"order {serial}: {record.primary} is dead, taking over", CRITICAL)
         try:
-            self.succeed(found.server, record)
-        except (Failed, MysqlError) as error:
-            self.say("order", f"order {serial} is refused: {error}", 3)
+            self.take_over(server.identity, record)
+        except AgentError as error:
+            self.log("order", f"order {serial} is refused: {error}", ERROR)
             with self.mutex:
-                self.guard.refuse(serial)
-            with contextlib.suppress(MysqlError), mysql_role.connect(0.0, 10.0) as client:
-                client.query("START REPLICA")
+                self.guard.refuse_order(serial)
+            with contextlib.suppress(MysqlError), connect_local() as session:
+                session.query("START REPLICA")
 
-    def succeed(self, server: str, record: dict[str, Any]) -> None:
-        """Acknowledge nothing any more, apply what was received, record this machine as primary.
+    def take_over(self, identity: str, record: RoleRecord) -> None:
+        """Acknowledge nothing more, apply the relay log, and record this machine as primary.
+
+        The main loop makes it writable when it has a lease.
 
         Raises:
-            Failed: when something was received that cannot be applied.
-            MysqlError: when the server does not answer.
+            AgentError: when the relay log cannot be applied, or mysqld does not respond.
         """
-        with mysql_role.lock(), mysql_role.connect(0.0, 30.0) as client:
-            client.query("STOP REPLICA IO_THREAD")
-            mysql_replica.apply_received(client, DRAIN, lambda _: None)
-            if identity() != server or mysql_role.read(mysql_role.RECORD) != record:
-                raise Failed("the database or its role changed meanwhile")
-            after = {**record, "primary": record["machine"], "epoch": int(record["epoch"]) + 1}
-            mysql_ops.write_record(after)
-            folder = os.open(os.path.dirname(mysql_role.RECORD), os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        with role_lock(), connect_local(30.0) as session:
+            session.query("STOP REPLICA IO_THREAD")
+            apply_relay_log(session, APPLY_SECONDS)
+            if local_server.server_identity() != identity or load_record() != record:
+                raise AgentError("the database or its role changed meanwhile")
+            promoted = replace(record, primary=record.machine, epoch=record.epoch + 1)
+            role_store.save_record(promoted)
+            role_store.sync_folder(os.path.dirname(role_store.RECORD))
         with self.mutex:
-            self.record = after
-            self.guard.accepting = 0
+            self.record = promoted
+            self.guard.complete_order()
 
 
-def stopped() -> int:
-    """After the daemon was stopped for good: commits are what the configuration says."""
-    if not mysql_role.autopromoted():
-        with contextlib.suppress(MysqlError), mysql_role.connect(0.0, 5.0) as client:
-            mysql_role.commit_alone(client)
+def restore_configured_commits() -> int:
+    """After automatic failover was switched off: commits wait as the configuration says."""
+    if not write_access.failover_enabled():
+        with contextlib.suppress(MysqlError), connect_local(5.0) as session:
+            semisync.allow_fallback(session)
     return 0
 
 
 def main() -> int:
-    """Guard this machine's database until told to stop."""
+    """Guard this machine's database until stopped."""
     if "--stopped" in sys.argv:
-        return stopped()
-    daemon = Daemon(mysql_role.read(mysql_role.AUTOPROMOTE))
-    daemon.look()
-    daemon.talk()
-    time.sleep(min(1.0, MARGIN / 2))  # the lease of the process before this one may still be good
+        return restore_configured_commits()
+    daemon = GuardDaemon(role_store.read_json(write_access.FAILOVER_CONFIG))
+    daemon.inspect()
+    daemon.start_reporting()
+    time.sleep(min(1.0, rules.MARGIN / 2))  # the lease of an earlier process may still be valid
     while True:
         daemon.tick()
-        time.sleep(TICK)
+        time.sleep(TICK_INTERVAL)
 
 
 if __name__ == "__main__":

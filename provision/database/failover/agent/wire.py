@@ -1,7 +1,7 @@
-"""How the parties of db.autopromote talk: one question and one answer a connection, authenticated.
+"""The connections between guards and witness: one authenticated request and response each.
 
-The server begins with a nonce. The question carries an HMAC over it, the answer one over both, with
-the lab's secret: nobody without it can ask, answer, or repeat what was once said.
+The server sends a nonce. The request carries an HMAC over the nonce, the response one over both,
+with the lab's secret. So only a holder of the secret can send either, and neither can be replayed.
 """
 
 from __future__ import annotations
@@ -16,94 +16,97 @@ from collections.abc import Callable
 from typing import Any
 
 PORT = 3390
-SECONDS = 1.0
-"""How long each step of a conversation may take."""
+TIMEOUT = 1.0
+"""Seconds for connecting and for each line."""
 
-LONGEST = 1 << 16
+MAX_LINE = 1 << 16
 
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+"""Turns a request into a response."""
 
 
 class WireError(Exception):
-    """No answer, or none that can be believed."""
+    """No response, or one that is not authentic."""
 
 
 def _mac(secret: str, *parts: str) -> str:
     return hmac.new(secret.encode(), "\n".join(parts).encode(), hashlib.sha256).hexdigest()
 
 
-def _line(connection: socket.socket) -> str:
-    found = b""
-    while not found.endswith(b"\n"):
+def _read_line(connection: socket.socket) -> str:
+    line = b""
+    while not line.endswith(b"\n"):
         received = connection.recv(4096)
-        if not received or len(found) > LONGEST:
+        if not received or len(line) > MAX_LINE:
             raise WireError("the connection was closed")
-        found += received
-    return found.decode(errors="replace").rstrip("\n")
+        line += received
+    return line.decode(errors="replace").rstrip("\n")
 
 
-def ask(address: str, secret: str, question: dict[str, Any], port: int = PORT) -> dict[str, Any]:
-    """Ask one question.
+def send_request(
+    address: str, secret: str, request: dict[str, Any], port: int = PORT
+) -> dict[str, Any]:
+    """Send one request and return the response.
 
     Raises:
-        WireError: without an answer that was made for it by somebody who knows the secret.
+        WireError: when there is no authentic response to this request.
     """
     try:
-        with socket.create_connection((address, port), SECONDS) as connection:
-            connection.settimeout(SECONDS)
-            nonce = _line(connection)
-            text = json.dumps(question)
-            mine = _mac(secret, "ask", nonce, text)
-            connection.sendall(f"{mine} {text}\n".encode())
-            mac, _, said = _line(connection).partition(" ")
+        with socket.create_connection((address, port), TIMEOUT) as connection:
+            connection.settimeout(TIMEOUT)
+            nonce = _read_line(connection)
+            text = json.dumps(request)
+            request_mac = _mac(secret, "ask", nonce, text)
+            connection.sendall(f"{request_mac} {text}\n".encode())
+            response_mac, _, body = _read_line(connection).partition(" ")
     except OSError as error:
         raise WireError(str(error)) from None
-    if not hmac.compare_digest(mac, _mac(secret, "say", nonce, mine, said)):
-        raise WireError("the answer is not the lab's")
-    found: dict[str, Any] = json.loads(said)
-    return found
+    if not hmac.compare_digest(response_mac, _mac(secret, "say", nonce, request_mac, body)):
+        raise WireError("the response is not authentic")
+    response: dict[str, Any] = json.loads(body)
+    return response
 
 
-def converse(connection: socket.socket, secret: str, answer: Answer) -> None:
-    """Answer one question on a connection; silence for who does not know the secret."""
+def handle_connection(connection: socket.socket, secret: str, handler: Handler) -> None:
+    """Respond to one request; a request that is not authentic gets no response."""
     with connection:
         try:
-            connection.settimeout(SECONDS)
+            connection.settimeout(TIMEOUT)
             nonce = os.urandom(16).hex()
             connection.sendall(f"{nonce}\n".encode())
-            mac, _, text = _line(connection).partition(" ")
-            if not hmac.compare_digest(mac, _mac(secret, "ask", nonce, text)):
+            request_mac, _, text = _read_line(connection).partition(" ")
+            if not hmac.compare_digest(request_mac, _mac(secret, "ask", nonce, text)):
                 return
-            said = json.dumps(answer(json.loads(text)))
-            proof = _mac(secret, "say", nonce, mac, said)
-            connection.sendall(f"{proof} {said}\n".encode())
+            body = json.dumps(handler(json.loads(text)))
+            response_mac = _mac(secret, "say", nonce, request_mac, body)
+            connection.sendall(f"{response_mac} {body}\n".encode())
         except (OSError, ValueError, WireError):
             return
 
 
-def serve(address: str, secret: str, answer: Answer, port: int = PORT) -> socket.socket:
-    """Answer questions in threads from now on; returns the listening socket."""
-    listening = socket.create_server((address, port), backlog=16)
+def serve(address: str, secret: str, handler: Handler, port: int = PORT) -> socket.socket:
+    """Handle connections in threads from now on; returns the listening socket."""
+    listener = socket.create_server((address, port), backlog=16)
 
-    def loop() -> None:
+    def accept() -> None:
         while True:
             try:
-                connection, _ = listening.accept()
+                connection, _ = listener.accept()
             except OSError:
                 return
             threading.Thread(
-                target=converse, args=(connection, secret, answer), daemon=True
+                target=handle_connection, args=(connection, secret, handler), daemon=True
             ).start()
 
-    threading.Thread(target=loop, daemon=True).start()
-    return listening
+    threading.Thread(target=accept, daemon=True).start()
+    return listener
 
 
-def greets(address: str, port: int = 3306, seconds: float = SECONDS) -> bool:
-    """Whether a MySQL server says hello there: its port alone may be open while it hangs."""
+def mysql_responds(address: str, port: int = 3306, timeout: float = TIMEOUT) -> bool:
+    """Whether a MySQL server sends its handshake; an open port alone may be a server that hangs."""
     try:
-        with socket.create_connection((address, port), seconds) as connection:
-            connection.settimeout(seconds)
+        with socket.create_connection((address, port), timeout) as connection:
+            connection.settimeout(timeout)
             return len(connection.recv(5)) > 4
     except OSError:
         return False

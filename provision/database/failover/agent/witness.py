@@ -1,7 +1,7 @@
-"""On the balancer: lab-autopromote.service, the third party of autopromote.py.
+"""lab-autopromote.service on the balancer: the witness.
 
-It hears the guards of the database machines, asks the primary's database itself, and keeps its word
-in a file that is on the disk before anybody hears of it.
+It receives the reports of the guards, probes the primary's database itself, and writes every
+decision to disk before it sends it.
 """
 
 from __future__ import annotations
@@ -13,118 +13,118 @@ import threading
 import time
 from typing import Any
 
+from provision.database.agent.role_store import sync_folder
 from provision.database.failover.agent import wire
-from provision.database.failover.agent.rules import Supervisor, Word, report, values, word
+from provision.database.failover.agent.daemon import CRITICAL, INFO, WARNING, ChangeLog, boottime
+from provision.database.failover.agent.rules import (
+    DECISION_FILE,
+    FAILED_PROBES,
+    Decision,
+    GuardReport,
+    from_json,
+    to_json,
+)
+from provision.database.failover.agent.witness_rules import Witness
 
 CONFIG = "/etc/foobar-lab/autopromote.json"
 """``address``, ``secret`` and ``databases`` (name to address)."""
 
-WORD = "/var/lib/foobar-lab/autopromote-word.json"
-PROBE = 0.5
+PROBE_INTERVAL = 0.5
 
 
-def now() -> float:
-    """Seconds that go on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def load(path: str = WORD) -> Word:
-    """The word as it is on the disk; without one, numbers begin at the time of day."""
+def load_decision(path: str = DECISION_FILE) -> Decision:
+    """The decision on disk; without one, serials start at the time of day."""
     try:
         with open(path) as file:
-            return word(json.load(file))
+            return from_json(Decision, json.load(file))
     except FileNotFoundError:
-        return Word(serial=int(time.time()))
+        return Decision(serial=int(time.time()))
 
 
-def save(what: Word, path: str = WORD) -> None:
-    """Put the word on the disk; when this returns, it is there."""
+def save_decision(decision: Decision, path: str = DECISION_FILE) -> None:
+    """Write the decision; when this returns, it survives a power loss."""
     with open(f"{path}.new", "w") as file:
-        json.dump(values(what), file)
+        json.dump(to_json(decision), file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(f"{path}.new", path)
-    folder = os.open(os.path.dirname(path), os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(os.path.dirname(path))
 
 
-class Daemon:
-    """The supervisor with its file and its probes."""
+class WitnessDaemon:
+    """The witness with its disk, its probes and its journal."""
 
-    def __init__(self, config: dict[str, Any], path: str = WORD) -> None:
+    def __init__(self, config: dict[str, Any], path: str = DECISION_FILE) -> None:
         self.config, self.path = config, path
-        self.party = Supervisor(load(path), now())
+        self.witness = Witness(load_decision(path), boottime())
         self.mutex = threading.Lock()
-        self.saved = self.party.word
-        self.failed = 0
-        self.probed = ""
-        self._said = ""
+        self.saved = self.witness.decision
+        self.failed_probes = 0
+        self.probed_address = ""
+        self.log = ChangeLog()
 
-    def say(self, text: str, level: int = 5) -> None:
-        """Tell the journal, once as long as it stays the same."""
-        if text != self._said:
-            self._said = text
-            print(f"<{level}>{text}", flush=True)
-
-    def keep(self) -> None:
-        """Write the word down if it changed; what cannot be written ends the process."""
-        if self.party.word != self.saved:
-            try:
-                save(self.party.word, self.path)
-            except OSError as error:
-                print(f"<2>{self.path} cannot be written: {error}", flush=True)
-                os._exit(1)
-            before, self.saved = self.saved, self.party.word
-            self._tell(before, self.saved)
-
-    def _tell(self, before: Word, after: Word) -> None:
-        if after.epoch != before.epoch:
-            self.say(f"{after.primary} takes writes since epoch {after.epoch}")
-        elif after.order and not before.order:
-            self.say(f"{after.primary} is dead: the replica is told to take its place", 2)
-        elif before.order and not after.order:
-            self.say(f"the replica refused to take the place of {after.primary}", 4)
-        elif bool(after.promotable) != bool(before.promotable):
-            is_ = "is promotable" if after.promotable else "is not promotable"
-            self.say(f"the replica of {after.primary} {is_}")
-
-    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Answer a guard."""
-        said = report(question)
-        if said.machine not in self.config["databases"]:
+    def handle(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Respond to a guard's report."""
+        report = from_json(GuardReport, request)
+        if report.machine not in self.config["databases"]:
             return {}
         with self.mutex:
-            known, granted = self.party.hear(said, now())
-            self.keep()
-            return {"word": values(known), "granted": granted}
+            decision, granted = self.witness.receive(report, boottime())
+            self.save()
+            return {"decision": to_json(decision), "granted": granted}
 
-    def look(self) -> None:
-        """Probe the primary's database and consider."""
-        address = self.config["databases"].get(self.party.word.primary)
+    def save(self) -> None:
+        """Write the decision to disk if it changed; a failure ends the process."""
+        decision, previous = self.witness.decision, self.saved
+        if decision == previous:
+            return
+        try:
+            save_decision(decision, self.path)
+        except OSError as error:
+            print(f"<2>{self.path} cannot be written: {error}", flush=True)
+            os._exit(1)
+        self.saved = decision
+        self._log_change(previous, decision)
+
+    def _log_change(self, before: Decision, after: Decision) -> None:
+        text, level = "", INFO
+        if after.epoch != before.epoch:
+            text = f"{after.primary} is primary since epoch {after.epoch}"
+        elif after.order and not before.order:
+            text, level = f"{after.primary} is dead: ordering the replica to take over", CRITICAL
+        elif before.order and not after.order:
+            text, level = f"the replica refused to take over from {after.primary}", WARNING
+        elif bool(after.promotable) != bool(before.promotable):
+            state = "is promotable" if after.promotable else "is not promotable"
+            text = f"the replica of {after.primary} {state}"
+        if text:
+            self.log("", text, level)
+
+    def probe_primary(self) -> None:
+        """Probe the primary's database and order the failover when no rule objects."""
+        address = self.config["databases"].get(self.witness.decision.primary)
         if address is None:
             return
-        if address != self.probed:
-            self.probed, self.failed = address, 0
-        self.failed = 0 if wire.greets(address) else self.failed + 1
+        if address != self.probed_address:
+            self.probed_address, self.failed_probes = address, 0
+        self.failed_probes = 0 if wire.mysql_responds(address) else self.failed_probes + 1
         with self.mutex:
-            why = self.party.consider(self.failed, now())
-            self.keep()
-        if self.failed >= 3 and why:
-            self.say(f"{self.party.word.primary} does not answer, and is not replaced: {why}", 4)
+            objection = self.witness.consider_failover(self.failed_probes, boottime())
+            self.save()
+        if self.failed_probes >= FAILED_PROBES and objection:
+            primary = self.witness.decision.primary
+            self.log("", f"{primary} does not respond; no failover: {objection}", WARNING)
 
 
 def main() -> int:
-    """Supervise until told to stop."""
+    """Run until stopped."""
     with open(CONFIG) as file:
         config = json.load(file)
-    daemon = Daemon(config)
-    wire.serve(config["address"], config["secret"], daemon.answer)
+    daemon = WitnessDaemon(config)
+    wire.serve(config["address"], config["secret"], daemon.handle)
     while True:
-        daemon.look()
-        time.sleep(PROBE)
+        daemon.probe_primary()
+        time.sleep(PROBE_INTERVAL)
 
 
 if __name__ == "__main__":

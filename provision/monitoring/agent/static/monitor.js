@@ -1,8 +1,7 @@
-// The page of lab-monitor: asks "data" every few seconds and draws the answer with Chart.js.
+// The monitoring page: polls "data" every few seconds and draws it with Chart.js.
 "use strict";
 
-const EVERY = 3000; // milliseconds between two questions
-const LIMITS = { lag: 5, failed: 0.05 }; // as the alert rules say
+const POLL_INTERVAL = 3000; // milliseconds
 const $ = (id) => document.getElementById(id);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const charts = {};
@@ -25,7 +24,7 @@ const clock = (seconds, full) =>
 const digits = (value, most = 1) =>
   value === null || value === undefined ? "–" : value >= 99.5 ? value.toFixed(0) : String(Number(value.toFixed(most)));
 const pick = (each, labels) => (each || []).find((one) => Object.entries(labels).every(([k, v]) => one.labels[k] === v));
-const value = (name, labels = {}) => pick(latest.now[name], labels)?.value ?? null;
+const value = (name, labels = {}) => pick(latest.current[name], labels)?.value ?? null;
 const names = (label, ...each) => [...new Set(each.flat().map((one) => one.labels[label]))].filter(Boolean).sort();
 
 function duration(seconds) {
@@ -33,13 +32,13 @@ function duration(seconds) {
   return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
 }
 
-// A value for every step, null where Prometheus has none; so a gap is drawn as a gap.
+// One value per step, null where Prometheus has none, so that a gap stays a gap.
 function line(series, times, factor) {
   const known = new Map(series.points.map(([t, v]) => [Math.round(t), v]));
   return times.map((t) => ({ x: t, y: known.has(t) && known.get(t) !== null ? known.get(t) * factor : null }));
 }
 
-// A value without neighbours is no line: it is drawn as a point.
+// A value without neighbors is drawn as a point.
 const lonely = (data, at) => data[at].y !== null && (data[at - 1]?.y ?? null) === null && (data[at + 1]?.y ?? null) === null;
 
 // --- charts --------------------------------------------------------------------------------------
@@ -48,7 +47,7 @@ const KINDS = {
   requests: { label: "server", stacked: true, unit: "/s", least: 1 },
   response: { label: "server", unit: " ms", factor: 1000, least: 10 },
   errors: { label: "code", unit: "/s", least: 1, bars: true, colours: { "4xx": "--amber", "5xx": "--bad" }, always: ["4xx", "5xx"] },
-  lag: { label: "machine", unit: " s", least: 5, limit: LIMITS.lag },
+  lag: { label: "machine", unit: " s", least: 5, limit: "lag" },
   queries: { label: "machine", unit: "/s", least: 10 },
 };
 
@@ -98,8 +97,8 @@ function draw(name) {
   for (let t = first; t <= last; t += step) times.push(t);
 
   let series = [...latest.series[name]].sort((a, b) => a.labels[kind.label].localeCompare(b.labels[kind.label]));
-  for (const wanted of kind.always || []) {
-    if (!pick(series, { [kind.label]: wanted })) series.push({ labels: { [kind.label]: wanted }, points: [] });
+  for (const name of kind.always || []) {
+    if (!pick(series, { [kind.label]: name })) series.push({ labels: { [kind.label]: name }, points: [] });
   }
   const everyone = names("server", latest.series.requests, latest.series.serving).concat(names("machine", latest.series.queries));
   const order = [...new Set(everyone)];
@@ -120,19 +119,20 @@ function draw(name) {
     pointRadius: ({ dataset, dataIndex: at }) => (lonely(dataset.data, at) ? 2 : 0),
     pointBackgroundColor: colours[place], pointHitRadius: 8, tension: 0.25, cubicInterpolationMode: "monotone",
   }));
-  if (kind.limit) {
+  const limit = latest.limits[kind.limit];
+  if (limit) {
     datasets.push({
-      label: "alert", data: [{ x: first, y: kind.limit }, { x: last, y: kind.limit }], borderColor: colour("--bad"),
+      label: "alert", data: [{ x: first, y: limit }, { x: last, y: limit }], borderColor: colour("--bad"),
       borderDash: [4, 4], borderWidth: 1, pointRadius: 0, pointHitRadius: 0, fill: false,
     });
   }
-  const wanted = options(kind, first, last);
+  const chartOptions = options(kind, first, last);
   if (charts[name]) {
     charts[name].data.datasets = datasets;
-    charts[name].options = wanted;
+    charts[name].options = chartOptions;
     charts[name].update("none");
   } else {
-    charts[name] = new Chart($(name), { type: kind.bars ? "bar" : "line", data: { datasets }, options: wanted });
+    charts[name] = new Chart($(name), { type: kind.bars ? "bar" : "line", data: { datasets }, options: chartOptions });
   }
 
   const legend = $(name).closest("figure").querySelector(".legend");
@@ -155,35 +155,34 @@ function drawTiles() {
   const response = responses.length ? Math.max(...responses) : null;
   const lags = latest.series.lag.map((one) => one.points.at(-1)).filter((p) => p && latest.time - p[0] < 30).map((p) => p[1]);
   const lag = lags.length ? Math.max(...lags) : null;
-  const up = latest.now.targets.filter((one) => one.value === 1).length;
+  const up = latest.current.targets.filter((one) => one.value === 1).length;
   $("tile-requests").textContent = digits(total);
   $("tile-response").textContent = response === null ? "–" : response >= 1 ? digits(response) : digits(response * 1000, 0);
   $("unit-response").textContent = response !== null && response >= 1 ? "s" : "ms";
   $("tile-errors").textContent = share === null ? "–" : digits(share * 100);
   $("tile-lag").textContent = digits(lag, 0);
   $("tile-targets").textContent = up;
-  $("unit-targets").textContent = `of ${latest.now.targets.length}`;
-  $("box-errors").classList.toggle("bad", share > LIMITS.failed);
-  const stopped = [...latest.now.receiving, ...latest.now.applying].some((one) => one.value !== 1);
-  $("box-lag").classList.toggle("bad", stopped || lag > LIMITS.lag);
+  $("unit-targets").textContent = `of ${latest.current.targets.length}`;
+  $("box-errors").classList.toggle("bad", share > latest.limits.errors);
+  const stopped = [...latest.current.receiving, ...latest.current.applying].some((one) => one.value !== 1);
+  $("box-lag").classList.toggle("bad", stopped || lag > latest.limits.lag);
   if (stopped) $("tile-lag").textContent = "stopped";
   $("unit-lag").hidden = stopped;
-  $("box-targets").classList.toggle("bad", up < latest.now.targets.length);
+  $("box-targets").classList.toggle("bad", up < latest.current.targets.length);
 }
 
 function drawAlerts() {
   const shown = latest.alerts.map((alert) => {
-    const { labels, annotations } = alert;
-    const box = element("p", `notice ${labels.severity === "critical" ? "bad" : "warn"}`);
+    const box = element("p", `notice ${alert.severity === "critical" ? "bad" : "warn"}`);
     box.append(
-      element("b", "", `${labels.alertname} ${labels.machine || ""}`),
-      element("span", "what", annotations.summary || ""),
-      element("code", "", annotations.next || ""),
-      element("time", "", `for ${duration(latest.time - Date.parse(alert.activeAt) / 1000)}`),
+      element("b", "", `${alert.name} ${alert.machine}`),
+      element("span", "what", alert.summary),
+      element("code", "", alert.next),
+      element("time", "", `for ${duration(latest.time - Date.parse(alert.since) / 1000)}`),
     );
     return box;
   });
-  if (!shown.length) shown.push(element("p", "notice good", "No alert: every machine, service and replica is as it should be."));
+  if (!shown.length) shown.push(element("p", "notice good", "No alerts: all machines, services and replicas are healthy."));
   $("alerts").replaceChildren(...shown);
 }
 
@@ -207,7 +206,7 @@ function drawServing() {
       pen.fillStyle = colour(known ? "--good" : "--bad");
       pen.fillRect(place, 0, 1, 1);
     }
-    const state = (latest.now.state.find((one) => one.labels.server === name) || { labels: { state: "?" } }).labels.state;
+    const state = (latest.current.state.find((one) => one.labels.server === name) || { labels: { state: "?" } }).labels.state;
     const kind = state === "UP" ? "good-text" : state === "DOWN" ? "bad-text" : "warn-text";
     row.append(element("span", "", name), strip, element("b", kind, state.toLowerCase()));
     return row;
@@ -216,8 +215,8 @@ function drawServing() {
 }
 
 function drawMachines() {
-  const cards = names("machine", latest.now.targets).map((name) => {
-    const mine = latest.now.targets.filter((one) => one.labels.machine === name);
+  const cards = names("machine", latest.current.targets).map((name) => {
+    const mine = latest.current.targets.filter((one) => one.labels.machine === name);
     const alive = value("targets", { machine: name, job: "node" }) === 1;
     const box = element("div", "machine");
     const head = element("h3");
@@ -225,26 +224,26 @@ function drawMachines() {
     head.append(element("span", `dot ${alive ? (all ? "good" : "warn") : "bad"}`), name);
     const readOnly = value("read_only", { machine: name });
     const role = readOnly === null ? "" : readOnly ? "replica" : "primary";
-    head.append(element("em", "", alive ? role : "does not answer"));
+    head.append(element("em", "", alive ? role : "unreachable"));
     const chips = element("div", "chips");
-    for (const one of latest.now.services.filter((each) => each.labels.machine === name)) {
+    for (const one of latest.current.services.filter((each) => each.labels.machine === name)) {
       const text = one.labels.name.replace(/\.service$/, "").replace(/^prometheus-node-exporter$/, "node exporter");
       chips.append(element("span", `chip ${one.value ? "" : "bad"}`, one.value ? text : `${text} stopped`));
     }
     for (const one of mine.filter((each) => each.value !== 1 && each.labels.job !== "node")) {
-      chips.append(element("span", "chip bad", `no numbers of ${one.labels.job}`));
+      chips.append(element("span", "chip bad", `${one.labels.job} exporter unreachable`));
     }
     const facts = element("dl");
     const fact = (what, text) => facts.append(element("dt", "", what), element("dd", "", text));
     const disk = value("disk", { machine: name });
     if (disk !== null) fact("Disk used", `${digits(disk * 100, 0)} %`);
     const clients = value("connections", { machine: name });
-    if (clients !== null) fact("Database sessions", digits(clients, 0));
+    if (clients !== null) fact("Connections", digits(clients, 0));
     if (role === "replica") {
       const runs = (thread) => value(thread, { machine: name }) === 1;
-      fact("Replication", runs("receiving") && runs("applying") ? "runs" : runs("applying") ? "receives nothing" : "stopped");
+      fact("Replication", runs("receiving") && runs("applying") ? "running" : runs("applying") ? "receiver stopped" : "stopped");
     }
-    if (role === "primary") fact("A commit waits for", value("semi_sync", { machine: name }) ? "a replica" : "nobody");
+    if (role === "primary") fact("Replication", value("semi_sync", { machine: name }) ? "semi-synchronous" : "asynchronous");
     const sessions = value("sessions", { server: name });
     if (sessions !== null) fact("Requests in progress", digits(sessions, 0));
     box.append(head, chips, facts);
@@ -270,31 +269,31 @@ function status(good, text) {
   $("clock").textContent = text;
 }
 
-async function ask() {
+async function poll() {
   clearTimeout(timer);
-  timer = setTimeout(ask, document.hidden ? EVERY * 5 : EVERY);
-  const wanted = minutes;
+  timer = setTimeout(poll, document.hidden ? POLL_INTERVAL * 5 : POLL_INTERVAL);
+  const requested = minutes;
   try {
-    const answer = await fetch(`data?minutes=${wanted}`, { cache: "no-store" });
-    const data = await answer.json();
-    if (!answer.ok) throw new Error(data.error || `status ${answer.status}`);
-    if (wanted === minutes) {
+    const response = await fetch(`data?minutes=${requested}`, { cache: "no-store" });
+    const data = await response.json();
+    if (!response.ok) throw new Error(data.error || `status ${response.status}`);
+    if (requested === minutes) {
       latest = data;
       status(true, `live, ${clock(data.time, true)}`);
     }
   } catch (error) {
-    const since = latest ? `; shown is ${clock(latest.time, true)}` : "";
-    status(false, `no answer (${error.message})${since}`);
+    const since = latest ? `; showing data of ${clock(latest.time, true)}` : "";
+    status(false, `no data (${error.message})${since}`);
   }
   drawAll();
 }
 
-function choose(wanted) {
-  minutes = wanted;
+function choose(selected) {
+  minutes = selected;
   for (const button of document.querySelectorAll("#spans button")) {
     button.setAttribute("aria-pressed", String(Number(button.dataset.minutes) === minutes));
   }
-  ask();
+  poll();
 }
 
 for (const button of document.querySelectorAll("#spans button")) {
@@ -302,5 +301,5 @@ for (const button of document.querySelectorAll("#spans button")) {
 }
 if (![5, 15, 60, 360].includes(minutes)) minutes = 15;
 dark.addEventListener("change", drawAll);
-document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
+document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
 choose(minutes);

@@ -1,36 +1,43 @@
-"""On the machine: which schema changes the database has, and running those it lacks."""
+"""Migrations of the application's schema: which were applied, and applying the others."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from provision.database.agent.client import MysqlError, local
-from provision.engine.agent.core import ACTIONS, PROBES, Failed, Job, Say, run
+from provision.database.agent.session import MysqlError, connect_local
 from provision.engine.agent.files import Journal
+from provision.engine.agent.process import AgentError, Log, run
+from provision.engine.agent.protocol import Probe
+from provision.engine.agent.registry import Args, action, collector
 
 
-def migrations_probe(each: list[dict[str, Any]]) -> Job:
-    """The numbers of the migrations that a schema has: ``schema``."""
-    yield
-    answers = []
-    for one in each:
-        query = f"SELECT number FROM `{one['schema']}`.schema_migrations ORDER BY number"
-        try:
-            with local(timeout=10.0) as client:
-                rows = client.query(query)
-            answers.append({"numbers": [int(str(row["number"])) for row in rows], "error": ""})
-        except MysqlError as error:
-            answers.append({"numbers": [], "error": str(error)})
-    return answers
+@dataclass(frozen=True)
+class AppliedMigrations:
+    """Numbers of the migrations that a schema has; none when it cannot be read."""
+
+    numbers: tuple[int, ...]
 
 
-def migrate(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    """Run a release's own program for it, in the release's folder: ``folder``, ``argv``."""
-    say("changing the schema")
-    done = run(["env", "-C", args["folder"], *args["argv"]], timeout=620)
-    if done.status != 0:
-        raise Failed("the schema could not be changed", done.out + done.err)
+def migrations_probe(schema: str) -> Probe[AppliedMigrations]:
+    """The migrations that were applied to a schema."""
+    return Probe("migrations", f"migrations of {schema}", {"schema": schema}, AppliedMigrations)
 
 
-PROBES["migrations"] = migrations_probe
-ACTIONS["migrate"] = migrate
+@collector("migrations")
+def collect_migrations(args: Args) -> AppliedMigrations:
+    """See `migrations_probe`."""
+    query = f"SELECT number FROM `{args['schema']}`.schema_migrations ORDER BY number"
+    try:
+        with connect_local() as session:
+            return AppliedMigrations(tuple(int(str(row["number"])) for row in session.query(query)))
+    except MysqlError:
+        return AppliedMigrations(())  # before the first migration there is no table
+
+
+@action("migrate")
+def migrate(args: Args, journal: Journal, log: Log) -> None:
+    """Run a release's own migration program in the release's folder: ``folder``, ``argv``."""
+    log("migrating the schema")
+    result = run(["env", "-C", args["folder"], *args["argv"]], timeout=620)
+    if not result.ok:
+        raise AgentError("the schema could not be migrated", result.output)

@@ -1,10 +1,10 @@
-"""On the machine: rules are loaded on trial, and taken back unless the controller confirms them.
+"""Loading firewall rules on trial: they are rolled back unless the controller confirms them.
 
-The order is what makes it safe: the rules that are loaded now are kept as a file; a transient timer
-of systemd is armed that loads them again; then the new table replaces the old one in one
-transaction. The controller confirms over a new connection: that it can be made is the proof. Only
-then is the timer stopped and the file for the next boot written. Whoever dies in between, the
-machine ends with rules that were confirmed.
+The order makes it safe. The loaded rules are saved to a file, and a transient systemd timer is
+started that loads them again. Then the new table replaces the old one in one transaction. The
+controller confirms over a new connection, which proves that it can still connect. Only then is the
+timer stopped and the file for the next boot written. If either side crashes in between, the machine
+ends with confirmed rules.
 """
 
 from __future__ import annotations
@@ -15,72 +15,93 @@ import ipaddress
 import json
 import os
 import re
-from typing import Any
+from dataclasses import dataclass
 
-from provision.engine.agent.core import ACTIONS, PROBES, Failed, Job, Say, finish, must, run, start
-from provision.engine.agent.files import Journal, place_file
+from provision.engine.agent.codec import decode, encode
+from provision.engine.agent.files import Journal, read_text, write_atomically
+from provision.engine.agent.process import AgentError, Log, must, run
+from provision.engine.agent.protocol import Confirmation, Probe
+from provision.engine.agent.registry import Args, action, collector, operation
 
 LIST = ["nft", "--stateless", "--terse", "list", "table", "inet", "lab"]
-NOTHING = "table inet lab\ndelete table inet lab\n"
-"""Removes the table, whether it is there or not."""
+REMOVE_TABLE = "table inet lab\ndelete table inet lab\n"
+"""Removes the table; succeeds without one."""
 
 RUN = "/run/foobar-lab"
-BEFORE = f"{RUN}/firewall-before.nft"
+SAVED = f"{RUN}/firewall-saved.nft"
 TRIAL = f"{RUN}/firewall-trial.json"
-UNDO = "lab-firewall-undo"
+ROLLBACK = "lab-firewall-rollback"
 RECORD = "/var/lib/foobar-lab/firewall.json"
-"""Digests of the rules that were confirmed, as they were written and as the kernel lists them."""
+"""Holds `ConfirmedRules`."""
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
+@dataclass(frozen=True)
+class ConfirmedRules:
+    """Digests of confirmed rules: as they were written, and as the kernel lists them."""
+
+    source: str = ""
+    listing: str = ""
 
 
-def _record() -> dict[str, str]:
+@dataclass(frozen=True)
+class RulesOnTrial:
+    """Rules that were loaded and not confirmed yet."""
+
+    path: str
+    text: str
+    listing: str
+
+
+@dataclass(frozen=True)
+class FirewallFacts:
+    """The loaded rules.
+
+    Args:
+        listing: the table as the kernel lists it; empty when there is none.
+        unchanged: whether it is as it was when it was confirmed.
+        confirmed: digest of the confirmed rules, as they were written.
+        file: text of the file that loads rules at boot.
+    """
+
+    listing: str
+    unchanged: bool
+    confirmed: str
+    file: str
+
+
+def firewall_probe(path: str) -> Probe[FirewallFacts]:
+    """The loaded rules; ``path`` is the file that loads them at boot."""
+    return Probe("firewall", "firewall", {"path": path}, FirewallFacts)
+
+
+@collector("firewall")
+def collect_firewall(args: Args) -> FirewallFacts:
+    """See `firewall_probe`."""
+    listing = run(LIST).stdout if os.path.exists("/usr/sbin/nft") else ""
     try:
-        found: dict[str, str] = json.loads(_read(RECORD) or "{}")
+        record = decode(ConfirmedRules, json.loads(read_text(RECORD) or "{}"))
     except ValueError:
-        return {}
-    return found
-
-
-def firewall_probe(each: list[dict[str, Any]]) -> Job:
-    """The loaded rules: ``path`` of their file."""
-    process = start(LIST) if os.path.exists("/usr/sbin/nft") else None
-    yield
-    listing = finish(process).out if process else ""
-    record = _record()
-    return [
-        {
-            "listing": listing,
-            "unchanged": bool(listing) and record.get("listing") == _digest(listing),
-            "confirmed": record.get("source", ""),
-            "file": _read(one["path"]),
-        }
-        for one in each
-    ]
+        record = ConfirmedRules()
+    unchanged = bool(listing) and record.listing == _digest(listing)
+    return FirewallFacts(listing, unchanged, record.source, read_text(args["path"]))
 
 
 def ssh_peer() -> str:
-    """The address that this agent's SSH connection comes from; empty when it cannot be told.
+    """The client address of this agent's SSH connection; empty when it is unknown.
 
-    sudo hides it from its child, so the environments of the processes above are read.
+    sudo removes it from the environment, so those of the parent processes are read.
     """
     pid = os.getpid()
     while pid > 1:
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
-                found = re.search(rb"(?:^|\0)SSH_CONNECTION=(\S+) ", file.read())
-            if found:
-                return found.group(1).decode()
+                match = re.search(rb"(?:^|\0)SSH_CONNECTION=(\S+) ", file.read())
+            if match:
+                return match.group(1).decode()
             with open(f"/proc/{pid}/stat") as file:
                 pid = int(file.read().rpartition(")")[2].split()[1])
         except (OSError, ValueError, IndexError):
@@ -88,17 +109,14 @@ def ssh_peer() -> str:
     return ""
 
 
-def carried(text: str) -> list[str]:
-    """The elements of the set ``carried`` for connections that exist now.
+def existing_connections(text: str) -> list[str]:
+    """Elements of the set ``preexisting``, from the output of ``ss -Htn state established``.
 
-    The kernel tracks connections only once a rule asks for their state: a connection that is older
-    would look new when the other side speaks first. Each one is let through by name for an hour;
-    by its first packet it is tracked like any other.
-
-    Args:
-        text: the answer of ``ss -Htn state established``.
+    The kernel tracks connections only once a rule uses their state: an older connection would look
+    new when the peer sends first. Each one is accepted by its addresses and ports for an hour, and
+    is tracked from its first packet on.
     """
-    found = []
+    elements = []
     for line in text.splitlines():
         words = line.split()
         if len(words) < 4:
@@ -107,54 +125,59 @@ def carried(text: str) -> list[str]:
             re.fullmatch(r"\[?(?:::ffff:)?([0-9.]+)\]?(?:%\w+)?:(\d+)", w) for w in words[2:4]
         )
         if local and peer and not local.group(1).startswith("127."):
-            there, here = " . ".join(peer.groups()), " . ".join(local.groups())
-            found.append(f"{there} . {here} timeout 1h")
-    return found
+            source, destination = " . ".join(peer.groups()), " . ".join(local.groups())
+            elements.append(f"{source} . {destination} timeout 1h")
+    return elements
 
 
-def firewall(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    """Load rules on trial: ``text``, ``path``, ``ssh`` (who may log in), ``window`` in seconds.
+@action("firewall")
+def load_on_trial(args: Args, journal: Journal, log: Log) -> None:
+    """Load rules on trial: ``text``, ``path``, ``ssh`` (allowed sources), ``window`` in seconds.
 
     Raises:
-        Failed: when nft refuses them, or they would cut this connection's other end off; nothing
-            is changed then.
+        AgentError: when nft rejects them, or they would lock out the controller; nothing is
+            changed then.
     """
-    _not_locked_out(args["ssh"])
+    _refuse_lockout(args["ssh"])
     os.makedirs(RUN, exist_ok=True)
-    _take_back_now()
+    _roll_back()
     must(["nft", "--check", "--file", "-"], input=args["text"])
-    now = run(["nft", "list", "table", "inet", "lab"]).out
-    before = NOTHING + now
-    if run(["nft", "--check", "--file", "-"], input=before).status != 0:
-        before = NOTHING + run(LIST).out  # without what the kernel counts and remembers
-    place_file(BEFORE, before.encode(), 0, 0, 0o600)
-    open_now = carried(run(["ss", "-Htn", "state", "established"]).out)
-    elements = f"add element inet lab carried {{ {', '.join(open_now)} }}\n" if open_now else ""
-    say(f"new firewall rules, taken back in {args['window']} s unless they are confirmed")
-    run(["systemctl", "reset-failed", f"{UNDO}.service"])
+    saved = REMOVE_TABLE + run(["nft", "list", "table", "inet", "lab"]).stdout
+    if not run(["nft", "--check", "--file", "-"], input=saved).ok:
+        saved = REMOVE_TABLE + run(LIST).stdout  # without counters and dynamic set elements
+    write_atomically(SAVED, saved.encode(), 0o600)
+    existing = ", ".join(existing_connections(run(["ss", "-Htn", "state", "established"]).stdout))
+    elements = f"add element inet lab preexisting {{ {existing} }}\n" if existing else ""
+    log(f"loading firewall rules, rolled back in {args['window']} s unless they are confirmed")
+    run(["systemctl", "reset-failed", f"{ROLLBACK}.service"])
     must(
         [
             "systemd-run",
             "--quiet",
             "--collect",
-            f"--unit={UNDO}",
+            f"--unit={ROLLBACK}",
             f"--on-active={args['window']}",
             "--timer-property=AccuracySec=50ms",
-            "--description=Put the firewall's old rules back",
+            "--description=Roll back firewall rules that were not confirmed",
             "/usr/sbin/nft",
             "-f",
-            BEFORE,
+            SAVED,
         ]
     )
-    done = run(["nft", "--file", "-"], input=args["text"] + elements)
-    if done.status != 0:
-        _take_back_now()
-        raise Failed("nft refuses the rules", done.out + done.err)
-    trial = {"path": args["path"], "text": args["text"], "listing": run(LIST).out}
-    place_file(TRIAL, json.dumps(trial).encode(), 0, 0, 0o600)
+    result = run(["nft", "--file", "-"], input=args["text"] + elements)
+    if not result.ok:
+        _roll_back()
+        raise AgentError("nft rejects the rules", result.output)
+    trial = RulesOnTrial(args["path"], args["text"], run(LIST).stdout)
+    write_atomically(TRIAL, json.dumps(encode(trial)).encode(), 0o600)
 
 
-def _not_locked_out(allowed: list[str]) -> None:
+def _refuse_lockout(allowed: list[str]) -> None:
+    """Check that the controller's address is an allowed source.
+
+    Raises:
+        AgentError: when it is not.
+    """
     peer = ssh_peer()
     try:
         address = ipaddress.ip_address(peer)
@@ -162,51 +185,45 @@ def _not_locked_out(allowed: list[str]) -> None:
         return
     if address.is_loopback or any(address in ipaddress.ip_network(n) for n in allowed):
         return
-    raise Failed(
-        f"this firewall would lock out the controller: it comes from {peer}, and SSH would be open "
-        f"for {', '.join(allowed)} alone; name {peer} in the topology's ssh_from"
+    raise AgentError(
+        f"this firewall would lock out the controller: it connects from {peer}, and SSH would be "
+        f"open only for {', '.join(allowed)}; add {peer} to ssh_from in the topology"
     )
 
 
-def _take_back_now() -> None:
-    """End a trial that nobody confirmed: with its rules taken back, as the timer would have."""
-    if run(["systemctl", "is-active", f"{UNDO}.timer"]).out.strip() == "active":
-        run(["nft", "-f", BEFORE])
-        run(["systemctl", "stop", f"{UNDO}.timer"])
+def _roll_back() -> None:
+    """End a trial that was not confirmed, as the timer does."""
+    if run(["systemctl", "is-active", f"{ROLLBACK}.timer"]).stdout.strip() == "active":
+        run(["nft", "-f", SAVED])
+        run(["systemctl", "stop", f"{ROLLBACK}.timer"])
     with contextlib.suppress(FileNotFoundError):
         os.unlink(TRIAL)
 
 
-def confirm(args: dict[str, Any], say: Say) -> dict[str, Any]:
-    """Keep the rules that are on trial, now and at boot. To be called over a new connection.
-
-    Returns:
-        ``{"kept": True}``, or False when they were taken back meanwhile.
-    """
-    text = _read(TRIAL)
+@operation("firewall-confirm")
+def confirm(args: Args, log: Log) -> Confirmation:
+    """Keep the rules that are on trial, also at boot. Must be called over a new connection."""
+    text = read_text(TRIAL)
     if not text:
-        return {"kept": False}
-    trial = json.loads(text)
-    run(["systemctl", "stop", f"{UNDO}.timer"])
-    if run(LIST).out != trial["listing"]:
-        return {"kept": False}
-    os.makedirs(os.path.dirname(trial["path"]), exist_ok=True)
-    place_file(trial["path"], trial["text"].encode(), 0, 0, 0o644)
-    record = {"source": _digest(trial["text"]), "listing": _digest(trial["listing"])}
+        return Confirmation(kept=False)
+    trial = decode(RulesOnTrial, json.loads(text))
+    run(["systemctl", "stop", f"{ROLLBACK}.timer"])
+    if run(LIST).stdout != trial.listing:
+        return Confirmation(kept=False)
+    os.makedirs(os.path.dirname(trial.path), exist_ok=True)
+    write_atomically(trial.path, trial.text.encode(), 0o644)
+    record = ConfirmedRules(_digest(trial.text), _digest(trial.listing))
     os.makedirs(os.path.dirname(RECORD), exist_ok=True)
-    place_file(RECORD, json.dumps(record).encode(), 0, 0, 0o644)
+    write_atomically(RECORD, json.dumps(encode(record)).encode(), 0o644)
     os.unlink(TRIAL)
-    return {"kept": True}
+    return Confirmation(kept=True)
 
 
-def no_firewall(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    """Remove the table, what is recorded of it, and last its file: ``path``."""
-    _take_back_now()
-    must(["nft", "--file", "-"], input=NOTHING)
-    for path in (RECORD, BEFORE, args["path"]):
+@action("remove-firewall")
+def remove_firewall(args: Args, journal: Journal, log: Log) -> None:
+    """Remove the table, its records, and last its file: ``path``."""
+    _roll_back()
+    must(["nft", "--file", "-"], input=REMOVE_TABLE)
+    for path in (RECORD, SAVED, args["path"]):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-
-
-PROBES["firewall"] = firewall_probe
-ACTIONS.update(firewall=firewall, no_firewall=no_firewall)

@@ -1,75 +1,80 @@
-"""On the machine: what a TLS server shows and whether it is verified, the clock, sshd's users."""
+"""What machines report about TLS: other servers' certificates, and the clock."""
 
 from __future__ import annotations
 
-import os
-import socket
-import ssl
 import time
-from typing import Any
+from dataclasses import dataclass
 
-from provision.engine.agent.core import ACTIONS, PROBES, Failed, Job, Say, must
 from provision.engine.agent.files import Journal
+from provision.engine.agent.process import AgentError, Log
+from provision.engine.agent.protocol import Probe
+from provision.engine.agent.registry import Args, action, collector
 
 
-def shown(one: dict[str, Any]) -> dict[str, Any]:
-    """One handshake: ``address``, ``port``, ``ca`` (a file), ``name`` that must be certified."""
+@dataclass(frozen=True)
+class Handshake:
+    """A TLS handshake with a server, whose certificate was verified.
+
+    Args:
+        error: why it failed; empty otherwise.
+        version: such as ``TLSv1.3``.
+        expires: seconds since 1970.
+    """
+
+    error: str = ""
+    version: str = ""
+    expires: float = 0.0
+
+
+@dataclass(frozen=True)
+class ClockReading:
+    """A machine's clock, in seconds since 1970."""
+
+    seconds: float
+
+
+def handshake_probe(address: str, port: int, ca: str, server_name: str) -> Probe[Handshake]:
+    """A handshake of the machine with a server; ``ca`` is a file on the machine."""
+    args = {"address": address, "port": port, "ca": ca, "server_name": server_name}
+    return Probe("tls", f"TLS of {server_name} at {address}:{port}", args, Handshake)
+
+
+def clock_probe() -> Probe[ClockReading]:
+    """The machine's clock."""
+    return Probe("clock", "clock", {}, ClockReading)
+
+
+@collector("tls")
+def collect_handshake(args: Args) -> Handshake:
+    """See `handshake_probe`."""
+    import socket
+    import ssl
+
     try:
-        context = ssl.create_default_context(cafile=one["ca"])
-        where = (one["address"], one["port"])
+        context = ssl.create_default_context(cafile=args["ca"])
+        where = (args["address"], args["port"])
         with (
-            socket.create_connection(where, timeout=one.get("timeout", 3.0)) as plain,
-            context.wrap_socket(plain, server_hostname=one["name"]) as secure,
+            socket.create_connection(where, timeout=3.0) as plain,
+            context.wrap_socket(plain, server_hostname=args["server_name"]) as secure,
         ):
-            cert = secure.getpeercert() or {}
-            end = ssl.cert_time_to_seconds(str(cert["notAfter"]))
-            return {"error": "", "version": secure.version() or "", "ends": end}
+            certificate = secure.getpeercert() or {}
+            expires = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+            return Handshake("", secure.version() or "", float(expires))
     except (OSError, ValueError, KeyError) as error:
-        return {"error": str(error) or repr(error), "version": "", "ends": 0.0}
+        return Handshake(str(error) or repr(error))
 
 
-def tls_probe(each: list[dict[str, Any]]) -> Job:
-    """Ask TLS servers, one after the other."""
-    yield
-    return [shown(one) for one in each]
+@collector("clock")
+def collect_clock(args: Args) -> ClockReading:
+    """See `clock_probe`."""
+    return ClockReading(time.time())
 
 
-def clock_probe(each: list[dict[str, Any]]) -> Job:
-    """The machine's clock, in seconds since 1970."""
-    yield
-    return [{"now": time.time()} for _ in each]
-
-
-def refuse(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    """Say what only a person can mend: ``why``.
+@action("fail")
+def fail(args: Args, journal: Journal, log: Log) -> None:
+    """Fail with ``reason``: only an operator can fix this.
 
     Raises:
-        Failed: always.
+        AgentError: always.
     """
-    raise Failed(args["why"])
-
-
-def sshd_admits(args: dict[str, Any], journal: Journal, say: Say) -> None:
-    """Whether sshd's files, as they are now, let this agent's user in with a key.
-
-    Raises:
-        Failed: when they do not: they would cut the controller off.
-    """
-    user = os.environ.get("SUDO_USER", "root")
-    argv = ["sshd", "-T", "-C", f"user={user},host=localhost,addr=127.0.0.1"]
-    said: dict[str, list[str]] = {}
-    for line in must(argv).out.splitlines():
-        key, _, value = line.partition(" ")
-        said.setdefault(key, []).extend(value.split())
-    users = said.get("allowusers")
-    if (users and user not in users) or user in said.get("denyusers", []):
-        raise Failed(
-            f"sshd would lock out the controller: it logs in as {user}, and sshd would admit "
-            f"{', '.join(users or ['others'])} alone"
-        )
-    if said.get("pubkeyauthentication") != ["yes"]:
-        raise Failed("sshd would lock out the controller: keys would not be accepted")
-
-
-PROBES.update(tls=tls_probe, clock=clock_probe)
-ACTIONS.update({"refuse": refuse, "sshd-admits": sshd_admits})
+    raise AgentError(args["reason"])

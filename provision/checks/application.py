@@ -1,0 +1,101 @@
+"""Checks of the application: health on every web server, one release, the site's page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from provision.checks.base import Check, Verdict, equals
+from provision.checks.observation import Observation
+from provision.core.lab import Machine
+from provision.core.waiting import timeout_factor
+from provision.engine.agent.http import HttpResponse, http_probe
+from provision.engine.agent.protocol import HttpRequest, Probe
+from provision.engine.context import Context
+from provision.services.tls import interface as tls
+
+TIMEOUT = 3.0 * timeout_factor()
+
+
+def web_probe(context: Context, web: Machine, path: str) -> Probe[HttpResponse]:
+    """Request a path from one web server, as the balancer does."""
+    https = context.lab.topology.https
+    request = HttpRequest(
+        path,
+        address=str(web.address),
+        port=443 if https else 80,
+        host=context.lab.site,
+        ca=tls.CA if https else "",
+        timeout=TIMEOUT,
+    )
+    return http_probe(f"{web.name} {path}", request)
+
+
+def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:
+    """Health and version of every web server, requested by the front machine."""
+    if machine == context.lab.front:
+        for web in context.lab.with_role("nginx"):
+            yield web_probe(context, web, "/healthz")
+            yield web_probe(context, web, "/version")
+
+
+def checks(context: Context) -> Iterator[Check]:
+    """Checks of the application on every web server, then of the site."""
+    for machine in context.lab.with_role("nginx"):
+        yield _healthy(context, machine)
+    yield _version(context)
+    yield _page(context)
+
+
+def _response(context: Context, observation: Observation, web: Machine, path: str) -> HttpResponse:
+    probe = web_probe(context, web, path)
+    return observation.result(context.lab.front.name, probe) or HttpResponse(error="unknown")
+
+
+def _healthy(context: Context, web: Machine) -> Check:
+    name, front, expected = web.name, context.lab.front.name, f"200 from {web.name}"
+
+    def judge(observation: Observation) -> Verdict:
+        response = _response(context, observation, web, "/healthz")
+        got = f"{response.status} from {response.headers.get('x-served-by') or 'no web server'}"
+        return equals(expected, response.error or got)
+
+    if context.lab.topology.https:
+        curl = f"curl -si --cacert {tls.CA} https://{name}/healthz"
+    else:
+        curl = f"curl -si http://{web.address}/healthz"
+    return Check(f"web/{name}", name, "foobar", f"invoke lab.ssh {front} -- {curl}", judge)
+
+
+def _version(context: Context) -> Check:
+    webs = context.lab.with_role("nginx")
+
+    def judge(observation: Observation) -> Verdict:
+        versions = {
+            web.name: _response(context, observation, web, "/version").headers.get(
+                "x-app-version", "unknown"
+            )
+            for web in webs
+        }
+        got = ", ".join(f"{name} {version}" for name, version in versions.items())
+        # A web server without a response fails its own check.
+        known = set(versions.values()) - {"unknown"}
+        return Verdict(len(known) == 1, "the same release everywhere", got)
+
+    return Check("version", context.lab.front.name, "foobar", "invoke lab.status", judge)
+
+
+def _page(context: Context) -> Check:
+    front = context.lab.front
+    service = "haproxy" if "haproxy" in front.roles else "nginx"
+
+    def judge(observation: Observation) -> Verdict:
+        pages = observation.pages
+        failed = [p for p in pages if p.status != 200 or not p.header("x-read-from")]
+        expected = "status 200 with data from a database, every time"
+        if pages and not failed:
+            return Verdict(True, expected, f"{len(pages)} of {len(pages)}")
+        reason = (failed[0].error or f"status {failed[0].status}") if failed else "not requested"
+        return Verdict(False, expected, f"{len(failed)} of {len(pages)} failed: {reason}")
+
+    return Check("site", front.name, service, f"invoke lab.logs {front.name}", judge)

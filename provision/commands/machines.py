@@ -1,0 +1,92 @@
+"""`lab.*`, one machine: log in, read its journal, stop, kill, start and restart it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+from provision.commands.base import number, open_session, remainder, task
+from provision.commands.progress import Progress
+from provision.core.errors import LabError
+from provision.database.failover import control as failover
+from provision.operations import restart as rolling_restart
+
+
+@task(positional=["machine"])
+def ssh(c: Any, machine: str, lab: str = "") -> None:
+    """Log in, or run a command: lab.ssh web-01 -- uptime."""
+    session = open_session(lab)
+    session.lab.machine(machine)
+    problem = session.provider.network_problem(session.lab)
+    if problem or machine not in session.provider.endpoints(session.lab):
+        raise LabError(f"{machine} is not running {problem}".strip(), "invoke lab.up")
+    config = str(session.lab.directory / "ssh_config")
+    raise SystemExit(_run(["ssh", "-F", config, machine, *remainder()]))
+
+
+@task(
+    positional=["machine"],
+    help={
+        "service": "a systemd unit: haproxy, nginx, foobar, mysql …",
+        "lines": "number of lines",
+        "follow": "keep printing new lines",
+    },
+)
+def logs(
+    c: Any, machine: str, service: str = "", lines: str = "50", follow: bool = False, lab: str = ""
+) -> None:
+    """Show the journal of a machine or of one service."""
+    session = open_session(lab)
+    count = int(number(lines, "--lines", 1, 100_000))
+    argv = ["journalctl", "--no-pager", "-o", "short-iso", "-n", str(count)]
+    if service:
+        argv += ["-u", service]
+    with session.fleet() as fleet:
+        host = fleet.host(machine)
+        if not follow:
+            print(host.run(*argv).stdout, end="")
+            return
+    config = str(session.lab.directory / "ssh_config")
+    raise SystemExit(_run(["ssh", "-F", config, machine, " ".join(["sudo", *argv, "-f"])]))
+
+
+def _run(argv: list[str]) -> int:
+    sys.stdout.flush()
+    try:
+        return subprocess.run(argv, check=False).returncode
+    except FileNotFoundError:
+        raise LabError("ssh was not found on this computer", "install an OpenSSH client") from None
+
+
+@task(positional=["machine"], help={"machine": "one machine; all of them by default"})
+def halt(c: Any, machine: str = "", lab: str = "") -> None:
+    """Shut machines down; lab.up starts them with their data."""
+    session = open_session(lab)
+    names = [session.lab.machine(machine).name] if machine else []
+    with session.lock(), Progress() as report:
+        session.provider.halt(session.lab, report, names)
+
+
+@task(positional=["machine"])
+def kill(c: Any, machine: str, lab: str = "") -> None:
+    """Cut the power of one machine, as a fault."""
+    session = open_session(lab)
+    session.provider.kill(session.lab, session.lab.machine(machine).name)
+
+
+@task(positional=["machine"])
+def start(c: Any, machine: str, lab: str = "") -> None:
+    """Start one halted or killed machine without configuring it."""
+    session = open_session(lab)
+    with session.lock():
+        session.provider.start(session.lab, session.lab.machine(machine).name)
+
+
+@task(positional=["what"], help={"what": "a machine, or a service such as foobar or mysql"})
+def restart(c: Any, what: str, lab: str = "") -> None:
+    """Restart a machine or a service while the site serves."""
+    session = open_session(lab)
+    with session.lock(), session.fleet() as fleet, Progress() as report:
+        context = failover.adopt(session.context, fleet)
+        rolling_restart.restart(context, fleet, what, report)

@@ -1,0 +1,97 @@
+"""What a machine can do by name: collect facts, perform actions of a unit, run operations.
+
+A module of the agent registers its functions by decorator when it is imported. Names are those of
+``Probe.kind``, ``Action.do`` and ``Host.call``. The payload (``engine/payload.py``) says which
+module registers a name, so that a machine imports a module only when it is needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from provision.engine.agent.process import AgentError, Log
+
+if TYPE_CHECKING:
+    from provision.engine.agent.files import Journal
+
+Args = Mapping[str, Any]
+"""Arguments as JSON."""
+
+BatchCollector = Callable[[Sequence[Args]], Sequence[Any]]
+ActionFunction = Callable[[Args, "Journal", Log], None]
+Operation = Callable[[Args, Log], Any]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+REGISTERED: dict[str, Callable[..., Any]] = {}
+"""By ``action NAME``, ``collector KIND`` or ``operation NAME``."""
+
+MODULES: dict[str, str] = {}
+"""By the same keys, the module whose import registers the function."""
+
+
+def collector(kind: str) -> Callable[[F], F]:
+    """Register a function that collects the result of one probe, a frozen dataclass."""
+
+    def register(collect: F) -> F:
+        def collect_each(batch: Sequence[Args]) -> list[Any]:
+            return [_result_or_error(collect, args) for args in batch]
+
+        _register(f"collector {kind}", collect_each)
+        return collect
+
+    return register
+
+
+def _result_or_error(collect: Callable[..., Any], args: Args) -> Any:
+    try:
+        return collect(args)
+    except Exception as error:
+        return error
+
+
+def batch_collector(kind: str) -> Callable[[F], F]:
+    """Register a function that collects the results of all probes of a kind, in their order."""
+    return lambda function: _register(f"collector {kind}", function)
+
+
+def action(name: str) -> Callable[[F], F]:
+    """Register one step of a unit: it changes files through the journal, or raises AgentError."""
+    return lambda function: _register(f"action {name}", function)
+
+
+def operation(name: str) -> Callable[[F], F]:
+    """Register what the controller calls by name; its result is JSON or a frozen dataclass."""
+    return lambda function: _register(f"operation {name}", function)
+
+
+def _register(key: str, function: F) -> F:
+    if key in REGISTERED:
+        raise ValueError(f"{key} is registered twice")
+    REGISTERED[key] = function
+    return function
+
+
+def find_collector(kind: str) -> BatchCollector:
+    """The collector for a kind of probe; an exception in its results is that of one probe."""
+    return cast("BatchCollector", _find(f"collector {kind}"))
+
+
+def find_action(name: str) -> ActionFunction:
+    """The action of that name."""
+    return cast("ActionFunction", _find(f"action {name}"))
+
+
+def find_operation(name: str) -> Operation:
+    """The operation of that name."""
+    return cast("Operation", _find(f"operation {name}"))
+
+
+def _find(key: str) -> Callable[..., Any]:
+    if key not in REGISTERED and key in MODULES:
+        importlib.import_module(MODULES[key])
+    if key not in REGISTERED:
+        raise AgentError(f"this machine knows no {key}")
+    return REGISTERED[key]

@@ -1,0 +1,69 @@
+"""An opened lab: its desired state, its recorded state, and the provider of its machines."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+
+from provision import providers, registry
+from provision.core.errors import LabError
+from provision.core.lab import DEFAULT_LAB, Lab
+from provision.core.locks import lab_lock
+from provision.core.report import Report
+from provision.core.state import State
+from provision.engine.context import Context
+from provision.engine.fleet import Fleet, quiet, running
+from provision.providers.base import Provider
+from provision.topology.labs import open_lab
+
+
+@dataclass(frozen=True)
+class Session:
+    """A lab that a command works on."""
+
+    lab: Lab
+    state: State
+    provider: Provider
+
+    @property
+    def context(self) -> Context:
+        """What roles need to declare their desired state."""
+        return registry.context(self.lab, self.state)
+
+    def fleet(self, report: Report = quiet) -> Fleet:
+        """The running machines, over SSH.
+
+        Raises:
+            LabError: when no machine runs, or the lab's network does not exist.
+        """
+        return running(self.lab, self.provider, report)
+
+    def machine_states(self) -> dict[str, str]:
+        """By machine: ``running``, ``halted`` or ``absent``, according to the provider."""
+        return dict(self.provider.state(self.lab))
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Exclude other commands from this lab.
+
+        Raises:
+            LabError: at once, when another command holds the lock.
+        """
+        return lab_lock(self.lab.directory)
+
+
+def lab_name(option: str) -> str:
+    """The option ``--lab``, otherwise ``LAB_NAME``, otherwise ``default``."""
+    return option or os.environ.get("LAB_NAME", "") or DEFAULT_LAB
+
+
+def open_session(name: str = "") -> Session:
+    """Open a lab that `lab.up` has recorded.
+
+    Raises:
+        LabError: when there is no such lab.
+    """
+    lab, recorded = open_lab(lab_name(name))
+    if recorded is None:
+        raise LabError(f"there is no lab {lab.name} yet", "invoke lab.up")
+    return Session(lab, recorded, providers.for_state(recorded))

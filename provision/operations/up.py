@@ -1,0 +1,138 @@
+"""The steps of `lab.up`: preflight, change of topology, boot, converge, check.
+
+A step that prints gets its output function as an argument; `commands/lab.py` composes the steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from provision import checks, registry
+from provision import topology as topology_files
+from provision.checks.observe import observe
+from provision.core import state
+from provision.core.errors import LabError, ProviderError
+from provision.core.lab import Lab
+from provision.core.report import Report
+from provision.core.ssh_config import write_ssh_config
+from provision.core.state import State
+from provision.core.waiting import Timeout, timeout_factor, wait_until
+from provision.database.failover import control as failover
+from provision.database.failover import feature
+from provision.engine.context import Context
+from provision.engine.converge import Outcome, converge
+from provision.engine.fleet import Fleet
+from provision.operations.session import Session
+from provision.providers.base import PreflightProblem, Provider
+from provision.services.tls.clock import check_clocks
+from provision.topology import labs
+
+CHECK_DEADLINE = 20.0 * timeout_factor()
+"""Seconds in which the checks must pass after a change: two health checks, a replica catching up."""
+
+
+def require_ready(lab: Lab, provider: Provider) -> list[PreflightProblem]:
+    """The notes of the provider's preflight.
+
+    Raises:
+        ProviderError: when the host lacks something that the provider needs.
+    """
+    problems = provider.preflight(lab)
+    fatal = [problem for problem in problems if problem.fatal]
+    if fatal:
+        raise ProviderError(
+            f"this host is not ready for lab {lab.name} with provider {provider.name}:\n"
+            + "\n".join(f"  - {problem.what}\n    fix: {problem.hint}" for problem in fatal)
+        )
+    return [problem for problem in problems if not problem.fatal]
+
+
+def adopt_failover(new: Lab, recorded: State, provider: Provider) -> State:
+    """The record with an automatic failover that happened before this change of topology."""
+    reference = topology_files.reference(new.topology, new.root)
+    if not recorded.autopromote or recorded.topology == reference:
+        return recorded  # without a change, `configure` adopts it
+    try:
+        old, _ = labs.open_lab(new.name, root=new.root)
+        with Session(old, recorded, provider).fleet() as fleet:
+            return failover.adopt(registry.context(old, recorded), fleet).state
+    except LabError:
+        return recorded  # no machine runs, or the old topology cannot be read any more
+
+
+def turn_off_failover(old: Session, new: Lab) -> State:
+    """Turn automatic failover off before one of its members is removed or replaced."""
+    before, after = (tuple(m.name for m in feature.members(lab)) for lab in (old.lab, new))
+    if not old.state.autopromote or before == after:
+        return old.state
+    if "running" not in old.machine_states().values():
+        return state.change(old.lab.directory, autopromote=False)
+    with old.fleet() as fleet:
+        return failover.turn_off_for_topology_change(old.context, fleet).state
+
+
+def boot(session: Session, report: Report) -> Fleet:
+    """Start all machines; returns them, not yet connected."""
+    lab, context = session.lab, session.context
+    packages = {machine.name: context.packages(machine) for machine in lab.machines}
+    endpoints = session.provider.up(lab, report, packages)
+    write_ssh_config(lab, endpoints)
+    problem = session.provider.network_problem(lab)
+    if problem:
+        raise ProviderError(f"refusing to connect to {lab.network}: {problem}", "invoke lab.up")
+    return Fleet(lab, endpoints)
+
+
+@dataclass(frozen=True)
+class Converged:
+    """The outcome per machine, and the context it was reached with."""
+
+    context: Context
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def errors(self) -> list[LabError]:
+        """Why machines were not configured completely."""
+        return [outcome.error for outcome in self.outcomes if outcome.error is not None]
+
+
+def configure(session: Session, fleet: Fleet, report: Report) -> Converged:
+    """Converge all machines; look at `Converged.errors` before calling it a success."""
+    recorded = failover.adopt(session.context, fleet).state
+    context = registry.context(session.lab, recorded, rolling=has_served(session.lab))
+    fleet.report = report
+    check_clocks(context, fleet)
+    outcomes = converge(fleet, context.desired_of(fleet.hosts))
+    return Converged(context, tuple(outcomes.values()))
+
+
+def check_until_ok(
+    context: Context, fleet: Fleet, provider: Provider, report: Report
+) -> tuple[checks.CheckResult, ...]:
+    """Run the checks until all pass or `CHECK_DEADLINE` is over; returns the last results."""
+    results: Sequence[checks.CheckResult] = ()
+
+    def all_ok() -> bool:
+        nonlocal results
+        observation = observe(context, fleet, provider.state(context.lab))
+        results = checks.judge(context, observation)
+        failed = [result.check.name for result in results if not result.ok]
+        if failed:
+            report(context.lab.front.name, f"waiting for {', '.join(failed[:3])}")
+        return not failed
+
+    with contextlib.suppress(Timeout):
+        wait_until(all_ok, CHECK_DEADLINE, "the checks to pass", interval=0.5)
+    return tuple(results)
+
+
+def has_served(lab: Lab) -> bool:
+    """Whether the lab passed its checks once, so that servers must not restart all at once."""
+    return (lab.directory / "served").exists()
+
+
+def record_served(lab: Lab) -> None:
+    """Record that all checks have passed."""
+    (lab.directory / "served").touch()

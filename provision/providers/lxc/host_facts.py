@@ -1,0 +1,138 @@
+"""What the preflight checks need to know about this host. Read only; no packet is sent."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from provision.core import apt_source
+from provision.core.errors import LabError
+from provision.core.lab import Lab
+from provision.providers.files import free_mib
+from provision.providers.image_recipe import load_recipe
+from provision.providers.lxc import host_firewall, images, paths
+from provision.providers.lxc.paths import LabPaths
+from provision.providers.lxc.privileged import is_installed, run
+
+PROGRAMS = {
+    "lxc-start": "lxc",
+    "mmdebstrap": "mmdebstrap",
+    "nft": "nftables",
+    "dnsmasq": "dnsmasq-base",
+    "ip": "iproute2",
+    "sysctl": "procps",
+    "unshare": "util-linux",
+    "flock": "util-linux",
+    "find": "findutils",
+    "tar": "tar",
+}
+"""Required programs and their Debian packages."""
+
+KERNEL_FEATURES = ("overlay", "bridge", "veth")
+
+
+@dataclass(frozen=True)
+class LxcHostFacts:
+    """Facts of this host; the defaults are those of a suitable one.
+
+    Args:
+        sudo: whether ``sudo`` works without a password.
+        keyring: whether Debian's archive keys are installed.
+        source_error: why no package source is known; None when one is.
+        networks: the networks that are in use, each with its user.
+        on_overlay: folders that are on an overlay file system themselves.
+    """
+
+    root: bool = True
+    sudo: bool = True
+    missing_programs: tuple[str, ...] = ()
+    keyring: bool = True
+    free_mib: Mapping[str, int] = field(default_factory=dict)
+    base_image_built: bool = False
+    source_error: LabError | None = None
+    networks: tuple[tuple[IPv4Network, str], ...] = ()
+    missing_kernel_features: tuple[str, ...] = ()
+    on_overlay: tuple[str, ...] = ()
+    legacy_iptables: bool = False
+
+
+def collect(lab: Lab) -> LxcHostFacts:
+    """The facts of this host."""
+    root = os.geteuid() == 0
+    source_error, built = None, False
+    try:
+        key = images.base_key(load_recipe())
+        built = (paths.cache() / "images" / key / "root").is_dir()
+    except LabError as error:
+        source_error = error
+    folders = (paths.cache(), paths.HOST)
+    mounts = Path("/proc/self/mounts").read_text()
+    return LxcHostFacts(
+        root=root,
+        sudo=root or (is_installed("sudo") and run("checking sudo", ["true"], ok=()).ok),
+        missing_programs=tuple(name for name in PROGRAMS if not is_installed(name)),
+        keyring=Path(apt_source.KEYRING).exists(),
+        free_mib={str(path): free_mib(path) for path in folders},
+        base_image_built=built,
+        source_error=source_error,
+        networks=used_networks(LabPaths.of(lab).bridge) if is_installed("ip") else (),
+        missing_kernel_features=_missing_kernel_features(),
+        on_overlay=tuple(str(p) for p in folders if file_system_type(p, mounts) == "overlay"),
+        legacy_iptables=host_firewall.has_legacy_filter(),
+    )
+
+
+def file_system_type(path: Path, mounts: str) -> str:
+    """The type of the file system at an absolute path, according to /proc/self/mounts."""
+    entries = [line.split(" ")[1:3] for line in mounts.splitlines() if line.count(" ") >= 2]
+    above = [(Path(point), kind) for point, kind in entries if path.is_relative_to(point)]
+    return max(above, key=lambda entry: len(entry[0].parts), default=(path, ""))[1]
+
+
+def used_networks(own_bridge: str) -> tuple[tuple[IPv4Network, str], ...]:
+    """The networks that this host uses, except that of one bridge, each with its user."""
+    commands = [["ip", "-j", "-4", "address", "show"], ["ip", "-j", "-4", "route", "show"]]
+    addresses, routes = (run("listing networks", argv, root=False).stdout for argv in commands)
+    return parse_networks(json.loads(addresses or "[]"), json.loads(routes or "[]"), own_bridge)
+
+
+def parse_networks(
+    addresses: Sequence[Mapping[str, object]],
+    routes: Sequence[Mapping[str, object]],
+    own_bridge: str,
+) -> tuple[tuple[IPv4Network, str], ...]:
+    """The networks in the JSON of ``ip address`` and ``ip route``, each with its user."""
+    networks: dict[IPv4Network, str] = {}
+    for interface in addresses:
+        name = str(interface.get("ifname", ""))
+        info = interface.get("addr_info", [])
+        for item in info if isinstance(info, list) and name != own_bridge else []:
+            network = IPv4Network(f"{item['local']}/{item['prefixlen']}", strict=False)
+            other = " (the bridge of another lab)" if name.startswith(paths.BRIDGE_PREFIX) else ""
+            networks.setdefault(network, f"interface {name} has {item['local']}{other}")
+    for route in routes:
+        target, name = str(route.get("dst", "")), str(route.get("dev", ""))
+        if target[:1].isdigit() and name != own_bridge:
+            networks.setdefault(IPv4Network(target), f"a route to {target} over {name}")
+    return tuple(networks.items())
+
+
+def _missing_kernel_features() -> tuple[str, ...]:
+    """Features that are neither active, nor built in, nor available as a module."""
+    tree = Path("/lib/modules") / os.uname().release
+    lists = [tree / "modules.builtin", tree / "modules.dep"]
+    modules = "".join(p.read_text(errors="replace") for p in lists if p.exists())
+    missing = []
+    for name in KERNEL_FEATURES:
+        active = Path("/sys/module", name).exists()
+        if name == "overlay":
+            active = active or "overlay" in Path("/proc/filesystems").read_text()
+        elif not modules:
+            active = True  # a kernel without modules: this cannot be determined
+        if not active and f"/{name}.ko" not in modules:
+            missing.append(name)
+    return tuple(missing)

@@ -1,0 +1,198 @@
+"""Images: one base system, and layers of packages over it, each named by a hash of its inputs.
+
+``<cache>/images/<key>/root`` and ``<cache>/layers/<key>/root`` are complete when they exist, never
+change afterwards, and are shared by all labs of this host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from provision.core import apt_source
+from provision.core.errors import ProviderError
+from provision.core.package_set import PackageSet
+from provision.core.parallel import for_each
+from provision.core.report import Report
+from provision.providers.files import add_file
+from provision.providers.image_recipe import USER, Recipe, load_recipe
+from provision.providers.lxc import paths
+from provision.providers.lxc.privileged import make_folders, run
+
+HERE = Path(__file__).parent
+SETUP_SCRIPT = HERE / "setup-build.sh"
+CUSTOMIZE_SCRIPT = HERE / "customize.sh"
+NAMESPACES = (
+    "unshare",
+    "--mount",
+    "--propagation=private",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+)
+LOCKED = 75  # status that flock returns (-E) while another process builds the same image
+SOURCE_FAILED = 71  # build-layer.sh: the package sources do not respond
+_SOURCE_ERROR = re.compile(
+    r"Could not (resolve|connect)|Temporary failure|Unable to connect|Connection (timed out|failed)"
+    r"|connection timed out|Connection refused|Failed to fetch|404 +Not Found"
+    r"|no longer has a Release file"
+)
+
+
+class SourceError(ProviderError):
+    """A package source does not respond."""
+
+
+def base_key(recipe: Recipe) -> str:
+    """The name of the base image."""
+    scripts = [HERE / "build-image.sh", SETUP_SCRIPT, CUSTOMIZE_SCRIPT]
+    return hash_of(
+        recipe.suite,
+        USER,
+        recipe.packages,
+        recipe.mirror,
+        recipe.apt,
+        [script.read_text() for script in scripts],
+    )
+
+
+def layer_key(recipe: Recipe, package_set: PackageSet) -> str:
+    """The name of a layer over the recipe's base image."""
+    script = (HERE / "build-layer.sh").read_text()
+    packages = (sorted(package_set.packages), sorted(package_set.sid))
+    return hash_of(base_key(recipe), packages, sid_files(recipe, package_set), script)
+
+
+def hash_of(*inputs: object) -> str:
+    """Sixteen hexadecimal characters of a hash."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def root_file_systems(
+    package_sets: Sequence[PackageSet], report: Report
+) -> Mapping[PackageSet, Sequence[Path]]:
+    """For each package set the root file systems for a container, the uppermost first.
+
+    Raises:
+        ProviderError: when an image cannot be built.
+    """
+    recipe = load_recipe()
+    base = base_image(recipe, report)
+
+    def build(package_set: PackageSet) -> Sequence[Path]:
+        layer = None
+        if package_set != PackageSet():
+            layer = layer_image(recipe, package_set, report)
+        return (layer, base) if layer else (base,)
+
+    return for_each(dict.fromkeys(package_sets), build)
+
+
+def base_image(recipe: Recipe, report: Report) -> Path:
+    """The root file system of the base image, which is built if it does not exist.
+
+    Raises:
+        ProviderError: when it cannot be built.
+    """
+    target = paths.cache() / "images" / base_key(recipe)
+    if not (target / "root").is_dir():
+        report("host", "building the base image (once, about a minute)")
+        arguments = [recipe.suite, recipe.mirror, ",".join(recipe.packages), USER, *recipe.apt]
+        build(HERE / "build-image.sh", target, arguments, recipe, report)
+    return target / "root"
+
+
+def layer_image(recipe: Recipe, package_set: PackageSet, report: Report) -> Path | None:
+    """The root file system of a layer with these packages; None when it cannot be built.
+
+    Without the layer, the packages are installed over SSH.
+
+    Raises:
+        SourceError: when a package source does not respond, because SSH would not help then.
+    """
+    target = paths.cache() / "layers" / layer_key(recipe, package_set)
+    if not (target / "root").is_dir():
+        base = base_image(recipe, report).parent
+        names = sorted({*package_set.packages, *package_set.sid})
+        summary = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+        report("host", f"building a layer with {summary} (once)")
+        files = io.BytesIO()
+        with tarfile.open(fileobj=files, mode="w") as tar:
+            for name, content in sid_files(recipe, package_set).items():
+                add_file(tar, name.lstrip("/"), content)
+        script, arguments, stdin = HERE / "build-layer.sh", [str(base), *names], files.getvalue()
+        try:
+            build(script, target, arguments, recipe, report, stdin=stdin, optional=True)
+        except SourceError:
+            raise
+        except ProviderError as error:
+            lines = [line for line in error.output.splitlines() if line[:1].strip()]
+            reason = lines[-1] if lines else error.what
+            report("host", f"continuing without the layer of {summary}: {reason}")
+            return None
+    return target / "root"
+
+
+def sid_files(recipe: Recipe, package_set: PackageSet) -> dict[str, str]:
+    """The package source and the pins for packages from sid, by path."""
+    if not package_set.sid:
+        return {}
+    return {
+        apt_source.SID_LIST: apt_source.sid_list(recipe.mirror),
+        apt_source.SID_PREFERENCES: apt_source.sid_preferences(package_set.sid),
+    }
+
+
+def build(
+    script: Path,
+    target: Path,
+    arguments: Sequence[str],
+    recipe: Recipe,
+    report: Report,
+    *,
+    stdin: bytes = b"",
+    optional: bool = False,
+) -> None:
+    """Run a build script that creates the folder ``target``.
+
+    The processes of the script hold a lock. If only this process is killed, the build continues;
+    the next one waits for it and uses its result.
+
+    Args:
+        optional: the caller can continue without it, after errors in single packages too.
+
+    Raises:
+        SourceError: when a package source does not respond.
+        ProviderError: when the script fails.
+    """
+    store = target.parent
+    lock, log = store / f".lock.{target.name}", store / f".log.{target.name}"
+    make_folders(store.parent, store)
+    command = [*NAMESPACES, "sh", str(script), str(target), *arguments]
+    action = f"building {target}"
+    result = run(action, ["flock", "-n", "-E", str(LOCKED), lock, *command], stdin=stdin, ok=())
+    if result.status == LOCKED:
+        report("host", "waiting for another command that builds the same image")
+        result = run(action, ["flock", lock, *command], stdin=stdin, ok=())
+    if result.ok:
+        return
+    output = result.output
+    if log.exists():
+        output = log.read_text(encoding="utf-8", errors="replace") + result.stderr
+    lines = [line for line in output.splitlines() if _SOURCE_ERROR.search(line)]
+    if result.status == SOURCE_FAILED or (lines and not optional):
+        raise SourceError(
+            f"{action} failed: the package source {recipe.mirror} does not respond",
+            "check this host's network (sudo apt-get update), or set another source: "
+            "LAB_MIRROR=<URL of a Debian archive> scripts/up",
+            output="\n".join(lines[-4:]) or output,
+        )
+    raise ProviderError(
+        f"{action} failed", "see the output above, then run it again", output=output
+    )

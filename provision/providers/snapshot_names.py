@@ -1,0 +1,37 @@
+"""Checks of snapshot names that all providers share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from provision.core.errors import ProviderError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def check_new(name: str, existing: Collection[str]) -> None:
+    """Refuse an invalid name, or one that is in use.
+
+    Raises:
+        ProviderError: with the reason.
+    """
+    if not _NAME.fullmatch(name):
+        raise ProviderError(
+            f"{name!r} is not a valid snapshot name",
+            "use up to 63 letters, digits, dots, underscores and hyphens, and begin with a letter "
+            "or a digit",
+        )
+    if name in existing:
+        raise ProviderError(f"snapshot {name} already exists", "choose another name")
+
+
+def check_exists(name: str, existing: Collection[str]) -> None:
+    """Refuse the name of a snapshot that does not exist.
+
+    Raises:
+        ProviderError: with the names of the existing snapshots.
+    """
+    if name not in existing:
+        names = ", ".join(sorted(existing)) or "none"
+        raise ProviderError(f"there is no snapshot {name!r}", f"existing snapshots: {names}")

@@ -1,0 +1,115 @@
+"""Parsers of HAProxy's statistics: ``show stat`` and the master CLI's ``show proc``."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+
+from provision.services.haproxy.interface import BACKEND
+
+CSV_PREFIX = "# "
+"""Begins the CSV header of ``show stat``; any other response is not statistics."""
+
+
+@dataclass(frozen=True)
+class ServerStatistics:
+    """One backend server as one balancer reports it.
+
+    Args:
+        status: ``UP``, ``DOWN``, ``DRAIN``, ``MAINT`` …
+        check: the last health check's result, such as ``L7OK``.
+        weight: the effective weight.
+        sessions: currently open.
+        rate: sessions in the last second.
+        total: sessions since HAProxy started.
+        errors: failed connections and responses.
+        retries: requests sent again, to this server or to another one.
+        backup: whether it gets requests only while the servers before it are down.
+    """
+
+    name: str
+    status: str
+    check: str
+    weight: int
+    sessions: int
+    rate: int
+    total: int
+    errors: int
+    retries: int
+    backup: bool
+
+    @property
+    def up(self) -> bool:
+        """Whether it gets requests, or would if the servers before it failed."""
+        return self.status.startswith(("UP", "no check"))
+
+
+def _int(text: str) -> int:
+    return int(text) if text.isdigit() else 0
+
+
+def _rows(text: str) -> csv.DictReader[str]:
+    return csv.DictReader(text.removeprefix(CSV_PREFIX).splitlines())
+
+
+def server_rows(text: str) -> dict[str, dict[str, str]]:
+    """The rows of the backend's servers in ``show stat``, by server name (management guide, 9.1).
+
+    A drained server has weight 0 in the configuration, and HAProxy reports it as ``UP`` after a
+    reload; its status is ``DRAIN`` here, as it is after a drain at run time.
+    """
+    servers = {}
+    for row in _rows(text):
+        if row["pxname"] != BACKEND or row["svname"] in ("FRONTEND", "BACKEND"):
+            continue
+        drained = row["status"].startswith("UP") and row["weight"] == "0"
+        servers[row["svname"]] = row | ({"status": "DRAIN"} if drained else {})
+    return servers
+
+
+def parse_servers(text: str, *, active_passive: bool = False) -> tuple[ServerStatistics, ...]:
+    """The servers in the response to ``show stat``.
+
+    Args:
+        active_passive: whether all servers but the first one are backups.
+    """
+    return tuple(
+        ServerStatistics(
+            name=name,
+            status=row["status"],
+            check=row["check_status"].strip("* "),
+            weight=_int(row["weight"]),
+            sessions=_int(row["scur"]),
+            rate=_int(row["rate"]),
+            total=_int(row["stot"]),
+            errors=_int(row["econ"]) + _int(row["eresp"]),
+            retries=_int(row["wretr"]) + _int(row["wredis"]),
+            backup=active_passive and position > 0,
+        )
+        for position, (name, row) in enumerate(server_rows(text).items())
+    )
+
+
+def frontend_sessions(text: str, frontend: str) -> int:
+    """The number of open sessions of a frontend, in the response to ``show stat``."""
+    return sum(
+        _int(row["scur"])
+        for row in _rows(text)
+        if (row["pxname"], row["svname"]) == (frontend, "FRONTEND")
+    )
+
+
+def parse_old_workers(text: str) -> tuple[int, ...]:
+    """The process ids of workers from before a reload that still have connections.
+
+    Args:
+        text: the master CLI's response to ``show proc`` (management guide, 9.4.1): sections of
+            lines that begin with a process id.
+    """
+    pids, in_section = [], False
+    for line in text.splitlines():
+        if line.startswith("#"):
+            in_section = line.strip() == "# old workers"
+        elif in_section and (pid := line.split(" ")[0]).isdigit():
+            pids.append(int(pid))
+    return tuple(pids)

@@ -1,0 +1,59 @@
+"""The status of a lab, from the listing of its folder."""
+
+from __future__ import annotations
+
+import pytest
+
+from provision.core.errors import ProviderError
+from provision.providers import snapshot_names
+from provision.providers.lxc.status import LabStatus, parse_status
+
+LINES = """\
+d .host-keys
+f .host-keys/web-01.pub
+f network
+f dnsmasq.pid
+d lb-01
+f lb-01/config
+d lb-01/delta
+d web-01
+f web-01/config
+d web-01/delta.old
+d web-02
+d web-02/delta
+d web-03
+d .snapshots
+d .snapshots/before
+d .snapshots/.new.half
+d .snapshots/before/lb-01
+d .snapshots/.new.half/lb-01
+""".splitlines()
+
+
+def test_machines_are_complete_partial_or_interrupted() -> None:
+    status = parse_status(LINES, frozenset({"lb-01"}))
+    assert status == LabStatus(
+        machines=frozenset({"lb-01", "web-01"}),
+        partial=frozenset({"web-02", "web-03"}),
+        interrupted=frozenset({"web-01"}),
+        snapshots={"before": frozenset({"lb-01"})},
+        running=frozenset({"lb-01"}),
+    )
+    states = [status.state(name) for name in ("lb-01", "web-01", "web-02", "web-09")]
+    assert states == ["running", "halted", "absent", "absent"]
+
+
+def test_snapshot_names_are_checked() -> None:
+    snapshot_names.check_new("after.2", ["before"])
+    for name, words in {
+        "before": "already exists",
+        "../x": "not a valid",
+        ".x": "not a valid",
+    }.items():
+        with pytest.raises(ProviderError, match=words):
+            snapshot_names.check_new(name, ["before"])
+    with pytest.raises(ProviderError, match="existing snapshots: a, b"):
+        snapshot_names.check_exists("c", ["b", "a"])
+    with pytest.raises(ProviderError, match="existing snapshots: none"):
+        snapshot_names.check_exists("c", [])
+    snapshot_names.check_exists("a", ["a"])
