@@ -59,7 +59,7 @@ def server(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         site.handle_error = lambda *_: None  # type: ignore[method-assign]
         site.socket = tls.wrap_socket(site.socket, server_side=True)
         monkeypatch.setattr(https, "HTTPS_PORT", site.server_port)
-        threading.Thread(target=site.serve_forever, daemon=True).start()
+        threading.Thread(target=site.serve_forever, args=(0.05,), daemon=True).start()
         yield
         site.shutdown()
 
@@ -98,4 +98,4 @@ def test_a_refused_connection_is_reported_with_its_reason(
     with socket.socket() as closed:
         closed.bind((str(ADDRESS), 0))
         monkeypatch.setattr(https, "HTTP_PORT", closed.getsockname()[1])
-    assert https.request(lab, "/", plain=True).error == "[Errno 111] Connection refused"
+    assert https.request(lab, "/", plain=True).error.endswith("Connection refused")

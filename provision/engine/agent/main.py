@@ -51,7 +51,7 @@ def gather(args: registry.Args, log: Log) -> dict[str, ProbeResponse]:
 def _collect(kind: str, batch: Mapping[str, registry.Args]) -> dict[str, ProbeResponse]:
     results: Sequence[Any]
     try:
-        results = registry.find_collector(kind)(list(batch.values()))
+        results = registry.find(f"collector {kind}")(list(batch.values()))
         if len(results) != len(batch):
             raise AgentError(f"{len(results)} results for {len(batch)} probes of kind {kind!r}")
     except Exception as error:
@@ -95,7 +95,7 @@ def serve(requests: BinaryIO, responses: BinaryIO) -> None:
                 send(LogLine(number, text))
 
         try:
-            function = registry.find_operation(request.operation)
+            function = registry.find(f"operation {request.operation}")
             send(Response(request.id, function(request.args, log)))
         except AgentError as error:
             send(Failure(request.id, str(error), error.output))

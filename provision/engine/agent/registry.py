@@ -9,19 +9,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from provision.engine.agent.process import AgentError, Log
-
-if TYPE_CHECKING:
-    from provision.engine.agent.files import Journal
+from provision.engine.agent.process import AgentError
 
 Args = Mapping[str, Any]
 """Arguments as JSON."""
-
-BatchCollector = Callable[[Sequence[Args]], Sequence[Any]]
-ActionFunction = Callable[[Args, "Journal", Log], None]
-Operation = Callable[[Args, Log], Any]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,12 +51,12 @@ def batch_collector(kind: str) -> Callable[[F], F]:
 
 
 def action(name: str) -> Callable[[F], F]:
-    """Register one step of a unit: it changes files through the journal, or raises AgentError."""
+    """Register one step of a unit: ``(args, journal, log)``; it keeps files in the journal."""
     return lambda function: _register(f"action {name}", function)
 
 
 def operation(name: str) -> Callable[[F], F]:
-    """Register what the controller calls by name; its result is JSON or a frozen dataclass."""
+    """Register ``(args, log)``, called by name; its result is JSON or a frozen dataclass."""
     return lambda function: _register(f"operation {name}", function)
 
 
@@ -74,22 +67,12 @@ def _register(key: str, function: F) -> F:
     return function
 
 
-def find_collector(kind: str) -> BatchCollector:
-    """The collector for a kind of probe; an exception in its results is that of one probe."""
-    return cast("BatchCollector", _find(f"collector {kind}"))
+def find(key: str) -> Callable[..., Any]:
+    """The function that is registered under a key, such as ``action write``.
 
-
-def find_action(name: str) -> ActionFunction:
-    """The action of that name."""
-    return cast("ActionFunction", _find(f"action {name}"))
-
-
-def find_operation(name: str) -> Operation:
-    """The operation of that name."""
-    return cast("Operation", _find(f"operation {name}"))
-
-
-def _find(key: str) -> Callable[..., Any]:
+    Raises:
+        AgentError: when there is none.
+    """
     if key not in REGISTERED and key in MODULES:
         importlib.import_module(MODULES[key])
     if key not in REGISTERED:

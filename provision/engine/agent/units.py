@@ -17,7 +17,7 @@ from provision.engine.agent.files import Journal, record_loaded
 from provision.engine.agent.http import wait_until_ready
 from provision.engine.agent.process import AgentError, Log, run
 from provision.engine.agent.protocol import UnitRequest, UnitResponse
-from provision.engine.agent.registry import Args, find_action, operation
+from provision.engine.agent.registry import Args, find, operation
 from provision.engine.agent.services import activate, is_active
 from provision.engine.agent.waiting import AgentTimeoutError, wait_until
 
@@ -95,7 +95,7 @@ class Transaction:
 
     def _change(self) -> None:
         for action in self._request.actions:
-            find_action(action.do)(action.args, self._journal, self._log)
+            find(f"action {action.do}")(action.args, self._journal, self._log)
 
     def _validate(self) -> None:
         argv = self._request.validate
