@@ -30,7 +30,7 @@ from provision.services.tls.clock import check_clocks
 from provision.topology import labs
 
 CHECK_DEADLINE = 20.0 * timeout_factor()
-"""Seconds in which the checks must pass after a change: two health checks, a replica catching up."""
+"""Seconds for the checks to pass after a change: two health checks, a replica catching up."""
 
 
 def require_ready(lab: Lab, provider: Provider) -> list[PreflightProblem]:

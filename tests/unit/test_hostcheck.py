@@ -31,7 +31,7 @@ def test_a_provider_is_ready_with_notes_or_missing_with_the_fatal_problems_first
     ]
 
 
-def test_all_providers_are_checked_without_connecting_to_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_providers_are_checked_without_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     class CheckedProvider:
         def __init__(self, name: str) -> None:
             assert name != "ssh"  # its preflight would connect to machines
@@ -52,5 +52,8 @@ def test_all_providers_are_checked_without_connecting_to_machines(monkeypatch: p
     assert name == "lxc"
     found, _ = hostcheck.host(lab, "Windows")
     assert found[0] == Row(
-        "lxc", "missing", "containers require Linux, and this is Windows", "use the provider vagrant"
+        "lxc",
+        "missing",
+        "containers require Linux, and this is Windows",
+        "use the provider vagrant",
     )
