@@ -9,7 +9,7 @@ sys.dont_write_bytecode = False
 from invoke.collection import Collection  # noqa: E402
 
 MODULES = {
-    "lab": ("lab", "machines", "clean", "diagram", "explain", "prune", "snapshots"),
+    "lab": ("lab", "access", "machines", "clean", "diagram", "explain", "prune", "snapshots"),
     "app": ("app",),
     "lb": ("lb",),
     "db": ("db",),

@@ -11,20 +11,30 @@ from dataclasses import replace
 from typing import Any
 
 from provision.checks import (
+    addresses,
+    answers,
     application,
     balancer,
+    ceilings,
+    contents,
     database,
+    database_settings,
     declared,
+    distribution,
+    drift,
     failover,
     firewall,
+    history,
     machines,
     monitoring,
     names,
     replication,
     tls,
+    units,
     web,
 )
 from provision.checks.base import Check, CheckResult
+from provision.checks.graph import RootCause, evaluate, root_causes, summary
 from provision.checks.observation import Observation
 from provision.core.hints import for_lab
 from provision.core.lab import Machine
@@ -32,19 +42,57 @@ from provision.engine.agent.protocol import Probe
 from provision.engine.check import Verdict
 from provision.engine.context import Context
 
-__all__ = ["Check", "CheckResult", "Verdict", "checks", "judge", "probes"]
+__all__ = [
+    "Check",
+    "CheckResult",
+    "RootCause",
+    "Verdict",
+    "checks",
+    "judge",
+    "probes",
+    "root_causes",
+    "summary",
+]
 
-PROBED = (machines, declared, database, application, balancer, tls, firewall, failover, monitoring)
+PROBED = (
+    addresses,
+    machines,
+    ceilings,
+    drift,
+    units,
+    history,
+    declared,
+    database,
+    database_settings,
+    replication,
+    answers,
+    application,
+    contents,
+    balancer,
+    tls,
+    firewall,
+    failover,
+    monitoring,
+)
 """Modules with probes on machines; the others judge requests of the controller."""
 
 LISTED = (
+    addresses,
     machines,
+    ceilings,
+    drift,
+    units,
+    history,
     declared,
     database,
+    database_settings,
     replication,
+    answers,
     application,
-    web,
+    contents,
     balancer,
+    web,
+    distribution,
     names,
     tls,
     firewall,
@@ -63,9 +111,19 @@ def checks(context: Context) -> tuple[Check, ...]:
     """All checks of a lab."""
     listed = [check for module in LISTED for check in module.checks(context)]
     listed += monitoring.checks(context, [check.name for check in listed])
-    return tuple(replace(c, hint=for_lab(c.hint, context.lab.name)) for c in listed)
+    return tuple(_for_lab(check, context.lab.name) for check in listed)
+
+
+def _for_lab(check: Check, lab: str) -> Check:
+    """The check with commands that name its lab."""
+
+    def judge(observation: Observation) -> Verdict:
+        verdict = check.judge(observation)
+        return replace(verdict, hint=for_lab(verdict.hint, lab)) if verdict.hint else verdict
+
+    return replace(check, hint=for_lab(check.hint, lab), judge=judge)
 
 
 def judge(context: Context, observation: Observation) -> tuple[CheckResult, ...]:
     """The results of all checks."""
-    return tuple(CheckResult(check, check.judge(observation)) for check in checks(context))
+    return evaluate(checks(context), observation)

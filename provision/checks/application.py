@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from provision.checks.base import Check, Verdict, equals
+from provision.checks import prerequisites as requires
+from provision.checks.base import Check, Verdict
 from provision.checks.observation import Observation
 from provision.core.lab import Machine
 from provision.core.waiting import timeout_factor
@@ -13,6 +14,9 @@ from provision.engine.agent.http import HttpResponse, http_probe
 from provision.engine.agent.protocol import HttpRequest, Probe
 from provision.engine.context import Context
 from provision.services.tls import interface as tls
+
+DETAIL = 400
+"""Characters of an unexpected response that are shown."""
 
 TIMEOUT = 3.0 * timeout_factor()
 
@@ -58,13 +62,19 @@ def _healthy(context: Context, web: Machine) -> Check:
     def judge(observation: Observation) -> Verdict:
         response = _response(context, observation, web, "/healthz")
         got = f"{response.status} from {response.headers.get('x-served-by') or 'no web server'}"
-        return equals(expected, response.error or got)
+        got = response.error or got
+        detail = "" if got == expected else response.body.strip()[:DETAIL]
+        return Verdict(got == expected, expected, got, detail, cause=f"health check: {got}")
 
     if context.lab.topology.https:
         curl = f"curl -si --cacert {tls.CA} https://{name}/healthz"
     else:
         curl = f"curl -si http://{web.address}/healthz"
-    return Check(f"web/{name}", name, "foobar", f"invoke lab.ssh {front} -- {curl}", judge)
+    # With gunicorn on another machine, what fails between two servers that answer is the proxy.
+    service = "foobar" if "app" in web.roles else "nginx"
+    hint = f"invoke lab.ssh {front} -- {curl}"
+    prerequisites = (*requires.machine(front), *requires.web_server(context, web))
+    return Check(f"web/{name}", name, service, hint, judge, prerequisites)
 
 
 def _version(context: Context) -> Check:
@@ -82,7 +92,10 @@ def _version(context: Context) -> Check:
         known = set(versions.values()) - {"unknown"}
         return Verdict(len(known) == 1, "the same release everywhere", got)
 
-    return Check("version", context.lab.front.name, "foobar", "invoke lab.status", judge)
+    releases = (f"release/{m.name}" for m in context.lab.with_role("app"))
+    prerequisites = (*(f"web/{web.name}" for web in webs), *releases)
+    application = context.lab.with_role("app")[0].name
+    return Check("version", application, "foobar", "invoke lab.up", judge, prerequisites)
 
 
 def _page(context: Context) -> Check:
@@ -96,6 +109,8 @@ def _page(context: Context) -> Check:
         if pages and not failed:
             return Verdict(True, expected, f"{len(pages)} of {len(pages)}")
         reason = (failed[0].error or f"status {failed[0].status}") if failed else "not requested"
-        return Verdict(False, expected, f"{len(failed)} of {len(pages)} failed: {reason}")
+        got = f"{len(failed)} of {len(pages)} failed: {reason}"
+        return Verdict(False, expected, got, cause=f"the site: {got}")
 
-    return Check("site", front.name, service, f"invoke lab.logs {front.name}", judge)
+    hint = f"invoke lab.logs {front.name} --service {service}"
+    return Check("site", front.name, service, hint, judge, requires.site(context))

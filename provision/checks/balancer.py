@@ -1,11 +1,12 @@
-"""Checks of load balancing: backend servers, distribution of requests, the virtual address."""
+"""Checks of load balancing: backend servers, the virtual address."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from provision.checks.base import Check, Verdict, equals
+from provision.checks import prerequisites as requires
+from provision.checks.base import Check, Verdict
 from provision.checks.observation import Observation
 from provision.core.lab import Machine
 from provision.engine.agent.commands import command_probe
@@ -16,7 +17,6 @@ from provision.engine.context import Context
 from provision.services.haproxy.interface import SOCKET
 from provision.services.haproxy.statistics import server_rows
 from provision.services.keepalived.interface import network_interface
-from provision.services.tls.https import SiteResponse
 
 STATISTICS = socket_probe(SOCKET, "show stat")
 
@@ -37,21 +37,13 @@ def address_probe(context: Context) -> Probe[ProcessResult]:
 
 
 def checks(context: Context) -> Iterator[Check]:
-    """Checks of every backend server on every balancer, then of requests."""
+    """Checks of every backend server on every balancer, then of the virtual address."""
     lab = context.lab
     for balancer in lab.with_role("haproxy"):
         for web in lab.with_role("nginx"):
             yield _backend_server(context, balancer.name, web.name)
     if lab.with_role("keepalived"):
         yield _virtual_address(context)
-    if lab.with_role("haproxy"):
-        yield Check(
-            "round-robin",
-            lab.front.name,
-            "haproxy",
-            "invoke lab.status",
-            lambda observation: judge_distribution(context, observation),
-        )
 
 
 def backend_servers(observation: Observation, balancer: str) -> dict[str, dict[str, str]]:
@@ -76,10 +68,22 @@ def _backend_server(context: Context, balancer: str, server: str) -> Check:
             return Verdict(False, expected, f"{balancer} does not report it")
         if admin != "ready":
             return Verdict(row["status"].startswith(expected), expected, row["status"])
-        return equals(expected, f"{row['status']}, check {row['check_status'].strip('* ')}")
+        got = f"{row['status']}, check {row['check_status'].strip('* ')}"
+        detail = row.get("last_chk", "")
+        return Verdict(got == expected, expected, got, detail, cause=f"haproxy: {server} is {got}")
 
     hint = f"invoke lab.logs {balancer} --service haproxy"
-    return Check(f"balancer/{balancer}/{server}", server, "nginx", hint, judge)
+    web = context.lab.machine(server)
+    prerequisites = (
+        *requires.service(balancer, "haproxy"),
+        f"answer/{balancer}/haproxy",
+        *requires.web_server(context, web),
+        f"web/{server}",
+        f"tls/{server}",
+        f"flapping/{server}",
+    )
+    # A server that responds to direct requests is down for this balancer alone.
+    return Check(f"balancer/{balancer}/{server}", balancer, "haproxy", hint, judge, prerequisites)
 
 
 def _virtual_address(context: Context) -> Check:
@@ -92,32 +96,6 @@ def _virtual_address(context: Context) -> Check:
         return Verdict(len(holders) == 1, expected, f"held by {' and '.join(holders) or 'none'}")
 
     hint = f"invoke lab.logs {names[0]} --service keepalived"
-    return Check("virtual-address", names[0], "keepalived", hint, judge)
-
-
-def alternates(pages: Sequence[SiteResponse], servers: int) -> bool:
-    """Whether responses come from all servers in turn, in a constant order."""
-    names = [page.header("x-served-by") for page in pages]
-    first = names[:servers]
-    repeated = first * (len(names) // servers)
-    return len(set(first)) == servers and all(names) and names == repeated
-
-
-def judge_distribution(context: Context, observation: Observation) -> Verdict:
-    """Whether responses come from the servers that mode, algorithm and drains select."""
-    balance = context.balance
-    webs = [machine.name for machine in context.lab.with_role("nginx")]
-    in_rotation = [name for name in webs if context.state.admin.get(name, "ready") == "ready"]
-    if balance.mode == "active-passive":
-        in_rotation = in_rotation[:1]
-    servers = [page.header("x-served-by") or "none" for page in observation.pages]
-    got = " ".join(servers[-2 * len(webs) :]) or "not requested"
-    if balance.algorithm == "source" and balance.mode == "active-active":
-        ok = len(set(servers)) == 1 and servers[0] in in_rotation
-        return Verdict(ok, f"always the same one of {', '.join(in_rotation)}", got)
-    equal_weights = balance.algorithm in ("roundrobin", "static-rr") and not context.state.weights
-    if equal_weights and len(in_rotation) == len(webs):
-        ok = any(alternates(pages, len(webs)) for pages in observation.rounds)
-        return Verdict(ok, f"{', '.join(in_rotation)} in turn", got)
-    ok = bool(servers) and set(servers) <= set(in_rotation)
-    return Verdict(ok, f"only {' and '.join(in_rotation)}", got)
+    prerequisites = [p for name in names for p in requires.service(name, "keepalived")]
+    prerequisites += [p for name in names for p in requires.service(name, "haproxy")]
+    return Check("virtual-address", names[0], "keepalived", hint, judge, tuple(prerequisites))

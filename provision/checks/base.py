@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from provision.checks.observation import Observation
 from provision.engine.check import Verdict
 
-__all__ = ["UNKNOWN", "Check", "CheckResult", "Verdict", "equals", "passed_if"]
+__all__ = ["UNKNOWN", "Check", "CheckResult", "Status", "Verdict", "equals", "passed_if"]
 
 UNKNOWN = "unknown"
 """What a check got when its probe has no result."""
@@ -22,6 +22,9 @@ class Check:
     Args:
         name: unique and stable, such as ``round-robin`` or ``replication/web-02``.
         hint: the command to run after a failure.
+        requires: names of prerequisites. When one of them fails, this check's failure is a
+            consequence. A final ``*`` matches any rest of a name; names that a lab does not have
+            are ignored.
     """
 
     name: str
@@ -29,29 +32,51 @@ class Check:
     service: str
     hint: str
     judge: Callable[[Observation], Verdict]
+    requires: tuple[str, ...] = ()
+
+
+Status = Literal["ok", "failed", "skipped", "warning"]
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """A check and its verdict."""
+    """A check and its verdict.
+
+    Args:
+        blocked_by: names of the failed checks that this failure is a consequence of; only those
+            that have no failed prerequisite themselves.
+    """
 
     check: Check
     verdict: Verdict
+    blocked_by: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> Status:
+        """``skipped`` for a failure that is a consequence of another one."""
+        if self.verdict.ok:
+            return "ok"
+        if self.verdict.severity == "warning":
+            return "warning"
+        return "skipped" if self.blocked_by else "failed"
 
     @property
     def ok(self) -> bool:
-        """Whether it passed."""
-        return self.verdict.ok
+        """Whether it passed; a warning passes."""
+        return self.status in ("ok", "warning")
 
     def values(self) -> dict[str, Any]:
         """The result as plain values, for JSON."""
-        check = self.check
+        check, verdict = self.check, asdict(self.verdict)
+        del verdict["hint"]  # it is the check's, see `evaluate`
         return {
             "name": check.name,
+            "status": self.status,
             "machine": check.machine,
             "service": check.service,
             "next": check.hint,
-            **asdict(self.verdict),
+            "blocked_by": list(self.blocked_by),
+            **verdict,
         }
 
 

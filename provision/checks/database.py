@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from provision.checks.base import Check, Verdict, equals, passed_if
+from provision.checks import prerequisites as requires
+from provision.checks.base import UNKNOWN, Check, Verdict, passed_if
 from provision.checks.observation import Observation
 from provision.core.lab import Machine
 from provision.database.agent.probes import server_probe
@@ -16,6 +17,9 @@ from provision.engine.context import Context
 
 READ_BACK_SECONDS = 5.0
 """Time in which a row that was written is readable on every database."""
+
+READ_BACK_TIMEOUT = 2.0
+"""Seconds for one attempt."""
 
 READ_BACK = "the row written through the site can be read here"
 
@@ -29,7 +33,7 @@ def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:
 def read_back_probe(site: str = "", marker: str = "") -> Probe[HttpResponse]:
     """Read a row from the machine's own database, through the web server on the same machine."""
     path = f"/api/markers/{marker}?from=local"
-    request = HttpRequest(path, address="127.0.0.1", host=site)
+    request = HttpRequest(path, address="127.0.0.1", host=site, timeout=READ_BACK_TIMEOUT)
     return http_probe("read back", request, until=200, deadline=READ_BACK_SECONDS)
 
 
@@ -37,13 +41,14 @@ def checks(context: Context) -> Iterator[Check]:
     """Checks of every database, and of a write through the site."""
     for machine in context.lab.with_role("mysql"):
         yield _role(context, machine.name)
-        yield _read_back(machine)
+        yield _read_back(context, machine)
     yield _write(context)
 
 
 def server_status(observation: Observation, machine: str) -> ServerStatus:
     """The status of a machine's MySQL server; ``up`` is False when unknown."""
-    return observation.result(machine, server_probe()) or ServerStatus()
+    status = observation.result(machine, server_probe())
+    return status or ServerStatus(error=observation.problem(machine, server_probe()))
 
 
 def _role(context: Context, name: str) -> Check:
@@ -52,11 +57,14 @@ def _role(context: Context, name: str) -> Check:
     def judge(observation: Observation) -> Verdict:
         status = server_status(observation, name)
         if not status.up:
-            return Verdict(False, expected, "refuses connections")
-        return equals(expected, "writable" if status.writable else "read only")
+            cause = f"MySQL does not accept connections: {status.error or UNKNOWN}"
+            hint = f"invoke lab.ssh {name} -- sudo systemctl restart mysql"
+            return Verdict(False, expected, status.error or UNKNOWN, cause=cause, hint=hint)
+        got = "writable" if status.writable else "read only"
+        return Verdict(got == expected, expected, got, cause=f"MySQL is {got}, not {expected}")
 
     hint = f"invoke lab.logs {name} --service mysql"
-    return Check(f"database/{name}", name, "mysql", hint, judge)
+    return Check(f"database/{name}", name, "mysql", hint, judge, requires.service(name, "mysql"))
 
 
 def _write(context: Context) -> Check:
@@ -69,10 +77,11 @@ def _write(context: Context) -> Check:
         got = response.error or f"status {response.status}, written to {written_to or 'nothing'}"
         return passed_if(ok, f"a row is written to {primary}", got)
 
-    return Check("write", primary, "mysql", "invoke db.status", judge)
+    prerequisites = requires.site(context)
+    return Check("write", primary, "mysql", "invoke db.status", judge, prerequisites)
 
 
-def _read_back(machine: Machine) -> Check:
+def _read_back(context: Context, machine: Machine) -> Check:
     name = machine.name
 
     def through_the_site(observation: Observation) -> Verdict:
@@ -88,4 +97,5 @@ def _read_back(machine: Machine) -> Check:
         return passed_if(response.status == 200, READ_BACK, got)
 
     judge = on_the_machine if "nginx" in machine.roles else through_the_site
-    return Check(f"read-back/{name}", name, "mysql", "invoke db.status", judge)
+    prerequisites = ("write", f"replication/{name}", f"data/{name}", *requires.site(context))
+    return Check(f"read-back/{name}", name, "mysql", "invoke db.status", judge, prerequisites)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from provision.checks import prerequisites as requires
 from provision.checks.base import UNKNOWN, Check, Verdict
 from provision.checks.observation import Observation
 from provision.core.lab import Machine
@@ -35,4 +36,11 @@ def _check(machine: str, service: str, declared: ProbeCheck[Any]) -> Check:
             return Verdict(False, "a result of the probe", UNKNOWN)
         return declared.judge(result)
 
-    return Check(declared.name, machine, service, declared.hint, judge)
+    return Check(
+        declared.name,
+        machine,
+        service,
+        declared.hint,
+        judge,
+        declared.requires or requires.service(machine, service),
+    )

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from provision.checks import prerequisites as requires
 from provision.checks.base import UNKNOWN, Check, Verdict, passed_if
 from provision.checks.observation import Observation
 from provision.core.lab import Machine
@@ -48,7 +49,14 @@ def _ready(context: Context, witness: str) -> Check:
         return passed_if(eligible and decision.primary == primary, expected, got)
 
     hint = "invoke db.autopromote status"
-    return Check("autopromote", witness, "lab-autopromote", hint, judge)
+    members = [m.name for m in feature.members(context.lab)]
+    prerequisites = (
+        *(name for member in members for name in requires.service(member, "lab-autopromote")),
+        *requires.databases(context),
+        *(f"replication/{name}" for name in replicas),
+        *(f"data/{name}" for name in replicas),
+    )
+    return Check("autopromote", witness, "lab-autopromote", hint, judge, prerequisites)
 
 
 def _decision(observation: Observation, witness: str) -> Decision | None:

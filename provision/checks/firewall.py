@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from provision.checks import prerequisites as requires
 from provision.checks.base import UNKNOWN, Check, Verdict, passed_if
 from provision.checks.observation import Observation
 from provision.core.lab import Machine
 from provision.engine.agent.protocol import Probe
 from provision.engine.context import Context
 from provision.services.firewall.agent.trial import firewall_probe
-from provision.services.firewall.role import RULES
+from provision.services.firewall.role import RULES, SERVICE
 
 
 def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:
@@ -27,6 +28,8 @@ def checks(context: Context) -> Iterator[Check]:
 
 
 def _loaded(name: str) -> Check:
+    unit = SERVICE.removesuffix(".service")
+
     def judge(observation: Observation) -> Verdict:
         expected = "the confirmed rules are loaded"
         facts = observation.result(name, firewall_probe(RULES))
@@ -36,4 +39,5 @@ def _loaded(name: str) -> Check:
             return Verdict(False, expected, "no rules are loaded: all ports are open")
         return passed_if(facts.unchanged, expected, "the loaded rules were changed by hand")
 
-    return Check(f"firewall/{name}", name, "lab-firewall", "invoke lab.plan", judge)
+    prerequisites = (*requires.configured(name, unit), f"service/{name}/{unit}")
+    return Check(f"firewall/{name}", name, unit, "invoke lab.plan", judge, prerequisites)

@@ -1,25 +1,22 @@
-"""Checks of machines: reachable, enough disk space, services active."""
+"""Checks of machines: reachable, services active."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from provision.checks.base import UNKNOWN, Check, Verdict, equals, passed_if
+from provision.checks import prerequisites as requires
+from provision.checks.base import UNKNOWN, Check, Verdict, passed_if
 from provision.checks.observation import Observation
 from provision.core.lab import Machine
-from provision.core.thresholds import DISK_USED_PERCENT
-from provision.engine.agent.commands import command_probe
 from provision.engine.agent.protocol import Probe
-from provision.engine.agent.services import service_probe
+from provision.engine.agent.services import ServiceState, service_probe
 from provision.engine.context import Context
-
-DISK_USAGE = command_probe(["df", "--output=pcent", "/"], "disk usage")
 
 
 def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:
-    """Disk usage and the services of the machine's roles."""
-    yield DISK_USAGE
+    """The services of the machine's roles."""
     for service in context.services(machine):
         yield service_probe(service)
 
@@ -29,7 +26,6 @@ def checks(context: Context) -> Iterator[Check]:
     for machine in context.lab.machines:
         name = machine.name
         yield _reachable(name)
-        yield _disk(name)
         for service in context.services(machine):
             yield _service(name, service)
 
@@ -42,39 +38,52 @@ def service_state(observation: Observation, machine: str, service: str) -> str:
 
 def _reachable(name: str) -> Check:
     def judge(observation: Observation) -> Verdict:
-        got = observation.states.get(name, "absent")
-        if error := observation.errors.get(name):
-            got += f", {error}"
-        return passed_if(name in observation.results, "running, reachable over SSH", got)
+        state = observation.states.get(name, "absent")
+        error = observation.errors.get(name, "")
+        got = f"{state}, {error}" if error else state
+        ok = name in observation.results
+        cause, hint = f"the machine is {state}", "invoke lab.up"
+        if state == "running":  # lab.up would need SSH, too
+            cause = "does not respond over SSH"
+            known = observation.hints.get(name, "")
+            hint = known if known.startswith("invoke ") else f"invoke lab.rescue {name} --fix"
+        verdict = passed_if(ok, "running, reachable over SSH", got)
+        return replace(verdict, cause=cause, hint="" if ok else hint)
 
-    return Check(f"machine/{name}", name, "ssh", "invoke lab.up", judge)
-
-
-def _disk(name: str) -> Check:
-    def judge(observation: Observation) -> Verdict:
-        expected = f"at most {DISK_USED_PERCENT} % of the disk used"
-        result = observation.result(name, DISK_USAGE)
-        used = parse_percent(result.stdout) if result else None
-        if used is None:
-            return Verdict(False, expected, UNKNOWN)
-        return Verdict(used <= DISK_USED_PERCENT, expected, f"{used} % used")
-
-    return Check(f"disk/{name}", name, "disk", f"invoke lab.ssh {name} -- df -h", judge)
-
-
-def parse_percent(text: str) -> int | None:
-    """The last number in the output of ``df --output=pcent``."""
-    words = text.replace("%", "").split()
-    return int(words[-1]) if words and words[-1].isdigit() else None
+    return Check(f"machine/{name}", name, "ssh", "invoke lab.up", judge, ("address/*",))
 
 
 def _service(name: str, service: str) -> Check:
     def judge(observation: Observation) -> Verdict:
         state = observation.result(name, service_probe(service))
-        if state is None:
-            return Verdict(False, "active, enabled", UNKNOWN)
-        return equals("active, enabled", f"{state.active}, {state.enabled or 'not installed'}")
+        return judge_service(short, state)
 
     short = service.removesuffix(".service")
     hint = f"invoke lab.logs {name} --service {short}"
-    return Check(f"service/{name}/{short}", name, short, hint, judge)
+    prerequisites = requires.configured(name, short)
+    return Check(f"service/{name}/{short}", name, short, hint, judge, prerequisites)
+
+
+def judge_service(short: str, state: ServiceState | None) -> Verdict:
+    """Whether a systemd unit is active and enabled."""
+    expected = "active, enabled"
+    if state is None:
+        return Verdict(False, expected, UNKNOWN)
+    got = f"{state.active}, {state.enabled or 'not installed'}"
+    cause = describe(short, state)
+    return Verdict(got == expected, expected, got, state.journal, cause=cause, hint="invoke lab.up")
+
+
+def describe(short: str, state: ServiceState) -> str:
+    """What is wrong with a unit, as a clause."""
+    if not state.enabled:
+        return f"{short} is not installed"
+    if state.enabled.startswith("masked"):
+        return f"{short} is masked"
+    if state.active == "failed":
+        return f"{short} has failed"
+    if state.active in ("inactive", "deactivating"):
+        return f"{short} is stopped"
+    if state.active != "active":
+        return f"{short} does not become active ({state.active})"
+    return f"{short} is {state.enabled} and would not start at boot"

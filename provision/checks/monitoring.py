@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from provision.checks import prerequisites as requires
 from provision.checks.base import UNKNOWN, Check, Verdict, passed_if
 from provision.checks.observation import Observation
 from provision.core.lab import Machine
@@ -80,7 +81,8 @@ def _ready(context: Context, machine: Machine) -> Check:
         return passed_if(not failed, f"{', '.join(services)} respond", "; ".join(failed))
 
     hint = f"invoke lab.logs {name} --service prometheus"
-    return Check(f"monitoring/{name}", name, "prometheus", hint, judge)
+    prerequisites = [p for service in services for p in requires.service(name, service)]
+    return Check(f"monitoring/{name}", name, "prometheus", hint, judge, tuple(prerequisites))
 
 
 def _targets(context: Context, name: str) -> Check:
@@ -101,7 +103,18 @@ def _targets(context: Context, name: str) -> Check:
         )
         return passed_if(not down, expected, f"unreachable: {', '.join(down)}")
 
-    return Check(f"targets/{name}", name, "prometheus", "invoke monitor.show --once", judge)
+    hint = "invoke monitor.show --once"
+    prerequisites = (f"monitoring/{name}", *_scraped(context))
+    return Check(f"targets/{name}", name, "prometheus", hint, judge, prerequisites)
+
+
+def _scraped(context: Context) -> Iterator[str]:
+    """Checks of everything that Prometheus scrapes."""
+    for machine in context.lab.machines:
+        yield from requires.resources(machine.name)
+        yield f"firewall/{machine.name}"
+        yield f"service/{machine.name}/*"
+        yield f"drift/{machine.name}/*"
 
 
 def _alerts(name: str, others: frozenset[str]) -> Check:
@@ -117,4 +130,7 @@ def _alerts(name: str, others: frozenset[str]) -> Check:
         got = "; ".join(f"{a.name} {a.machine}: {a.summary}" for a in unexpected)
         return passed_if(not unexpected, expected, got)
 
-    return Check(f"alerts/{name}", name, "prometheus", "invoke monitor.alerts", judge)
+    prerequisites = (f"monitoring/{name}", f"targets/{name}")
+    return Check(
+        f"alerts/{name}", name, "prometheus", "invoke monitor.alerts", judge, prerequisites
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provision.checks import prerequisites as requires
 from provision.checks.base import Check, Verdict, equals
 from provision.checks.observation import Observation
 from provision.engine.context import Context
@@ -22,4 +23,5 @@ def _resolves(context: Context, name: str) -> Check:
         resolved = observation.resolved.get(name, "not queried")
         return equals(f"{site} A {context.lab.address}", f"{site} A {resolved}")
 
-    return Check(f"dns/{name}", name, "dnsmasq", "invoke dns.trace", judge)
+    prerequisites = requires.service(name, "dnsmasq")
+    return Check(f"dns/{name}", name, "dnsmasq", "invoke dns.trace", judge, prerequisites)

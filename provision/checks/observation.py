@@ -21,7 +21,8 @@ class Observation:
     Args:
         states: according to the provider, by machine.
         errors: by machine, why its probes have no results.
-        rounds: rounds of consecutive requests for the site's page.
+        hints: by machine, the command that cures such an error, if it is known.
+        pages: responses to requests for the site's page.
         responses: to other requests, such as ``static`` or ``write``.
         resolved: by name server, the site's addresses, or an error.
     """
@@ -29,21 +30,25 @@ class Observation:
     states: Mapping[str, str]
     results: Mapping[str, Results] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
-    rounds: tuple[tuple[SiteResponse, ...], ...] = ()
+    pages: tuple[SiteResponse, ...] = ()
     responses: Mapping[str, SiteResponse] = field(default_factory=dict)
     resolved: Mapping[str, str] = field(default_factory=dict)
     tls: TlsHandshake | None = None
+    hints: Mapping[str, str] = field(default_factory=dict)
 
     def result(self, machine: str, probe: Probe[R]) -> R | None:
         """A probe's result; None when the machine or the probe has none."""
         results = self.results.get(machine)
         return results.get(probe) if results is not None else None
 
+    def problem(self, machine: str, probe: Probe[R]) -> str:
+        """Why a probe has no result."""
+        results = self.results.get(machine)
+        if results is None:
+            return self.errors.get(machine, "unknown")
+        response = results.responses.get(probe.name)
+        return (response.error if response else "") or "unknown"
+
     def response(self, name: str) -> SiteResponse:
         """A response by name; `NOT_SENT` when there was no such request."""
         return self.responses.get(name, NOT_SENT)
-
-    @property
-    def pages(self) -> tuple[SiteResponse, ...]:
-        """The responses of all rounds."""
-        return tuple(page for group in self.rounds for page in group)

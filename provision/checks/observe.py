@@ -1,96 +1,120 @@
-"""Observe a running lab: requests to the site, and one gather per machine."""
+"""Observe a running lab in bounded time: requests to the site, and one gather per machine."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Mapping
-from dataclasses import replace
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from provision import checks
-from provision.checks.balancer import alternates
-from provision.checks.database import READ_BACK_SECONDS, read_back_probe
-from provision.checks.observation import Observation
+from provision.checks.database import read_back_probe
+from provision.checks.observation import NOT_SENT, Observation
+from provision.checks.site_requests import SiteObservation, observe_site, write_marker
 from provision.core.errors import HostError
-from provision.core.lab import Lab
-from provision.core.waiting import Timeout, wait_until
-from provision.engine.agent.protocol import Results
+from provision.core.parallel import finish_in_time
+from provision.core.waiting import timeout_factor
+from provision.engine.agent.protocol import Probe, Results
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
-from provision.engine.host import Host
-from provision.services.dns.lookup import query
-from provision.services.tls.https import SiteResponse, handshake, request
+from provision.engine.host import Host, ProbeFailedError
+from provision.services.tls.https import SiteResponse
 
-ROUNDS = 3
-"""Attempts to see servers alternate; requests of other clients may come in between."""
+DEADLINE = 9.0 * timeout_factor()
+"""Seconds for one observation; what has not responded by then has failed."""
 
-STATIC = "/static/foobar.css"
+MARGIN = 2.0
+"""Seconds before the end at which a machine responds without the probes that hang."""
+
+SITE = "the site"
+"""The key of the requests among those of the machines."""
+
+
+@dataclass
+class Marker:
+    """The row that is written through the site, and read back from every database."""
+
+    text: str = field(default_factory=lambda: secrets.token_hex(8))
+    response: SiteResponse = NOT_SENT
+    sent: threading.Event = field(default_factory=threading.Event)
+
+    def is_written(self, end: float) -> bool:
+        """Wait for the response; whether the row is written."""
+        self.sent.wait(max(0.0, end - time.monotonic()))
+        return self.response.status in (200, 201)
 
 
 def observe(
     context: Context, fleet: Fleet, states: Mapping[str, str], *, with_requests: bool = True
 ) -> Observation:
-    """Collect everything that checks judge.
+    """Collect everything that checks judge, within `DEADLINE`.
 
     Args:
         states: according to the provider, by machine.
         with_requests: False skips requests to the site, and the row that they write.
     """
-    lab, marker = context.lab, secrets.token_hex(8)
-    observation = _request_site(context, states, marker) if with_requests else Observation(states)
-    written = observation.response("write").status in (200, 201)
+    end = time.monotonic() + DEADLINE
     errors: dict[str, str] = {}
+    hints: dict[str, str] = {}
+    marker = Marker()
+    if not with_requests:
+        marker.sent.set()
 
     def gather(host: Host) -> Results | None:
-        machine = lab.machine(host.name)
-        probes = list(checks.probes(context, machine))
-        if written and {"nginx", "mysql"} <= set(machine.roles):
-            probes.append(read_back_probe(lab.site, marker))
+        probes = list(checks.probes(context, context.lab.machine(host.name)))
         try:
-            return host.gather(probes)
+            results = _gather(host, probes, end)
         except HostError as error:
-            errors[host.name] = error.what
+            errors[host.name], hints[host.name] = error.what, error.hint
             return None
+        read_back = _read_back(context, host.name, marker)
+        if not read_back or not marker.is_written(end - MARGIN):
+            return results
+        with contextlib.suppress(HostError):  # then the row is not found
+            more = _gather(host, read_back, end)
+            return Results(host.name, {**results.responses, **more.responses}, ProbeFailedError)
+        return results
 
-    results = {name: value for name, value in fleet.each(gather).items() if value is not None}
-    return replace(observation, results=results, errors=errors)
+    def site() -> SiteObservation:
+        marker.response = write_marker(context.lab, marker.text)
+        marker.sent.set()
+        return observe_site(context, marker.response, marker.text, end)
+
+    work: dict[str, Callable[[], Any]] = {n: _bind(gather, host) for n, host in fleet.hosts.items()}
+    if with_requests:
+        work[SITE] = site
+    done = finish_in_time(work, end - time.monotonic())
+    for name in fleet.hosts.keys() - done.keys():
+        fleet.hosts[name].close()  # ends the thread that waits for it
+        errors[name] = f"{name}: no response in {DEADLINE:g} s"
+    requested: SiteObservation = done.pop(SITE, SiteObservation())
+    return Observation(
+        states,
+        {name: results for name, results in done.items() if results is not None},
+        errors,
+        requested.pages,
+        requested.responses,
+        requested.resolved,
+        requested.tls,
+        hints,
+    )
 
 
-def _request_site(context: Context, states: Mapping[str, str], marker: str) -> Observation:
-    lab = context.lab
-    servers = len(lab.with_role("nginx"))
-    rounds: list[tuple[SiteResponse, ...]] = []
-    while len(rounds) < ROUNDS and not (rounds and alternates(rounds[-1], servers)):
-        rounds.append(tuple(request(lab, "/") for _ in range(2 * servers)))
-    responses = {
-        "static": request(lab, STATIC),
-        "missing": request(lab, "/no-such-page"),
-        "write": request(lab, f"/api/markers/{marker}", "PUT"),
-    }
-    resolved = {}
-    for server in lab.with_role("dns"):
-        reply = query(str(server.address), lab.site)
-        resolved[server.name] = " ".join(reply.values("A")) or reply.error or reply.code
-    if lab.topology.https:
-        responses["redirect"] = request(lab, "/", plain=True)
-    for database in lab.with_role("mysql"):
-        # Where a web server is on the same machine, that machine reads the row itself.
-        if "nginx" not in database.roles:
-            path = f"/api/markers/{marker}?from={database.name}"
-            responses[f"read-back/{database.name}"] = _request_until_found(lab, path)
-    tls = handshake(lab) if lab.topology.https else None
-    return Observation(states, {}, {}, tuple(rounds), responses, resolved, tls)
+def _gather(host: Host, probes: list[Probe[Any]], end: float) -> Results:
+    """Collect facts; probes that hang fail `MARGIN` before the end, so that the others arrive."""
+    host.connect()
+    remaining = end - time.monotonic()
+    return host.gather(probes, remaining, each=max(MARGIN, remaining - MARGIN))
 
 
-def _request_until_found(lab: Lab, path: str) -> SiteResponse:
-    """The last response, with status 200 unless that took too long."""
-    response = SiteResponse()
+def _bind(function: Callable[[Host], Any], host: Host) -> Callable[[], Any]:
+    return lambda: function(host)
 
-    def found() -> bool:
-        nonlocal response
-        response = request(lab, path)
-        return response.status == 200
 
-    with contextlib.suppress(Timeout):
-        wait_until(found, READ_BACK_SECONDS, "the row to be readable", interval=0.05)
-    return response
+def _read_back(context: Context, name: str, marker: Marker) -> list[Probe[Any]]:
+    if {"nginx", "mysql"} <= set(context.lab.machine(name).roles):
+        return [read_back_probe(context.lab.site, marker.text)]
+    return []

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from provision.checks import prerequisites as requires
 from provision.checks.base import UNKNOWN, Check, Verdict, equals
 from provision.checks.observation import Observation
 from provision.core.lab import Machine
@@ -91,7 +92,9 @@ def _behind_balancer(context: Context, client: str, server: Machine) -> Check:
         return Verdict(_valid(handshake.expires), expected, got)
 
     service = "nginx" if "nginx" in server.roles else "foobar"
-    return Check(f"tls/{server.name}", server.name, service, "invoke tls.show", judge)
+    prerequisites = (*requires.machine(client), *requires.service(server.name, service))
+    hint = "invoke tls.show"
+    return Check(f"tls/{server.name}", server.name, service, hint, judge, prerequisites)
 
 
 def _site(context: Context) -> Iterator[Check]:
@@ -123,10 +126,12 @@ def _site(context: Context) -> Iterator[Check]:
         got = pages[0].header(header) if pages else "not requested"
         return Verdict("max-age=" in got, f"{header}: max-age=…", got or "no such header")
 
-    yield Check("https", front, "haproxy", "invoke tls.show", version)
-    yield Check("certificate", front, "haproxy", "invoke lab.up", certificate)
-    yield Check("redirect", front, "haproxy", "invoke lab.plan", redirect)
-    yield Check("hsts", front, "haproxy", "invoke lab.plan", hsts)
+    service = "haproxy" if context.lab.with_role("haproxy") else "nginx"
+    up = requires.front(context)
+    yield Check("https", front, service, "invoke tls.show", version, up)
+    yield Check("certificate", front, service, "invoke lab.up", certificate, (*up, "https"))
+    yield Check("redirect", front, service, "invoke lab.plan", redirect, up)
+    yield Check("hsts", front, service, "invoke lab.plan", hsts, (*up, "https", "site"))
 
 
 def _clock(name: str) -> Check:
@@ -135,4 +140,5 @@ def _clock(name: str) -> Check:
         got = describe_skew(clock.seconds - time.time()) if clock else UNKNOWN
         return equals(describe_skew(0.0), got)
 
-    return Check(f"clock/{name}", name, "clock", f"invoke lab.ssh {name} -- timedatectl", judge)
+    hint = f"invoke lab.ssh {name} -- timedatectl"
+    return Check(f"clock/{name}", name, "system", hint, judge, requires.machine(name))

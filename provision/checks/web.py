@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provision.checks import prerequisites as requires
 from provision.checks.base import Check, Verdict, equals
 from provision.checks.observation import Observation
 from provision.engine.context import Context
@@ -13,8 +14,10 @@ def checks(context: Context) -> Iterator[Check]:
     """Checks of responses that need no database."""
     front = context.lab.front.name
     hint = f"invoke lab.logs {front}"
-    yield Check("static", front, "nginx", hint, _static)
-    yield Check("not-found", front, "nginx", hint, _not_found)
+    service = "haproxy" if context.lab.with_role("haproxy") else "nginx"
+    prerequisites = (*requires.site(context), "static/*")
+    yield Check("static", front, service, hint, _static, prerequisites)
+    yield Check("not-found", front, service, hint, _not_found, requires.site(context))
 
 
 def _static(observation: Observation) -> Verdict:

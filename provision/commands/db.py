@@ -22,6 +22,7 @@ from provision.commands.base import (
     task,
 )
 from provision.core.errors import LabError, UsageError
+from provision.core.ssh_config import ssh_command
 from provision.database import backup as db_backup
 from provision.database import promote as db_promote
 from provision.database import recovery, servers
@@ -43,6 +44,7 @@ HEADER = (
     "APPLYING",
     "LAG",
     "MISSING",
+    "ERRANT",
     "BINARY LOG",
 )
 
@@ -69,7 +71,7 @@ def _databases(opened: Session, *, lock: bool = False) -> Iterator[tuple[Context
 def _row(server: DatabaseServer) -> list[str]:
     status, replica = server.status, server.status.replica
     if not status.up:
-        return [server.machine, server.role, "[red]down[/]", "", "", "", "", "", "", ""]
+        return [server.machine, server.role, "[red]down[/]", *[""] * (len(HEADER) - 3)]
     writable = "yes" if status.writable else "no"
     if status.writable != (server.role == "primary"):
         writable = f"[red]{writable}[/]"
@@ -86,6 +88,7 @@ def _row(server: DatabaseServer) -> list[str]:
         _thread(replica.sql_running) if replica else "",
         "" if status.lag is None else f"{status.lag} s",
         "" if server.missing is None else str(server.missing),
+        "" if server.missing is None else str(server.errant.count),
         status.binlog,
     ]
 
@@ -101,9 +104,13 @@ def _details(server: DatabaseServer) -> list[str]:
     if status.received:
         lines.append(f"received  {status.received}")
     if server.errant:
-        lines.append(f"[red]errant    {server.errant} (invoke db.rejoin {server.machine})[/]")
+        lines.append(f"[red]errant    {server.errant}[/]")
     if error := status.error or status.replication_error:
         lines.append(f"[red]error     {error}[/]")
+    for problem in server.problems:
+        lines.append(f"[red]problem   {problem.text}[/] (next: {problem.cure})")
+    if server.comparison and server.comparison.tables and not server.comparison.differences:
+        lines.append(f"rows      the same as the primary in {server.comparison.tables} tables")
     for file in server.schedule.backups:
         lines.append(f"backup    {file.path}, {file.made}, {file.size / 1e6:.1f} MB")
     if server.schedule.next:
@@ -204,6 +211,11 @@ def rejoin(
             f"kept in {done.saved} (zless shows them)"
         )
     print(f"{done.machine} was {done.how} and replicates from {context.state.primary}")
+    if done.differences:
+        raise LabError(
+            f"{done.machine}: the data differs from the primary: {done.differences}",
+            f"invoke db.rejoin {done.machine} --rebuild clones the primary",
+        )
 
 
 # --- backups -------------------------------------------------------------------------------------
@@ -263,9 +275,8 @@ def shell(c: Any, machine: str = "", lab: str = "") -> None:
     problem = opened.provider.network_problem(opened.lab)
     if problem or name not in opened.provider.endpoints(opened.lab):
         raise LabError(f"{name} is not running {problem}".strip(), "invoke lab.up")
-    config = str(opened.lab.directory / "ssh_config")
     terminal = "-t" if sys.stdin.isatty() and sys.stdout.isatty() else "-T"
     command = shlex.join(["sudo", "mysql", *remainder()])
     sys.stdout.flush()
-    done = subprocess.run(["ssh", "-F", config, terminal, name, command], check=False)
+    done = subprocess.run(ssh_command(opened.lab, terminal, name, command), check=False)
     raise SystemExit(done.returncode)

@@ -9,7 +9,8 @@ from typing import Any
 from provision import checks, providers
 from provision.checks.observation import Observation
 from provision.checks.observe import observe
-from provision.commands import hostcheck, show
+from provision.checks.paths import trace_paths
+from provision.commands import hostcheck, show, show_checks
 from provision.commands.base import (
     Session,
     console,
@@ -21,9 +22,11 @@ from provision.commands.base import (
 from provision.commands.confirm_change import confirmed_change, remove_machines
 from provision.commands.progress import Progress
 from provision.core.errors import LabError, UsageError
+from provision.core.interrupted_restore import refuse_interrupted
 from provision.core.lab import Lab
 from provision.core.locks import lab_lock
 from provision.core.state import lab_names
+from provision.core.waiting import timeout_factor
 from provision.database import promote
 from provision.database.failover import control as failover
 from provision.engine.converge import plans
@@ -33,6 +36,9 @@ from provision.operations.original_state import record_originals
 from provision.services.haproxy import traffic
 from provision.topology import labs
 from provision.topology.record import record_lab
+
+ADOPT_SECONDS = 4.0 * timeout_factor()
+"""For the databases to tell lab.check which one automatic failover has promoted."""
 
 
 @task(
@@ -65,6 +71,7 @@ def up(
     chosen, reason = providers.choose(provider, recorded)
     providers.set_ssh_options(chosen, inventory, pin)
     with lab_lock(opened.directory):
+        refuse_interrupted(opened.directory)
         for note in steps.require_ready(opened, chosen):
             print(f"note: {note.what}; {note.hint}", file=sys.stderr)
         if recorded is None:
@@ -85,7 +92,7 @@ def up(
         with fleet:
             if chosen.name == "ssh":
                 record_originals(session.context, fleet)
-            _configure(session, fleet)
+            configure(session, fleet)
 
 
 def _move_data(intermediate: Session, new: Lab) -> None:
@@ -95,12 +102,12 @@ def _move_data(intermediate: Session, new: Lab) -> None:
     with Progress() as report:
         fleet = steps.boot(intermediate, report)
     with fleet:
-        _configure(intermediate, fleet)
+        configure(intermediate, fleet)
         promotion = promote.promote(intermediate.context, fleet, target)
     print(f"{promotion.new} is primary; writes were interrupted for {promotion.seconds:.1f} s\n")
 
 
-def _configure(session: Session, fleet: Fleet) -> None:
+def configure(session: Session, fleet: Fleet) -> None:
     """Converge, check, and print the results.
 
     Raises:
@@ -109,16 +116,21 @@ def _configure(session: Session, fleet: Fleet) -> None:
     with Progress() as report:
         converged = steps.configure(session, fleet, report)
     show.outcomes(console(), converged.outcomes)
+    for line in show.copies(converged.outcomes):
+        print(session.context.secrets.redact(line))
     for note in dict.fromkeys(converged.context.authority.notes):
         print(f"note: {note}", file=sys.stderr)
     if converged.errors:
         raise LabError("\n\n".join(str(error) for error in converged.errors))
     with Progress() as report:
         results = steps.check_until_ok(converged.context, fleet, session.provider, report)
-    show.checks(console(), results, only_failed=True)
-    failed = [result for result in results if not result.ok]
+    failed = [result for result in results if result.status == "failed"]
     if failed:
-        raise LabError(f"{len(failed)} of {len(results)} checks failed", "invoke lab.check")
+        show_checks.print_checks(console(), results, only_bad=True)
+        hint = show_checks.hint_after_up(results)
+        causes = "; ".join(cause.text for cause in checks.root_causes(results))
+        raise LabError(f"{len(failed)} of {len(results)} checks failed: {causes}", hint)
+    show_checks.print_checks(console(), results, only_bad=True)
     lab = session.lab
     steps.record_served(lab)
     balancers = " or ".join(machine.name for machine in lab.with_role("haproxy"))
@@ -150,6 +162,9 @@ def plan(c: Any, lab: str = "", detailed_exitcode: bool = False) -> None:
 def status(c: Any, lab: str = "", json: bool = False) -> None:
     """Show machines, services, backend servers and replication."""
     session = open_session(lab)
+    thawed = session.thaw()
+    if thawed:
+        print(f"note: thawed {', '.join(thawed)}; a snapshot was interrupted", file=sys.stderr)
     context, states = session.context, session.machine_states()
     observation = Observation(states)
     if not session.provider.network_problem(session.lab) and "running" in states.values():
@@ -167,16 +182,17 @@ def check(c: Any, lab: str = "", json: bool = False, only: str = "") -> None:
     """Run the named checks end to end; exit with 1 if one fails."""
     session = open_session(lab)
     with session.fleet() as fleet:
-        context = failover.adopt(session.context, fleet)
+        context = failover.adopt(session.context, fleet, ADOPT_SECONDS)
         observation = observe(context, fleet, session.machine_states())
-    results = [r for r in checks.judge(context, observation) if only in r.check.name]
-    if not results:
+    results = checks.judge(context, observation)
+    selected = [result for result in results if only in result.check.name]
+    if not selected:
         raise UsageError(f"no check has {only!r} in its name", "invoke lab.check lists all checks")
     if json:
-        show_json([result.values() for result in results])
+        show_json(show_checks.check_values(results, only))
     else:
-        show.checks(console(), results)
-    if not all(result.ok for result in results):
+        show_checks.print_checks(console(), results, only)
+    if not all(result.ok for result in selected):
         raise SystemExit(1)
 
 
@@ -228,7 +244,7 @@ def list_(c: Any, json: bool = False) -> None:
 
 @task(help={"provider": "lxc, vagrant, ssh", "host": "show all providers in one table"})
 def doctor(c: Any, lab: str = "", provider: str = "", host: bool = False) -> None:
-    """Show what this host lacks for lab.up; change nothing."""
+    """Show what this host lacks for lab.up; trace every path of a running lab."""
     opened, recorded = labs.open_lab(lab_name(lab))
     if host:
         rows, (name, reason) = hostcheck.host(opened)
@@ -244,3 +260,16 @@ def doctor(c: Any, lab: str = "", provider: str = "", host: bool = False) -> Non
     if any(problem.fatal for problem in problems):
         raise SystemExit(1)
     print(f"ready for lab {opened.name} on {opened.network}")
+    if recorded is not None and not chosen.network_problem(opened):
+        _trace_paths(Session(opened, recorded, chosen))
+
+
+def _trace_paths(session: Session) -> None:
+    """Trace a request over every path of a running lab; exit with 1 if one is interrupted."""
+    if not session.provider.endpoints(session.lab):
+        return
+    with session.fleet() as fleet:
+        traced = trace_paths(failover.adopt(session.context, fleet), fleet)
+    show_checks.print_paths(console(), traced, session.lab.name)
+    if not all(path.ok for path in traced):
+        raise SystemExit(1)

@@ -9,6 +9,7 @@ from typing import Any
 from provision.commands.base import number, open_session, remainder, task
 from provision.commands.progress import Progress
 from provision.core.errors import LabError
+from provision.core.ssh_config import ssh_command
 from provision.database.failover import control as failover
 from provision.operations import restart as rolling_restart
 
@@ -21,8 +22,7 @@ def ssh(c: Any, machine: str, lab: str = "") -> None:
     problem = session.provider.network_problem(session.lab)
     if problem or machine not in session.provider.endpoints(session.lab):
         raise LabError(f"{machine} is not running {problem}".strip(), "invoke lab.up")
-    config = str(session.lab.directory / "ssh_config")
-    raise SystemExit(_run(["ssh", "-F", config, machine, *remainder()]))
+    raise SystemExit(_run(ssh_command(session.lab, machine, *remainder())))
 
 
 @task(
@@ -47,8 +47,8 @@ def logs(
         if not follow:
             print(host.run(*argv).stdout, end="")
             return
-    config = str(session.lab.directory / "ssh_config")
-    raise SystemExit(_run(["ssh", "-F", config, machine, " ".join(["sudo", *argv, "-f"])]))
+    command = " ".join(["sudo", *argv, "-f"])
+    raise SystemExit(_run(ssh_command(session.lab, machine, command)))
 
 
 def _run(argv: list[str]) -> int:

@@ -6,11 +6,13 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from provision.checks import CheckResult
+from provision.checks import units
 from provision.checks.balancer import backend_servers
 from provision.checks.database import server_status
 from provision.checks.machines import service_state
 from provision.checks.observation import Observation
+from provision.checks.replication import comparison
+from provision.engine.agent.overwritten import FOLDER
 from provision.engine.context import Context
 from provision.engine.converge import Outcome
 from provision.engine.plan import Change, Plan
@@ -87,21 +89,18 @@ def outcomes(console: Any, outcomes: Iterable[Outcome]) -> None:
     grid(console, ["", "", "", "", ""], rows)
 
 
-def checks(console: Any, results: Iterable[CheckResult], only_failed: bool = False) -> None:
-    """Print one line per check; for a failed one also expected, got and the next command."""
-    results = list(results)
-    for result in results:
-        check, verdict = result.check, result.verdict
-        if result.ok:
-            if not only_failed:
-                console.print(f"[green]ok[/]    {check.name:<26} {verdict.got}", markup=True)
-            continue
-        console.print(f"[red]FAIL[/]  {check.name:<26} {check.machine}: {check.service}")
-        console.print(f"        expected  {verdict.expected}", markup=False)
-        console.print(f"        got       {verdict.got}", markup=False)
-        console.print(f"        next      {check.hint}", markup=False)
-    passed = sum(result.ok for result in results)
-    console.print(f"{passed} of {len(results)} checks passed")
+def copies(outcomes: Iterable[Outcome]) -> list[str]:
+    """One line per file that was overwritten or removed: where its copy is."""
+    return [
+        f"{outcome.machine}: {original_path(copy)} was not as the lab wrote it; its copy is {copy}"
+        for outcome in outcomes
+        for copy in outcome.copies
+    ]
+
+
+def original_path(copy: str) -> str:
+    """The path of a kept copy before it was overwritten or removed."""
+    return "/" + copy.removeprefix(f"{FOLDER}/").partition("/")[2]
 
 
 # --- plans ---------------------------------------------------------------------------------------
@@ -111,16 +110,19 @@ def plans(plans: Mapping[str, Plan]) -> tuple[str, int]:
     """The plans of all machines as a diff, and the number of changes."""
     lines: list[str] = []
     for machine, planned in plans.items():
+        unknown = [item for unit in planned.units for item in unit.unreadable]
         if not planned.changes:
-            lines.append(f"{machine}: no changes")
-            continue
-        lines.append(f"{machine}: {planned.changes} to change")
+            lines.append(f"{machine}: no changes" + (" that can be seen" if unknown else ""))
+        else:
+            lines.append(f"{machine}: {planned.changes} to change")
+        lines += [f"    {item.resource.name}: not readable: {item.reason}" for item in unknown]
         for unit in planned.units:
             for change in unit.changes:
                 lines += ["    " + line for line in _change(change)]
             if unit.needs_reload:
-                how = unit.unit.activate
-                lines.append(f"    {how} {unit.unit.service} (configuration not loaded)")
+                outdated = f"{unit.outdated} was changed after it started"
+                why = outdated if unit.outdated else "configuration not loaded"
+                lines.append(f"    {unit.verb} {unit.unit.service} ({why})")
     count = sum(planned.changes for planned in plans.values())
     lines.append(f"\n{count} to change in all" if count else "\nno changes")
     return "\n".join(lines), count
@@ -163,6 +165,7 @@ def status_values(context: Context, observation: Observation) -> Any:
                 name.removesuffix(".service"): service_state(observation, machine.name, name)
                 for name in context.services(machine)
             }
+            entry["units"] = dict(units.troubled(context, observation, machine))
         if error := observation.errors.get(machine.name):
             entry["error"] = error
         if observed and "mysql" in machine.roles:
@@ -201,6 +204,9 @@ def _database_values(context: Context, observation: Observation, name: str) -> d
             "sql": status.replica.sql_running if status.replica else "",
             "lag": status.lag,
         }
+        compared = comparison(context, observation, name)
+        if compared is not None and not compared.error:
+            values |= {"missing": compared.missing.count, "errant": compared.errant.count}
     else:
         values["semisync"] = status.semisync_active
     return values
@@ -217,6 +223,12 @@ def status(console: Any, context: Context, observation: Observation) -> None:
         services = " ".join(
             name if state == "active" else f"[red]{name}:{state}[/]"
             for name, state in entry.get("services", {}).items()
+        )
+        services += "".join(
+            f" [red]{name}:{problem}[/]"
+            for name, problem in entry.get("units", {}).items()
+            if name.removesuffix(".service") not in entry["services"]
+            or problem in ("masked", "disabled")
         )
         color = "green" if entry["state"] == "running" else "red"
         database_text = ""
@@ -254,4 +266,8 @@ def _database_text(data: Mapping[str, Any]) -> str:
     threads = data["io"] == data["sql"] == "Yes"
     lag = "?" if data["lag"] is None else data["lag"]
     state = f"{lag} s behind" if threads else f"[red]IO {data['io']}, SQL {data['sql']}[/]"
+    for what in ("missing", "errant"):
+        if what in data:
+            count = f"{data[what]} {what}"
+            state += f", [red]{count}[/]" if data[what] else f", {count}"
     return f"replica, {state}" + (", [red]writable[/]" if data["writable"] else "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
@@ -43,3 +45,35 @@ def in_parallel(work: Mapping[K, Callable[[], T]]) -> dict[K, T]:
 def for_each(keys: Iterable[K], function: Callable[[K], T]) -> dict[K, T]:
     """Call one function for every key at once; see `in_parallel`."""
     return in_parallel({key: partial(function, key) for key in keys})
+
+
+def finish_in_time(work: Mapping[K, Callable[[], T]], seconds: float) -> dict[K, T]:
+    """Call all functions at once; returns the results of those that end in time.
+
+    Threads that take longer are left behind, and do not keep the program from exiting.
+
+    Raises:
+        Exception: the first one that a function raised in time.
+    """
+    results: dict[K, T] = {}
+    errors: list[Exception] = []
+
+    def call(key: K, function: Callable[[], T]) -> None:
+        try:
+            results[key] = function()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [
+        threading.Thread(target=call, args=(key, function), daemon=True)
+        for key, function in work.items()
+    ]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        while thread.is_alive() and (remaining := deadline - time.monotonic()) > 0:
+            thread.join(min(0.2, remaining))  # a longer wait would block Ctrl-C on Windows
+    if errors:
+        raise errors[0]
+    return {key: results[key] for key in work if key in results}

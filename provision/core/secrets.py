@@ -177,8 +177,8 @@ class Secrets:
             return key
         raise LabError(
             f"{path} is damaged: it is not an ed25519 private key in OpenSSH format",
-            "restore it from a copy; without one, the machines must be created from scratch: "
-            f"invoke lab.destroy; rm -f {shlex.quote(str(path))}; invoke lab.up",
+            f"restore it from a copy; without one: rm -f {shlex.quote(str(path))}, then for each "
+            "machine invoke lab.rescue MACHINE --fix, which authorizes a new key",
         )
 
 

@@ -10,6 +10,20 @@ from provision.core.atomic import write_atomically
 from provision.core.endpoint import Endpoint
 from provision.core.lab import DEFAULT_LAB, Lab
 
+TIMEOUTS = {"ConnectTimeout": "10", "ServerAliveInterval": "5", "ServerAliveCountMax": "3"}
+"""Seconds until a machine that does not respond is given up: before the login, and after it."""
+
+
+def ssh_command(lab: Lab, *words: str) -> list[str]:
+    """The command line of OpenSSH's client for a lab's machines.
+
+    Args:
+        words: options, the machine, and a command for it.
+    """
+    # On the command line as well: a configuration of an earlier version does not have them.
+    options = [f"-o{name}={value}" for name, value in TIMEOUTS.items()]
+    return ["ssh", "-F", str(lab.directory / "ssh_config"), *options, *words]
+
 
 def write_ssh_config(lab: Lab, endpoints: Mapping[str, Endpoint]) -> Path:
     """Write both files into the lab's directory, and return the file for ``ssh -F``.
@@ -54,6 +68,7 @@ def ssh_config(lab: Lab, endpoints: Mapping[str, Endpoint]) -> str:
             "  GlobalKnownHostsFile /dev/null",
             "  StrictHostKeyChecking yes",
             "  LogLevel ERROR",
+            *(f"  {name} {value}" for name, value in TIMEOUTS.items()),
         ]
         if endpoint.jump:
             lines.append(f"  ProxyJump {endpoint.jump}")
@@ -62,9 +77,11 @@ def ssh_config(lab: Lab, endpoints: Mapping[str, Endpoint]) -> str:
 
 
 def known_hosts(lab: Lab, endpoints: Mapping[str, Endpoint]) -> str:
-    """One line per machine: its name and its host key (sshd(8))."""
+    """One line per machine with a pinned host key: its name and the key (sshd(8))."""
     lines = []
     for name, endpoint in _in_topology_order(lab, endpoints):
+        if not endpoint.host_key:
+            continue
         kind, key = endpoint.host_key.split()[:2]
         lines.append(f"{name} {kind} {key}\n")
     return "".join(lines)

@@ -16,7 +16,8 @@ from provision.database.agent.requests import FindErrant, Rebuild
 from provision.database.agent.results import ErrantTransactions
 from provision.database.operations import CLONE_TIMEOUT, execute
 from provision.database.promotion import require_database
-from provision.database.role import assume_role
+from provision.database.replication_health import describe_differences
+from provision.database.role import assume_role, compare_with_primary
 from provision.engine import stream
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
@@ -30,12 +31,14 @@ class RejoinResult:
     Args:
         errant: transactions that only this server had.
         saved: the file that holds them, or None when there were none.
+        differences: tables of an attached server that differ from the primary's; empty for none.
     """
 
     machine: str
     how: Literal["attached", "cloned"]
     errant: GtidSet = field(default_factory=GtidSet)
     saved: Path | None = None
+    differences: str = ""
 
 
 def rejoin(
@@ -70,7 +73,9 @@ def rejoin(
     errant = execute(host, FindErrant(role.record), 240)
     if not errant.gtids and not rebuild:
         execute(host, role, CLONE_TIMEOUT)
-        return RejoinResult(name, "attached")
+        compare = compare_with_primary(context)
+        compared = host.gather([compare])[compare]
+        return RejoinResult(name, "attached", differences=describe_differences(compared))
     saved = None
     if errant.gtids:
         saved = _save(context, host, errant, discard)

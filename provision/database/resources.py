@@ -9,8 +9,10 @@ from typing import ClassVar
 
 from provision.database.agent.probes import (
     AccountFacts,
+    AccountList,
     GrantedPrivilege,
     SchemaFacts,
+    account_list_probe,
     account_probe,
     schema_probe,
     server_probe,
@@ -20,7 +22,11 @@ from provision.database.agent.server_status import ReplicaStatus, ServerStatus
 from provision.engine.agent.codec import encode
 from provision.engine.agent.files import PathFacts, path_probe
 from provision.engine.agent.protocol import Action, Probe
-from provision.engine.plan import Resource, State
+from provision.engine.plan import Difference, Resource, State
+
+LOCAL_ACCOUNTS = ("root@localhost", "debian-sys-maint@localhost")
+LOCAL_LOGIN = "auth_socket"
+"""Only the system's root may log in, only through the local socket."""
 
 COLLATION = "utf8mb4_0900_ai_ci"
 """MySQL's default for utf8mb4 since 8.0."""
@@ -97,12 +103,19 @@ class Account(Resource[AccountFacts]):
     Args:
         host: such as ``192.168.56.0/24`` (MySQL manual, "Specifying Account Names").
         grants: all its privileges.
+        replicated: the server is a replica, which normally receives the account from its primary;
+            a correction stays out of its binary log.
     """
 
     user: str
     host: str
     password: str = field(repr=False)
     grants: tuple[Grant, ...]
+    replicated: bool = False
+
+    @property
+    def runtime(self) -> bool:
+        return True
 
     @property
     def name(self) -> str:
@@ -145,7 +158,52 @@ class Account(Resource[AccountFacts]):
             "grants": [[", ".join(g.privileges), g.level] for g in self.grants],
             "fingerprint": self.fingerprint,
         }
-        return [Action("mysql_account", args)]
+        return [Action("mysql_replica_account" if self.replicated else "mysql_account", args)]
+
+
+@dataclass(frozen=True)
+class OtherAccounts(Resource[AccountList]):
+    """No accounts but the lab's, and those of Debian and MySQL for local use.
+
+    Args:
+        accounts: ``user@host`` of the lab's accounts.
+        replicated: as for `Account`.
+    """
+
+    accounts: tuple[str, ...]
+    replicated: bool = False
+
+    @property
+    def runtime(self) -> bool:
+        return True
+
+    @property
+    def name(self) -> str:
+        return "other accounts"
+
+    def probe(self) -> Probe[AccountList]:
+        return account_list_probe()
+
+    def expected(self) -> State:
+        return {"unknown": "none", **dict.fromkeys(LOCAL_ACCOUNTS, LOCAL_LOGIN)}
+
+    def actual(self, result: AccountList) -> State:
+        known = {*self.accounts, *LOCAL_ACCOUNTS}
+        unknown = sorted(name for name in result.accounts if name not in known)
+        local = {name: result.accounts.get(name, "") for name in LOCAL_ACCOUNTS}
+        return {"unknown": ", ".join(unknown) or "none", **local}
+
+    def differences(self, result: AccountList) -> tuple[Difference, ...]:
+        # A server that does not run has no accounts to correct yet.
+        return () if result.error else super().differences(result)
+
+    def actions(self, result: AccountList) -> list[Action]:
+        args = {
+            "known": [*self.accounts, *LOCAL_ACCOUNTS],
+            "local": list(LOCAL_ACCOUNTS),
+            "replicated": self.replicated,
+        }
+        return [Action("mysql_other_accounts", args)]
 
 
 def _listed(grants: set[str]) -> str:
@@ -175,6 +233,10 @@ class Replication(Resource[ServerStatus]):
     request: AssumeRole
 
     @property
+    def runtime(self) -> bool:
+        return True
+
+    @property
     def name(self) -> str:
         return "database role"
 
@@ -198,6 +260,7 @@ class Replication(Resource[ServerStatus]):
             "source": f"{record.primary_address} by GTID over TLS",
             "receiving": "running",
             "applying": "running",
+            "filters": "none",
             "semi-sync": "replica",
             "password": hashlib.sha256(self.request.account.password.encode()).hexdigest(),
         }
@@ -206,7 +269,7 @@ class Replication(Resource[ServerStatus]):
         if not result.up:
             return {"server": f"not running ({result.error})"}
         state = {
-            "writes": "accepted" if result.writable else "refused",
+            "writes": _writes(result),
             "source": "none",
             "epoch": str(result.epoch or "none"),
             "semi-sync": _semi_sync(result),
@@ -217,12 +280,22 @@ class Replication(Resource[ServerStatus]):
                 "source": _source(replica),
                 "receiving": _thread(replica.io_running, replica.io_error),
                 "applying": _thread(replica.sql_running, replica.sql_error),
+                "filters": replica.filters or "none",
                 "password": replica.password_digest,
             }
         return state
 
+    def unreadable(self, result: ServerStatus) -> str:
+        return "" if result.up else result.error
+
     def actions(self, result: ServerStatus) -> list[Action]:
         return [Action("mysql_role", encode(self.request))]
+
+
+def _writes(status: ServerStatus) -> str:
+    if status.writable:
+        return "accepted"
+    return "refused" if status.super_read_only else "refused, except those of administrators"
 
 
 def _thread(running: str, error: str) -> str:

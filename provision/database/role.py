@@ -7,16 +7,26 @@ from typing import Any
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
 from provision.database.agent.backup_file import FOLDER, SCHEMA
+from provision.database.agent.comparison import SCHEMAS, Comparison, comparison_probe
 from provision.database.agent.requests import AssumeRole, ReplicationAccount
 from provision.database.agent.role_record import RoleRecord
 from provision.database.agent.role_store import RECORD
 from provision.database.agent.status_query import CHECK_ACCOUNT
 from provision.database.interface import CHECK_USER, TLS_FOLDER
-from provision.database.resources import Account, DataDirectory, Grant, Replication, Schema
+from provision.database.resources import (
+    Account,
+    DataDirectory,
+    Grant,
+    OtherAccounts,
+    Replication,
+    Schema,
+)
+from provision.database.settings import EffectiveSettings, expected_settings
+from provision.engine.agent.protocol import Probe
 from provision.engine.context import Context
 from provision.engine.payload import programs
 from provision.engine.plan import Resource, Unit
-from provision.engine.resources import Directory, File, Service, Tree
+from provision.engine.resources import Directory, File, OwnedDirectory, Service, Tree
 from provision.engine.role import Allow, Role, Sandbox, Tier
 
 SERVICE = "mysql.service"
@@ -70,15 +80,16 @@ def assume_role(context: Context, name: str) -> AssumeRole:
     return AssumeRole(record(context, name), account)
 
 
-def accounts(context: Context) -> tuple[Account, ...]:
+def accounts(context: Context, machine: Machine) -> tuple[Account, ...]:
     """The accounts that log in over the network, with their privileges.
 
     The root account stays as in Debian: only the system's root, only through the local socket.
     """
     network = str(context.lab.network)
+    replicated = machine.name != context.state.primary
 
     def account(user: str, secret: str, *grants: Grant) -> Account:
-        return Account(user, network, context.secrets.password(secret), grants)
+        return Account(user, network, context.secrets.password(secret), grants, replicated)
 
     return (
         account(
@@ -86,7 +97,13 @@ def accounts(context: Context) -> tuple[Account, ...]:
             "mysql-app",
             Grant(("SELECT", "INSERT", "UPDATE", "DELETE"), f"{SCHEMA}.*"),
         ),
-        account(REPL, "mysql-repl", Grant(("REPLICATION SLAVE", "BACKUP_ADMIN"), "*.*")),
+        account(
+            REPL,
+            "mysql-repl",
+            Grant(("REPLICATION SLAVE", "BACKUP_ADMIN"), "*.*"),
+            # To compare tables; whoever replicates receives all data anyway.
+            *(Grant(("SELECT",), f"{schema}.*") for schema in SCHEMAS),
+        ),
         account(
             CHECK_USER,
             "mysql-check",
@@ -119,12 +136,41 @@ def _role_service(context: Context, machine: Machine) -> Unit:
     )
 
 
+def configuration(context: Context, machine: Machine) -> str:
+    """The machine's lab.cnf."""
+    return context.render("mysql/lab.cnf.j2", machine, server_id=server_id(machine), tls=TLS_FOLDER)
+
+
+def settings(context: Context, machine: Machine) -> EffectiveSettings:
+    """What the variables of the machine's running server must be."""
+    values = expected_settings(
+        configuration(context, machine), automatic_failover=context.state.autopromote
+    )
+    return EffectiveSettings(tuple(values.items()))
+
+
+def replication(context: Context, machine: Machine) -> Replication:
+    """What the machine's server is in replication."""
+    return Replication(assume_role(context, machine.name))
+
+
+def all_accounts(context: Context, machine: Machine) -> tuple[Resource[Any], ...]:
+    """The lab's accounts on a machine, and no others."""
+    own = accounts(context, machine)
+    names = tuple(f"{account.user}@{account.host}" for account in own)
+    return (*own, OtherAccounts(names, machine.name != context.state.primary))
+
+
+def compare_with_primary(context: Context) -> Probe[Comparison]:
+    """A replica compared with the lab's primary."""
+    password = context.secrets.password("mysql-repl")
+    return comparison_probe(str(context.primary.address), REPL, password)
+
+
 def _server(context: Context, machine: Machine) -> Unit:
     """Configuration, certificate and service of mysqld."""
     certificate, key = context.authority.issue(machine.name, [machine.address], [machine.name])
-    config = context.render(
-        "mysql/lab.cnf.j2", machine, server_id=server_id(machine), tls=TLS_FOLDER
-    )
+    config = configuration(context, machine)
     replicas = [m.name for m in context.lab.with_role("mysql") if m.name != context.state.primary]
     restart_last = context.rolling and machine.name == context.state.primary
     return Unit(
@@ -135,6 +181,8 @@ def _server(context: Context, machine: Machine) -> Unit:
             File(f"{TLS_FOLDER}/ca.pem", context.authority.pem(), "mysql", "mysql"),
             File(f"{TLS_FOLDER}/server.pem", certificate, "mysql", "mysql"),
             File(f"{TLS_FOLDER}/server.key", key, "mysql", "mysql", "0400", secret=True),
+            OwnedDirectory("/etc/mysql/conf.d", ("*.cnf",), service=True),
+            OwnedDirectory("/etc/mysql/mysql.conf.d", ("*.cnf",), service=True),
             File(CONFIG, config),
             File(DROP_IN, context.render("mysql/mysql.service.j2", machine)),
             Service(SERVICE),
@@ -171,13 +219,22 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     is_primary = machine.name == primary
     role = Unit(
         "mysql-replication",
-        (Replication(assume_role(context, machine.name)),),
+        (replication(context, machine),),
         needs=() if is_primary else (f"{primary}/mysql-accounts",),
     )
-    declared = [_role_service(context, machine), _server(context, machine), role]
+    declared = [
+        _role_service(context, machine),
+        _server(context, machine),
+        Unit("mysql-settings", (settings(context, machine),)),
+        role,
+    ]
+    contents = all_accounts(context, machine)
     if is_primary:
-        contents: tuple[Resource[Any], ...] = (Schema(SCHEMA), *accounts(context))
-        declared.append(Unit("mysql-accounts", contents))
+        declared.append(Unit("mysql-accounts", (Schema(SCHEMA), *contents)))
+    else:
+        # A replica receives them; what was changed only here is corrected only here.
+        needs = (f"{primary}/mysql-accounts",)
+        declared.append(Unit("mysql-replica-accounts", contents, needs=needs))
     declared.append(_backup(context, machine))
     return tuple(declared)
 

@@ -6,12 +6,19 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from provision.core.errors import HostError
+from provision.database.agent.comparison import Comparison
 from provision.database.agent.gtid import GtidSet
 from provision.database.agent.probes import server_probe
 from provision.database.agent.requests import ListBackups
 from provision.database.agent.results import BackupSchedule
 from provision.database.agent.server_status import ServerStatus
 from provision.database.operations import execute
+from provision.database.replication_health import (
+    ReplicaProblem,
+    describe_differences,
+    replica_problems,
+)
+from provision.database.role import compare_with_primary
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host
@@ -28,6 +35,8 @@ class DatabaseServer:
         schedule: the scheduled backups on the machine.
         errant: transactions that the primary lacks.
         missing: number of the primary's transactions that the server lacks; None when unknown.
+        comparison: of a replica with the primary; None for the primary.
+        problems: what is wrong with a replica, each with the command that cures it.
     """
 
     machine: str
@@ -36,6 +45,8 @@ class DatabaseServer:
     schedule: BackupSchedule = NO_BACKUPS
     errant: GtidSet = field(default_factory=GtidSet)
     missing: int | None = None
+    comparison: Comparison | None = None
+    problems: tuple[ReplicaProblem, ...] = ()
 
     @property
     def semi_sync(self) -> str:
@@ -78,6 +89,8 @@ class DatabaseServer:
             "next_backup": self.schedule.next,
             "errant": self.errant.text,
             "missing": self.missing,
+            "differences": [str(d) for d in self.comparison.differences] if self.comparison else [],
+            "problems": [asdict(problem) for problem in self.problems],
             "error": status.error,
             "semi_sync": self.semi_sync,
         }
@@ -85,25 +98,45 @@ class DatabaseServer:
 
 def status(context: Context, fleet: Fleet) -> tuple[DatabaseServer, ...]:
     """All database servers of the lab, in the order of the topology."""
-    probe = server_probe()
+    probe, compare = server_probe(), compare_with_primary(context)
+    primary = context.state.primary
 
-    def query(host: Host) -> tuple[ServerStatus, BackupSchedule]:
+    def query(host: Host) -> _Answers:
         try:
-            return host.gather([probe])[probe], execute(host, ListBackups())
+            gathered = host.gather([probe] if host.name == primary else [probe, compare])
+            return _Answers(gathered[probe], execute(host, ListBackups()), gathered.get(compare))
         except HostError as error:
-            return ServerStatus(error=error.what), NO_BACKUPS
+            return _Answers(ServerStatus(error=error.what))
 
     machines = context.lab.with_role("mysql")
     results = fleet.each(query, [m.name for m in machines if m.name in fleet.hosts])
-    primary = context.state.primary
-    executed = results[primary][0].executed if primary in results else GtidSet()
+    executed = results[primary].server.executed if primary in results else GtidSet()
+    address = str(context.primary.address)
     databases = []
     for name in (machine.name for machine in machines):
-        server, schedule = results.get(name, (ServerStatus(error="it is not running"), NO_BACKUPS))
+        answers = results.get(name, _Answers(ServerStatus(error="it is not running")))
+        server, compared = answers.server, answers.comparison
+        if name == primary:
+            databases.append(DatabaseServer(name, "primary", server, answers.schedule))
+            continue
         errant, missing = GtidSet(), None
-        if name != primary and server.up and executed:
+        if server.up and executed:
             errant = server.executed - executed
             missing = (executed - server.executed).count
-        role = "primary" if name == primary else "replica"
-        databases.append(DatabaseServer(name, role, server, schedule, errant, missing))
+        problems = replica_problems(name, address, server, compared)
+        if not problems and compared and compared.differences:
+            cure = f"invoke db.rejoin {name} --rebuild"
+            problems = (ReplicaProblem(describe_differences(compared), cure),)
+        databases.append(
+            DatabaseServer(
+                name, "replica", server, answers.schedule, errant, missing, compared, problems
+            )
+        )
     return tuple(databases)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    server: ServerStatus
+    schedule: BackupSchedule = NO_BACKUPS
+    comparison: Comparison | None = None

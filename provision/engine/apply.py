@@ -43,12 +43,16 @@ def apply_unit(
         load its files.
 
     Raises:
-        LabError: which step failed, its output, and what the machine runs now.
+        LabError: which step failed, its output, and what the machine runs now; or what of the
+            actual state could not be read.
     """
     if unit_plan.empty:
         return ()
     unit = unit_plan.unit
+    for item in unit_plan.unreadable:
+        raise LabError(f"{host.name}: {item.resource.name} is not readable: {item.reason}", hint)
     result = send(host, unit.name, unit_plan.request(), hint=hint, timeout=timeout)
+    host.copies += result.kept
     if unit.confirm and unit_plan.changes:
         _confirm(host, unit)
     names = tuple(change.resource.name for change in unit_plan.changes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from provision.engine.agent.protocol import Probe
 
@@ -13,11 +13,24 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a check, in human-readable words."""
+    """The outcome of a check, in human-readable words.
+
+    Args:
+        got: one short line.
+        detail: the program's own last lines, such as a failed unit's journal or MySQL's error.
+        severity: a failure with ``warning`` is shown and does not fail `lab.check`.
+        cause: the failure as a clause for the summary, such as ``nginx is stopped``; without it
+            the summary shows the service and ``got``.
+        hint: the command that cures this failure, when the check's own does not.
+    """
 
     ok: bool
     expected: str
     got: str
+    detail: str = ""
+    severity: Literal["error", "warning"] = "error"
+    cause: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,9 +42,11 @@ class ProbeCheck(Generic[R]):
         probe: what is collected on the machine.
         judge: turns the result into a verdict.
         hint: the command to run after a failure.
+        requires: as for `provision.checks.base.Check`.
     """
 
     name: str
     probe: Probe[R]
     judge: Callable[[R], Verdict]
     hint: str
+    requires: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from provision.core.package_set import PackageSet
 from provision.core.pki import CertificateAuthority
 from provision.core.secrets import Secrets
 from provision.core.state import State
+from provision.engine.ownership import with_ownership
 from provision.engine.plan import Unit
 from provision.engine.role import AFTER_CLEANUP, Allow, Role
 from provision.topology.record import current_balance
@@ -87,12 +88,30 @@ class Context:
 
     def desired(self, machine: Machine) -> tuple[Unit, ...]:
         """All units of a machine, in the order in which they are applied."""
+        return tuple(unit for _, unit in self.desired_by_role(machine))
+
+    def desired_by_role(self, machine: Machine) -> tuple[tuple[Role, Unit], ...]:
+        """All units of a machine in order, each with the role that declares it."""
+        if machine.name not in self._desired:
+            declared = self._declared(machine)
+            completed = with_ownership([unit for _, unit in declared])
+            roles = (role for role, _ in declared)
+            self._desired[machine.name] = tuple(zip(roles, completed, strict=True))
+        return self._desired[machine.name]
+
+    @cached_property
+    def _desired(self) -> dict[str, tuple[tuple[Role, Unit], ...]]:
+        """By machine; rendering all templates takes some 15 ms per machine."""
+        return {}
+
+    def _declared(self, machine: Machine) -> tuple[tuple[Role, Unit], ...]:
         present = self.roles_of(machine)
         absent = [role for role in reversed(self.roles) if role not in present]
+        late = [role for role in present if role.order >= AFTER_CLEANUP]
         return (
-            *(u for r in present if r.order < AFTER_CLEANUP for u in r.units(self, machine)),
-            *(u for r in absent for u in r.absent(self, machine)),
-            *(u for r in present if r.order >= AFTER_CLEANUP for u in r.units(self, machine)),
+            *((r, u) for r in present if r not in late for u in r.units(self, machine)),
+            *((r, u) for r in absent for u in r.absent(self, machine)),
+            *((r, u) for r in late for u in r.units(self, machine)),
         )
 
     def desired_of(self, machines: Iterable[str]) -> dict[str, tuple[Unit, ...]]:

@@ -7,17 +7,22 @@ next run continues from there.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from provision.core.errors import LabError
-from provision.engine.apply import apply_unit, inspect
+from provision.core.waiting import Timeout, timeout_factor, wait_until
+from provision.engine.apply import apply_unit, inspect, inspect_unit
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host
-from provision.engine.plan import Plan, Unit
+from provision.engine.plan import Plan, Unit, UnitPlan
+
+READABLE_SECONDS = 15.0 * timeout_factor()
+"""For a service that was just started to answer."""
 
 Units = Mapping[str, tuple[Unit, ...]]
 """The desired state by machine (`Context.desired`)."""
@@ -31,6 +36,8 @@ class Outcome:
         changed: the names of changed resources and of services that were reloaded.
         resources: how many were compared.
         round_trips: how many requests the machine answered.
+        copies: paths on the machine of files that were changed by hand, kept before they were
+            overwritten or removed.
         error: why the run failed there, or None.
     """
 
@@ -40,6 +47,7 @@ class Outcome:
     seconds: float
     round_trips: int
     error: LabError | None = None
+    copies: tuple[str, ...] = ()
 
 
 class Stopped(LabError):  # noqa: N818 (an outcome, not a fault)
@@ -132,7 +140,9 @@ def _converge_machine(host: Host, units: tuple[Unit, ...], progress: _Progress) 
     host.log(_summary(changed, error))
     count = sum(len(unit.resources) for unit in units)
     seconds = time.monotonic() - started
-    return Outcome(host.name, tuple(changed), count, seconds, host.round_trips - trips, error)
+    trips = host.round_trips - trips
+    copies, host.copies = host.copies, ()
+    return Outcome(host.name, tuple(changed), count, seconds, trips, error, copies)
 
 
 def _apply_units(
@@ -141,23 +151,57 @@ def _apply_units(
     """Apply the units in order; ``changed`` grows, so that it is known after an error too."""
     host.log("reading its state")
     planned = {unit_plan.unit.name: unit_plan for unit_plan in inspect(host, units)}
+    written: list[str] = []
     for position, unit in enumerate(units):
         if progress.stop.is_set():
             raise Stopped
-        unit_plan = planned[unit.name]
+        unit_plan = _after(planned[unit.name], written)
         if not unit_plan.empty:
             for name in unit.needs:
                 if progress.pending(name):
                     host.log(f"waiting for {name}")
                 progress.wait(name, f"{host.name}: {unit.name}")
-            host.log(f"configuring {unit.name}")
+            if unit_plan.unreadable:  # until another unit has started the service, for example
+                unit_plan = _after(_readable(host, unit), written)
+            if not unit_plan.empty:
+                host.log(f"configuring {unit.name}")
             changed += apply_unit(host, unit_plan)
+            written += _paths(unit_plan)
             remaining = units[position + 1 :]
             if unit.name == "packages" and remaining:
                 # Packages bring files, users and services that the first plan did not know.
                 host.log("reading its state")
                 planned = {later.unit.name: later for later in inspect(host, remaining)}
         progress.finish(f"{host.name}/{unit.name}", True)
+
+
+def _readable(host: Host, unit: Unit) -> UnitPlan:
+    """The plan of a unit, once all its resources can be read; at the deadline as it is."""
+    unit_plan = inspect_unit(host, unit)
+
+    def readable() -> bool:
+        nonlocal unit_plan
+        if unit_plan.unreadable:
+            unit_plan = inspect_unit(host, unit)
+        return not unit_plan.unreadable
+
+    with contextlib.suppress(Timeout):
+        wait_until(readable, READABLE_SECONDS, f"{unit.name} to be readable", interval=0.5)
+    return unit_plan
+
+
+def _paths(unit_plan: UnitPlan) -> list[str]:
+    """The trees that a unit has changed."""
+    probes = [change.resource.probe() for change in unit_plan.changes]
+    return [str(probe.args["path"]) for probe in probes if probe.kind == "tree"]
+
+
+def _after(unit_plan: UnitPlan, written: list[str]) -> UnitPlan:
+    """The plan of a unit whose process may read what earlier units have changed."""
+    read = [path for path in unit_plan.unit.reads if path in written]
+    if read and unit_plan.unit.stamped:
+        return replace(unit_plan, needs_reload=True, outdated=unit_plan.outdated or read[0])
+    return unit_plan
 
 
 def _summary(changed: list[str], error: LabError | None) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shlex
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-import paramiko
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError
@@ -18,6 +18,7 @@ from provision.core.report import Log
 from provision.core.waiting import timeout_factor
 from provision.engine import ssh
 from provision.engine.agent.codec import ProtocolError, decode, encode
+from provision.engine.agent.filesystem import shown, shown_lines
 from provision.engine.agent.process import ProcessResult
 from provision.engine.agent.protocol import (
     Failure,
@@ -32,12 +33,32 @@ from provision.engine.agent.protocol import (
     RunRequest,
     UnitRequest,
     UnitResponse,
-    decode_message,
     gather_request,
 )
+from provision.engine.messages import SSH_ERRORS, ChannelError, MessageReader
 from provision.engine.payload import BOOT, payload
 
-SSH_ERRORS = (OSError, EOFError, paramiko.SSHException)
+T = TypeVar("T")
+
+START_SECONDS = 20.0
+"""Seconds until the agent's first message."""
+
+PRINTS = (
+    "find what prints there: a start-up file of the shell such as ~/.bashrc, BASH_ENV, or sshd's"
+    " ForceCommand; invoke lab.rescue {name} opens a shell without SSH"
+)
+
+
+SUDO = re.compile(r"^sudo: .*(password|terminal)", re.MULTILINE)
+NO_PYTHON = re.compile(r"python3.*not found|python3: No such file")
+BROKEN_PYTHON = re.compile(r"Fatal Python error|ModuleNotFoundError|ImportError")
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The result of the operation ``gather``."""
+
+    responses: Mapping[str, ProbeResponse]
 
 
 class RemoteError(HostError):
@@ -56,15 +77,17 @@ class Host:
         name: for messages.
         log: receives the machine's progress messages.
         round_trips: requests that were sent so far.
+        copies: paths on the machine of kept copies of files that were changed by hand.
     """
 
     name: str
     endpoint: Endpoint
     log: Log = lambda _text: None
     round_trips: int = 0
+    copies: tuple[str, ...] = ()
     _connection: Any = None
     _channel: Any = None
-    _buffer: bytes = b""
+    _messages: MessageReader | None = None
     _number: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -90,6 +113,7 @@ class Host:
     def close(self) -> None:
         """End agent and connection; a pending request of another thread fails at once."""
         connection, self._connection, self._channel = self._connection, None, None
+        self._messages = None
         if connection is not None:
             connection.close()
             if connection.gateway is not None:
@@ -103,23 +127,40 @@ class Host:
 
     # --- operations ------------------------------------------------------------------------------
 
-    def gather(self, probes: Iterable[Probe[Any]], timeout: float = 60.0) -> Results:
+    def gather(
+        self, probes: Iterable[Probe[Any]], timeout: float = 60.0, *, each: float = 0.0
+    ) -> Results:
         """Collect facts in one round trip.
 
         Args:
             probes: each is sent once, however often it occurs.
             timeout: seconds without any line from the machine.
+            each: seconds after which a probe without a result has failed; 0 for no limit.
 
         Returns:
             Results; reading one that failed raises `ProbeFailedError`.
         """
-        value = self.call("gather", encode(gather_request(probes)), timeout)
-        responses = {name: decode(ProbeResponse, response) for name, response in value.items()}
-        return Results(self.name, responses, ProbeFailedError)
+        request = gather_request(probes, each, timeout_factor())
+        # A batch that blocks is repeated probe by probe, in half of its time.
+        longest = max((probe.seconds for probe in request.probes.values()), default=0.0)
+        value = self.call("gather", encode(request), max(timeout, 1.5 * longest + 10))
+        responses = self._decode(Gathered, {"responses": value}).responses
+        readable = {
+            name: replace(response, error=shown_lines(response.error))
+            for name, response in responses.items()
+        }
+        return Results(self.name, readable, ProbeFailedError)
 
     def apply(self, request: UnitRequest, timeout: float = 60.0) -> UnitResponse:
         """Apply one unit as a transaction on the machine."""
-        return decode(UnitResponse, self.call("unit", encode(request), timeout))
+        response = self._decode(UnitResponse, self.call("unit", encode(request), timeout))
+        return replace(
+            response,
+            error=shown_lines(response.error),
+            output=shown_lines(response.output),
+            restored=tuple(map(shown, response.restored)),
+            kept=tuple(map(shown, response.kept)),
+        )
 
     def run(self, *argv: str, input: str = "", timeout: float = 60.0) -> ProcessResult:
         """Run one program as root. Values are arguments, never shell text.
@@ -129,7 +170,7 @@ class Host:
             timeout: seconds until it is killed and has status 124.
         """
         request = RunRequest(argv, input, timeout)
-        return decode(ProcessResult, self.call("run", encode(request), timeout + 15))
+        return self._decode(ProcessResult, self.call("run", encode(request), timeout + 15))
 
     def call(self, operation: str, args: Mapping[str, Any], timeout: float = 60.0) -> Any:
         """Send one request to the agent; its progress messages go to ``log``.
@@ -154,16 +195,29 @@ class Host:
                 channel.sendall(json.dumps(request).encode() + b"\n")
             except SSH_ERRORS as error:
                 raise self._lost(error) from None
+            deadline = time.monotonic() + timeout
             while True:
-                message = self._read(timeout)
-                if isinstance(message, Ready) or message.id != self._number:
+                message = self._read(deadline, timeout)
+                if isinstance(message, Ready) or message.id < self._number:
                     continue  # a response to a request that Ctrl-C interrupted
+                if message.id > self._number:
+                    what = f"it responded to request {message.id}, which was never sent"
+                    raise self._lost(RuntimeError(what))
                 if isinstance(message, LogLine):
-                    self.log(message.log)
+                    deadline = time.monotonic() + timeout
+                    self.log(shown_lines(message.log))
                 elif isinstance(message, Failure):
-                    raise RemoteError(f"{self.name}: {message.error}", output=message.output)
+                    text, output = shown_lines(message.error), shown_lines(message.output)
+                    raise RemoteError(f"{self.name}: {text}", output=output)
                 else:
                     return message.value
+
+    def _decode(self, kind: type[T], value: Any) -> T:
+        try:
+            return decode(kind, value)
+        except (ProtocolError, RecursionError) as error:
+            text = shown_lines(str(error))
+            raise self._lost(RuntimeError(f"it sent an unexpected result: {text}")) from None
 
     # --- the agent -------------------------------------------------------------------------------
 
@@ -172,55 +226,55 @@ class Host:
         if self._channel is None:
             self.connect()
             sudo = "" if self.endpoint.user == "root" else "sudo -n "
-            channel = None
             try:
                 channel = self._connection.transport.open_session(timeout=ssh.CONNECT_TIMEOUT)
-                channel.exec_command(f"{sudo}python3 -I -c {shlex.quote(BOOT)}")
-                channel.sendall(payload())
-            except SSH_ERRORS as error:
-                raise self._lost(error, _stderr(channel) if channel else "") from None
-            self._channel = channel
-            self._buffer = b""
-            first = self._read(ssh.CONNECT_TIMEOUT + 10)
-            if not isinstance(first, Ready):
-                raise self._lost(RuntimeError(f"the agent sent {first} first"))
-        return self._channel
-
-    def _read(self, timeout: float) -> Message:
-        deadline = time.monotonic() + timeout
-        channel = self._channel
-        while b"\n" not in self._buffer:
-            if channel is None:
-                raise self._lost(RuntimeError("the connection was closed"))
-            channel.settimeout(max(0.1, deadline - time.monotonic()))
-            try:
-                received = channel.recv(1 << 16)
-            except TimeoutError:
-                raise self._lost(RuntimeError(f"no response in {timeout:.0f} s")) from None
+                channel.settimeout(START_SECONDS * timeout_factor())
+                channel.exec_command(f"{sudo}python3 -I -X utf8 -c {shlex.quote(BOOT)}")
             except SSH_ERRORS as error:
                 raise self._lost(error) from None
-            if not received:
-                output = _stderr(channel)
-                raise self._lost(RuntimeError("the connection was closed"), output)
-            self._buffer += received
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        try:
-            return decode_message(json.loads(line))
-        except (ValueError, ProtocolError):
-            text = line.decode(errors="replace")
-            raise self._lost(RuntimeError("it sent an unknown message"), text) from None
+            self._channel, self._messages = channel, MessageReader(channel)
+            # What ended before it has read all says why.
+            with contextlib.suppress(*SSH_ERRORS):
+                channel.sendall(payload())
+            try:
+                self._messages.wait_until_ready(START_SECONDS * timeout_factor())
+            except ChannelError as error:
+                raise self._broken(error) from None
+        return self._channel
 
-    def _lost(self, error: BaseException, output: str = "") -> HostError:
-        """Close the connection; returns the error to raise."""
+    def _read(self, deadline: float, seconds: float) -> Message:
+        if self._messages is None:
+            raise self._lost(RuntimeError("the connection was closed"))
+        try:
+            return self._messages.read(deadline, seconds)
+        except ChannelError as error:
+            raise self._broken(error) from None
+
+    def _broken(self, error: ChannelError) -> HostError:
+        channel, printed = self._channel, error.received
+        output = _stderr(channel) if error.closed and channel is not None else ""
+        return self._lost(error, output, printed)
+
+    def _lost(self, error: BaseException, output: str = "", printed: str = "") -> HostError:
+        """Close the connection; returns the error to raise.
+
+        Args:
+            output: stderr of the agent, or of what ran instead of it.
+            printed: what came instead of a message.
+        """
         self.close()
-        if "sudo" in output:
-            what, hint = "sudo asks for a password", f"allow {self.endpoint.user} to use sudo -n"
-        elif "python3" in output and "not found" in output:
-            what, hint = "python3 is not installed", "apt-get install python3"
-        else:
-            what = f"the machine stopped responding ({error})"
-            hint = "invoke lab.status shows which machines run; invoke lab.up continues from here"
-        return HostError(f"{self.name}: {what}", hint, output=output)
+        what = f"the machine stopped responding ({error})"
+        hint = f"invoke lab.rescue {self.name} --fix restores access"
+        if SUDO.search(output):
+            what = "sudo asks for a password"
+        elif NO_PYTHON.search(output):
+            what, hint = "python3 is not installed", f"invoke lab.rebuild {self.name}"
+        elif BROKEN_PYTHON.search(output):
+            what, hint = "python3 does not work", f"invoke lab.rebuild {self.name}"
+        elif printed:
+            hint = PRINTS.format(name=self.name)
+        text = "\n".join(part for part in (printed, shown_lines(output)) if part)
+        return HostError(f"{self.name}: {what}", hint, output=text)
 
 
 def _stderr(channel: Any) -> str:

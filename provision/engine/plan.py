@@ -25,6 +25,12 @@ from provision.engine.agent.protocol import (
     Stamp,
     UnitRequest,
 )
+from provision.engine.agent.unit_files import (
+    LastChange,
+    SystemdUnit,
+    last_change_probe,
+    systemd_unit_probe,
+)
 
 State = Mapping[str, str]
 
@@ -56,6 +62,20 @@ class Resource(ABC, Generic[R]):
         return False
 
     @property
+    def restarts(self) -> bool:
+        """Whether its change requires a restart of the unit's service, not only a reload."""
+        return False
+
+    def service_of(self, key: str) -> str:
+        """What a difference of this key is attributed to, if not to the unit's service."""
+        return ""
+
+    @property
+    def runtime(self) -> bool:
+        """Whether it is the state of a running process, which checks of its own judge."""
+        return False
+
+    @property
     @abstractmethod
     def name(self) -> str:
         """Human-readable: ``file /etc/nginx/nginx.conf``."""
@@ -75,6 +95,10 @@ class Resource(ABC, Generic[R]):
     @abstractmethod
     def actions(self, result: R) -> list[Action]:
         """What to do on the machine to reach the desired state."""
+
+    def unreadable(self, result: R) -> str:
+        """Why the result says nothing about the actual state, such as MySQL's error; or empty."""
+        return ""
 
     def secret_keys(self) -> frozenset[str]:
         """The keys whose values are never shown."""
@@ -107,6 +131,8 @@ class Unit:
         extra_fingerprint: text that the process loads and no resource of the unit holds.
         confirm: an operation of the agent that is called over a new connection after a change;
             without that call the machine reverts the change automatically.
+        reads: folders of other units of this machine whose files the process reads, too.
+        passive: drop-ins of the service that take effect only at its next start.
     """
 
     name: str
@@ -118,6 +144,8 @@ class Unit:
     needs: tuple[str, ...] = ()
     extra_fingerprint: str = ""
     confirm: str = ""
+    reads: tuple[str, ...] = ()
+    passive: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -131,10 +159,30 @@ class Unit:
         """Whether a process loads the configuration, so that its fingerprint is recorded."""
         return bool(self.service and self.activate)
 
+    @property
+    def restartable(self) -> bool:
+        """Whether its process is compared with the files that it reads."""
+        return self.stamped and self.activate != "try-restart"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths on the machine that its process reads."""
+        probes = [resource.probe() for resource in self.resources if resource.loads]
+        own = (str(probe.args["path"]) for probe in probes if probe.kind in ("path", "tree"))
+        return tuple(dict.fromkeys([*own, *self.reads]))
+
+    def last_change(self) -> Probe[LastChange]:
+        """The last change of what its process reads."""
+        return last_change_probe(self.name, self.paths)
+
     def probes(self) -> list[Probe[Any]]:
         """The probes of its resources, and of what its process has loaded."""
         probes: list[Probe[Any]] = [resource.probe() for resource in self.resources]
-        return [*probes, loaded_probe(self.name)] if self.stamped else probes
+        if self.stamped:
+            probes.append(loaded_probe(self.name))
+        if self.restartable:
+            probes += [systemd_unit_probe(self.service), self.last_change()]
+        return probes
 
 
 @dataclass(frozen=True)
@@ -147,6 +195,14 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """A resource whose actual state is unknown, and why."""
+
+    resource: Resource[Any]
+    reason: str
+
+
+@dataclass(frozen=True)
 class UnitPlan:
     """The difference of one unit.
 
@@ -156,29 +212,44 @@ class UnitPlan:
         needs_reload: the service has not loaded its present files.
         already_loaded: the service was brought to the new configuration at run time; it is
             recorded as loaded without a reload.
+        outdated: the file that the process reads and that was changed after it started; empty
+            when there is none.
+        restart: a reload is not enough for `outdated`.
+        unreadable: resources that could not be compared.
     """
 
     unit: Unit
     changes: tuple[Change, ...] = ()
     needs_reload: bool = False
     already_loaded: bool = False
+    outdated: str = ""
+    restart: bool = False
+    unreadable: tuple[Unreadable, ...] = ()
 
     @property
     def empty(self) -> bool:
         """Whether nothing has to be done."""
-        return not self.changes and not self.needs_reload
+        return not self.changes and not self.needs_reload and not self.unreadable
+
+    @property
+    def verb(self) -> str:
+        """What systemctl does when files have to be loaded."""
+        restart = self.restart or any(change.resource.restarts for change in self.changes)
+        return "restart" if restart and self.unit.activate == "reload" else self.unit.activate
 
     def request(self) -> UnitRequest:
         """The plan as one request for the machine."""
         unit, readiness = self.unit, self.unit.readiness
-        changed = self.needs_reload or any(c.resource.loads for c in self.changes)
+        changed = self.needs_reload or any(
+            c.resource.loads or c.resource.restarts for c in self.changes
+        )
         if readiness is not None:
             readiness = replace(readiness, deadline=readiness.deadline * timeout_factor())
         return UnitRequest(
             actions=tuple(a for c in self.changes for a in c.resource.actions(c.result)),
             validate=unit.validate if changed else (),
             service=unit.service,
-            activate="" if self.already_loaded else unit.activate,
+            activate="" if self.already_loaded else self.verb,
             needs_reload=changed and not self.already_loaded,
             readiness=readiness,
             stamp=Stamp(unit.name, unit.fingerprint) if unit.stamped else None,
@@ -209,12 +280,52 @@ def plan(machine: str, units: Iterable[Unit], results: Results) -> Plan:
 
 
 def _plan_unit(unit: Unit, results: Results) -> UnitPlan:
-    changes = []
+    changes, unreadable = [], []
     for resource in unit.resources:
-        result = results[resource.probe()]
-        if differences := resource.differences(result):
+        probe = resource.probe()
+        problem = results.problem(probe)
+        if not problem:
+            result = results[probe]
+            problem = resource.unreadable(result)
+        if problem:
+            unreadable.append(Unreadable(resource, problem))
+        elif differences := resource.differences(result):
             changes.append(Change(resource, differences, result))
     needs_reload = False
     if unit.stamped:
-        needs_reload = results[loaded_probe(unit.name)].fingerprint != unit.fingerprint
-    return UnitPlan(unit, tuple(changes), needs_reload)
+        loaded = results.get(loaded_probe(unit.name))
+        needs_reload = loaded is not None and loaded.fingerprint != unit.fingerprint
+    outdated, restart = outdated_by(unit, results) if unit.restartable else ("", False)
+    return UnitPlan(
+        unit,
+        tuple(changes),
+        needs_reload or bool(outdated),
+        outdated=outdated,
+        restart=restart,
+        unreadable=tuple(unreadable),
+    )
+
+
+def outdated_by(unit: Unit, results: Results) -> tuple[str, bool]:
+    """What was changed after a unit's process started or was reloaded.
+
+    Returns:
+        The path, or empty; and whether only a restart loads it. Both times are of the machine.
+    """
+    loaded = results.get(systemd_unit_probe(unit.service))
+    if loaded is None or not loaded.since:
+        return "", False
+    path, changed = _changed_unit_file(unit, loaded)
+    if changed > loaded.started:
+        return path, True
+    if loaded.replaced:
+        return "its program", True
+    last = results.get(unit.last_change())
+    if last is not None and last.changed > loaded.since:
+        return last.path, False
+    return "", False
+
+
+def _changed_unit_file(unit: Unit, loaded: SystemdUnit) -> tuple[str, float]:
+    times = {path: when for path, when in loaded.files.items() if path not in unit.passive}
+    return max(times.items(), key=lambda item: item[1], default=("", 0.0))

@@ -47,20 +47,18 @@ def connect(name: str, endpoint: Endpoint) -> Any:
             f"{name}: the machine at {end.address} presents another host key "
             f"({_fingerprint(error.key)}) than the pinned one "
             f"({_fingerprint(error.expected_key)}); nothing was sent to it",
-            "find out which machine has that address; if it was recreated on purpose, "
-            "invoke lab.destroy, then invoke lab.up pins the new key",
+            f"invoke lab.trust {name} compares it with the machine's own key, and pins it",
         ) from None
     except paramiko.AuthenticationException as error:
         raise HostError(
             f"{name}: login as {end.user} with key {end.key} was refused ({error})",
-            f"the reason is in the journal of sshd on {name}; invoke lab.up repairs machines "
-            "that the lab created",
+            f"invoke lab.rescue {name} --fix restores access",
         ) from None
     except paramiko.SSHException as error:
         if "not found in known_hosts" in str(error):
             raise HostError(
                 f"{name}: no host key is pinned for {end.address}, and unknown keys are refused",
-                "invoke lab.up pins the keys of the machines that it creates",
+                f"invoke lab.trust {name}",
             ) from None
         raise _unreachable(name, end, error) from None
     except (OSError, EOFError) as error:
@@ -110,7 +108,7 @@ def _unreachable(name: str, endpoint: Endpoint, error: BaseException) -> HostErr
     where = f"{endpoint.address} port {endpoint.port}"
     return HostError(
         f"{name}: no SSH connection to {where} ({error or type(error).__name__})",
-        "invoke lab.status shows which machines run; invoke lab.up starts them",
+        f"invoke lab.rescue {name} --fix restores access",
     )
 
 

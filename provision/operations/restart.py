@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from provision import checks
+from provision.checks.graph import evaluate
 from provision.checks.observe import observe
 from provision.core import state as records
 from provision.core.errors import HostError, LabError, UsageError
@@ -203,7 +204,7 @@ def _wait_until_healthy(
 
     def healthy() -> bool:
         observation = observe(context, fleet, {}, with_requests=False)
-        results = [checks.CheckResult(check, check.judge(observation)) for check in selected]
+        results = evaluate(selected, observation)
         failed[:] = [result for result in results if not result.ok]
         if failed:
             names = ", ".join(result.check.name for result in failed[:3])

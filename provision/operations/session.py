@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from provision import providers, registry
 from provision.core.errors import LabError
+from provision.core.interrupted_restore import refuse_interrupted
 from provision.core.lab import DEFAULT_LAB, Lab
 from provision.core.locks import lab_lock
 from provision.core.report import Report
@@ -35,13 +36,30 @@ class Session:
         """The running machines, over SSH.
 
         Raises:
-            LabError: when no machine runs, or the lab's network does not exist.
+            LabError: when no machine runs, the lab's network does not exist, or a restore was
+                interrupted.
         """
+        refuse_interrupted(self.lab.directory)
         return running(self.lab, self.provider, report)
 
     def machine_states(self) -> dict[str, str]:
         """By machine: ``running``, ``halted`` or ``absent``, according to the provider."""
         return dict(self.provider.state(self.lab))
+
+    def thaw(self) -> tuple[str, ...]:
+        """Continue machines that a killed ``lab.snapshot`` left frozen; returns their names.
+
+        Nothing is done while another command works on the lab: it may be taking a snapshot.
+        """
+        frozen = tuple(self.provider.frozen_machines(self.lab))
+        if not frozen:
+            return ()
+        try:
+            with self.lock():
+                self.provider.thaw(self.lab, frozen)
+        except LabError:
+            return ()
+        return frozen
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Exclude other commands from this lab.

@@ -118,10 +118,11 @@ def check_until_ok(
         nonlocal results
         observation = observe(context, fleet, provider.state(context.lab))
         results = checks.judge(context, observation)
-        failed = [result.check.name for result in results if not result.ok]
-        if failed:
-            report(context.lab.front.name, f"waiting for {', '.join(failed[:3])}")
-        return not failed
+        causes = checks.root_causes(results)
+        if causes:
+            first = causes[0].result.check
+            report(first.machine, f"waiting for {first.name}")
+        return not causes
 
     with contextlib.suppress(Timeout):
         wait_until(all_ok, CHECK_DEADLINE, "the checks to pass", interval=0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from provision.core.endpoint import Endpoint
@@ -11,6 +12,7 @@ from provision.core.errors import LabError
 from provision.core.lab import Lab
 from provision.core.package_set import PackageSet
 from provision.core.report import Report
+from provision.core.stored_machine import StoredMachine, StoredMachines
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,20 @@ class PreflightProblem:
     def of(cls, error: LabError) -> PreflightProblem:
         """A fatal problem with the text of an error."""
         return cls(error.what, error.hint)
+
+
+@dataclass(frozen=True)
+class RootCommand:
+    """A command of this host that runs a program as root inside a machine, without the lab's SSH.
+
+    Args:
+        env: its complete environment; None for the inherited one.
+        folder: its working directory.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] | None = None
+    folder: Path = Path("/")
 
 
 class Provider(Protocol):
@@ -81,6 +97,19 @@ class Provider(Protocol):
             ProviderError: when it does not exist or does not start.
         """
 
+    def root_command(self, lab: Lab, machine: str, argv: Sequence[str]) -> RootCommand:
+        """How to run a program as root inside a running machine when the lab's SSH access fails.
+
+        Args:
+            argv: the program; empty for a login shell on this terminal.
+
+        Raises:
+            ProviderError: when the provider cannot do that; with what the user can do instead.
+        """
+
+    def pin_host_key(self, lab: Lab, machine: str, host_key: str) -> None:
+        """Record another host key for a machine: ``ssh-ed25519 AAAA…``."""
+
     def orphaned_machines(self, lab: Lab) -> Sequence[str]:
         """Machines that exist for this lab and are no longer in its topology, sorted."""
 
@@ -94,19 +123,48 @@ class Provider(Protocol):
     def destroy(self, lab: Lab, report: Report) -> None:
         """Remove every machine and every other trace of the lab on this host. Idempotent."""
 
-    def snapshot(self, lab: Lab, name: str, report: Report) -> None:
+    def frozen_machines(self, lab: Lab) -> Sequence[str]:
+        """Machines that a snapshot has frozen, or left frozen when it was killed, sorted."""
+
+    def thaw(self, lab: Lab, machines: Sequence[str]) -> None:
+        """Continue frozen machines."""
+
+    def snapshot(self, lab: Lab, name: str, report: Report) -> StoredMachines:
         """Take a snapshot of all machines.
 
         Raises:
-            ProviderError: when the name is invalid or in use, or the lab has no machines.
+            ProviderError: when the name is invalid or in use, the lab has no machines, or the disk
+                is full; nothing is left behind then.
         """
 
-    def restore(self, lab: Lab, name: str, report: Report) -> None:
-        """Restore all machines from a snapshot.
+    def prepare_restore(
+        self, lab: Lab, name: str, machines: Mapping[str, StoredMachine], report: Report
+    ) -> None:
+        """Verify a snapshot, and copy what `restore` will need, without touching a machine.
+
+        Args:
+            lab: as it was when the snapshot was taken.
 
         Raises:
-            ProviderError: when the snapshot does not exist.
+            ProviderError: when the snapshot is incomplete or damaged, or the disk is full.
+        """
+
+    def restore(
+        self, lab: Lab, name: str, machines: Mapping[str, StoredMachine], report: Report
+    ) -> None:
+        """Replace the machines by those of a prepared snapshot, and start those that ran.
+
+        Other machines were removed before. May be repeated after an interruption, beginning with
+        `prepare_restore`.
+        """
+
+    def delete_snapshot(self, lab: Lab, name: str, report: Report) -> bool:
+        """Delete a snapshot. Idempotent.
+
+        Returns:
+            False when a machine or another snapshot still uses its data; the data is removed with
+            the last of them.
         """
 
     def snapshots(self, lab: Lab) -> Sequence[str]:
-        """The names of the snapshots, sorted."""
+        """The names of the stored snapshots, sorted."""

@@ -23,7 +23,10 @@ def check_new(name: str, existing: Collection[str]) -> None:
             "or a digit",
         )
     if name in existing:
-        raise ProviderError(f"snapshot {name} already exists", "choose another name")
+        raise ProviderError(
+            f"snapshot {name} already exists",
+            f"choose another name, or: invoke lab.snapshot {name} --delete",
+        )
 
 
 def check_exists(name: str, existing: Collection[str]) -> None:

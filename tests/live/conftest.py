@@ -28,7 +28,7 @@ from provision.engine.agent.process import ProcessResult
 from provision.engine.fleet import Fleet
 from provision.operations.session import Session, open_session
 from provision.topology import networks
-from tests.live.order import LIVE, Scheduler, order, topology_group
+from tests.live.order import DIAGNOSIS, LIVE, Scheduler, order, topology_group
 
 INVOKE = str(Path(sys.executable).with_name("invoke"))
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
@@ -202,9 +202,11 @@ class RunningLab:
 
     def out(self, machine: str, *argv: str, input: str = "") -> str:
         """The stdout of a program on a machine; the program must succeed."""
-        done = self.run(machine, *argv, input=input)
-        assert done.ok, f"{machine}: {' '.join(argv)}: {done.status}\n{done.stdout}{done.stderr}"
-        return done.stdout
+        result = self.run(machine, *argv, input=input)
+        assert result.ok, (
+            f"{machine}: {' '.join(argv)}: {result.status}\n{result.stdout}{result.stderr}"
+        )
+        return result.stdout
 
     def sql(self, machine: str, statement: str) -> str:
         """Run SQL as root over a machine's local socket; returns tab-separated rows."""
@@ -334,6 +336,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1))
             if topology_group(item.path):
                 item.add_marker(pytest.mark.topologies)
+            elif DIAGNOSIS in item.path.parents:
+                item.add_marker(pytest.mark.diagnosis)
     items.sort(key=order)
 
 

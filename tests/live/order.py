@@ -8,6 +8,8 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 LIVE = Path(__file__).parent
+DIAGNOSIS = LIVE / "diagnosis"
+"""Fault injection: a long group of its own."""
 
 SECURED = ("secured", "monitoring")
 SCALED = ("scaled", "spof", "topologies")

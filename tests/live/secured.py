@@ -15,9 +15,9 @@ def machines(lab: RunningLab) -> dict[str, Machine]:
 
 def planned(lab: RunningLab) -> str:
     """What lab.plan shows; empty when nothing would change."""
-    done = lab.invoke("lab.plan", "--detailed-exitcode", check=False)
-    assert done.returncode in (0, 2), done.stderr
-    return done.stdout if done.returncode else ""
+    result = lab.invoke("lab.plan", "--detailed-exitcode", check=False)
+    assert result.returncode in (0, 2), result.stderr
+    return result.stdout if result.returncode else ""
 
 
 def admitting(folder: Path, ssh_from: str) -> str:

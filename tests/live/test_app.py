@@ -197,7 +197,7 @@ def test_services_and_machines_restart_without_a_failed_read(fresh: RunningLab) 
     assert stream.failures == ()
     with fresh.fleet() as fleet:
         assert {(f.missing, f.doubled) for f in count(fleet, stream).values()} == {(0, 0)}
-    said = fresh.invoke("lab.restart", "mysql").stderr
-    assert said.index("web-02") < said.index("web-01   is the primary: writes pause")
+    output = fresh.invoke("lab.restart", "mysql").stderr
+    assert output.index("web-02") < output.index("web-01   is the primary: writes pause")
     assert fresh.invoke("lab.restart", "nothing", check=False).returncode == 2
     assert rotation(fresh) == SERVING

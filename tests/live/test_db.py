@@ -38,8 +38,8 @@ def writable(lab: RunningLab) -> list[str]:
     with lab.fleet() as fleet:
         for name in WEBS:
             if name in fleet.hosts:
-                done = fleet.host(name).run("mysql", "-Ne", "SELECT @@read_only")
-                if done.stdout.strip() == "0":
+                result = fleet.host(name).run("mysql", "-Ne", "SELECT @@read_only")
+                if result.stdout.strip() == "0":
                     machines.append(name)
     return machines
 
@@ -208,17 +208,17 @@ def test_promoting_the_primary_changes_nothing(lab: RunningLab) -> None:
 
 @pytest.mark.parametrize("machine", ["lb-01", "web-99"])
 def test_machines_without_a_database_cannot_be_promoted(lab: RunningLab, machine: str) -> None:
-    done = lab.invoke("db.promote", machine, check=False)
-    assert done.returncode == 2
-    assert "web-01" in done.stderr
+    result = lab.invoke("db.promote", machine, check=False)
+    assert result.returncode == 2
+    assert "web-01" in result.stderr
 
 
 def test_a_replica_that_does_not_catch_up_is_not_promoted(pair: RunningLab) -> None:
     pair.sql("web-02", "STOP REPLICA SQL_THREAD")
     write(pair, "not applied")
-    done = pair.invoke("db.promote", "web-02", "--deadline", "2", check=False)
-    assert done.returncode == 1
-    assert "did not catch up" in done.stderr
+    result = pair.invoke("db.promote", "web-02", "--deadline", "2", check=False)
+    assert result.returncode == 1
+    assert "did not catch up" in result.stderr
     assert writable(pair) == ["web-01"]
     write(pair, "writes continue")
 
@@ -252,8 +252,8 @@ def test_the_controller_is_killed_during_a_promotion(
     pair: RunningLab, step: str, finish: str, expected: str
 ) -> None:
     script = KILLED.format(root=str(ROOT), lab=pair.name, step=step)
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False, timeout=120)
-    assert done.returncode == 9
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False, timeout=120)
+    assert result.returncode == 9
     assert len(writable(pair)) <= 1
     pair.invoke(*finish.split())
     assert writable(pair) == [expected]
@@ -266,9 +266,9 @@ def test_the_controller_is_killed_during_a_promotion(
 
 
 def test_a_running_primary_is_not_considered_dead(lab: RunningLab) -> None:
-    done = lab.invoke("db.promote", "web-02", "--old-primary-is-dead", check=False)
-    assert done.returncode == 1
-    assert "web-01 is not dead: its database responds" in done.stderr
+    result = lab.invoke("db.promote", "web-02", "--old-primary-is-dead", check=False)
+    assert result.returncode == 1
+    assert "web-01 is not dead: its database responds" in result.stderr
     assert writable(lab) == ["web-01"]
 
 
@@ -284,10 +284,10 @@ ip link set eth0 up
 def test_a_network_partition_is_not_considered_a_dead_primary(pair: RunningLab) -> None:
     pair.out("web-01", "systemd-run", "--unit=t-cut", "bash", "-c", f"sleep 1; {CUT}")
     time.sleep(2)
-    done = pair.invoke("db.promote", "web-02", "--old-primary-is-dead", check=False)
-    assert done.returncode == 1
-    assert "perhaps only the network is cut" in done.stderr
-    assert f"invoke lab.kill --lab {pair.name} web-01" in done.stderr
+    result = pair.invoke("db.promote", "web-02", "--old-primary-is-dead", check=False)
+    assert result.returncode == 1
+    assert "perhaps only the network is cut" in result.stderr
+    assert f"invoke lab.kill --lab {pair.name} web-01" in result.stderr
     assert not is_writable(pair, "web-02")
     wait_until(lambda: responds(pair, "web-01"), "the network is up again", 60)
 
@@ -345,12 +345,12 @@ def test_received_transactions_that_are_not_applied_are_not_lost(pair: RunningLa
     wait_until(lambda: pair.sql("web-02", running) == "1", "the lock")
     note = write(pair, "received, not applied")
     pair.invoke("lab.kill", "web-01")
-    done = pair.invoke(
+    result = pair.invoke(
         "db.promote", "web-02", "--old-primary-is-dead", "--deadline", "2", check=False
     )
-    assert done.returncode == 1
-    assert "received on web-02 but not applied" in done.stderr
-    assert "--deadline" in done.stderr
+    assert result.returncode == 1
+    assert "received on web-02 but not applied" in result.stderr
+    assert "--deadline" in result.stderr
     assert writable(pair) == []
     assert primary(pair) == "web-01"
     pair.out("web-02", "systemctl", "stop", "t-lock")
@@ -429,9 +429,9 @@ def test_errant_transactions_are_kept_in_a_file(pair: RunningLab) -> None:
 
 
 def test_the_primary_cannot_rejoin(lab: RunningLab) -> None:
-    done = lab.invoke("db.rejoin", "web-01", check=False)
-    assert done.returncode == 2
-    assert "web-01 is the primary" in done.stderr
+    result = lab.invoke("db.rejoin", "web-01", check=False)
+    assert result.returncode == 2
+    assert "web-01 is the primary" in result.stderr
 
 
 def test_a_replica_that_cannot_catch_up_is_cloned_by_lab_up(pair: RunningLab) -> None:
@@ -441,8 +441,8 @@ def test_a_replica_that_cannot_catch_up_is_cloned_by_lab_up(pair: RunningLab) ->
     pair.sql("web-01", "FLUSH BINARY LOGS")
     last = pair.sql("web-01", "SHOW BINARY LOGS").splitlines()[-1].split()[0]
     pair.sql("web-01", f"PURGE BINARY LOGS TO '{last}'")
-    done = pair.up()
-    assert "cloning the data of web-01" in done.stdout + done.stderr
+    result = pair.up()
+    assert "cloning the data of web-01" in result.stdout + result.stderr
     assert note in notes(pair, "web-02")
     assert pair.sql("web-02", "SELECT @@server_uuid") == uuid_before
 
@@ -492,8 +492,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def take(lab: RunningLab, folder: Path) -> tuple[Path, dict[str, Any]]:
-    done = json.loads(lab.invoke("db.backup", "--folder", str(folder), "--json").stdout)
-    return Path(done["path"]), done
+    result = json.loads(lab.invoke("db.backup", "--folder", str(folder), "--json").stdout)
+    return Path(result["path"]), result
 
 
 def test_backup_and_restore(pair: RunningLab, folder: Path) -> None:
@@ -541,9 +541,9 @@ def test_a_damaged_backup_is_refused(pair: RunningLab, folder: Path, damage: str
         content[place] ^= 1
     path.write_bytes(content)
     before = pair.sql("web-01", "SELECT @@gtid_executed")
-    done = pair.invoke("db.restore", str(path), check=False)
-    assert done.returncode == 1
-    assert "nothing was changed" in done.stderr
+    result = pair.invoke("db.restore", str(path), check=False)
+    assert result.returncode == 1
+    assert "nothing was changed" in result.stderr
     assert pair.sql("web-01", "SELECT @@gtid_executed") == before
 
 
@@ -607,9 +607,9 @@ def test_a_full_disk_fails_only_the_backup(pair: RunningLab, folder: Path) -> No
     mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", "/var/backups/lab-mysql"]
     pair.out("web-02", *mount)
     try:
-        done = pair.invoke("db.backup", "--folder", str(folder), check=False)
-        assert done.returncode == 1
-        assert "No space left" in done.stderr
+        result = pair.invoke("db.backup", "--folder", str(folder), check=False)
+        assert result.returncode == 1
+        assert "No space left" in result.stderr
         assert not list(folder.glob("*")) if folder.exists() else True
     finally:
         pair.out("web-02", "umount", "/var/backups/lab-mysql")

@@ -19,10 +19,10 @@ def test_dig_resolves_the_names_of_the_lab(lab: RunningLab) -> None:
     wanted |= {f"{m.name}.foobar.com": str(m.address) for m in now.machines}
     for name, address in wanted.items():
         assert lab.out("web-01", "dig", "+short", name, "A").split() == [address]
-    said = lab.out("web-01", "dig", "www.foobar.com")
-    assert f"SERVER: {now.with_role('dns')[0].address}#53" in said
-    assert "www.foobar.com.\t" in said
-    assert "\tA\t" in said
+    output = lab.out("web-01", "dig", "www.foobar.com")
+    assert f"SERVER: {now.with_role('dns')[0].address}#53" in output
+    assert "www.foobar.com.\t" in output
+    assert "\tA\t" in output
 
 
 def test_the_site_has_an_a_record_and_unknown_names_get_nxdomain(lab: RunningLab) -> None:
@@ -47,11 +47,11 @@ def test_a_machine_falls_back_to_its_original_name_server(lab: RunningLab) -> No
     assert str(lab.session().lab.gateway) in resolv
     lab.out(server, "systemctl", "stop", "dnsmasq")
     try:
-        said = lab.run("web-02", "dig", "+time=1", "+tries=1", "localhost.")
-        assert f"SERVER: {lab.session().lab.gateway}#53" in said.stdout
-        done = lab.invoke("lab.check", check=False)
-        assert done.returncode == 1
-        assert f"dns/{server}" in done.stdout
+        output = lab.run("web-02", "dig", "+time=1", "+tries=1", "localhost.")
+        assert f"SERVER: {lab.session().lab.gateway}#53" in output.stdout
+        result = lab.invoke("lab.check", check=False)
+        assert result.returncode == 1
+        assert f"dns/{server}" in result.stdout
     finally:
         lab.up()
     wait_until(lambda: lab.invoke("lab.check", check=False).returncode == 0, "all checks pass")
@@ -81,9 +81,9 @@ def test_the_trace_names_every_hop(lab: RunningLab) -> None:
 def test_a_trace_ends_at_the_hop_that_fails(repaired: RunningLab) -> None:
     for web in ("web-01", "web-02"):
         repaired.out(web, "systemctl", "stop", "nginx")
-    done = repaired.invoke("dns.trace", check=False)
-    assert done.returncode == 1
-    assert "the request fails at" in done.stderr
+    result = repaired.invoke("dns.trace", check=False)
+    assert result.returncode == 1
+    assert "the request fails at" in result.stderr
 
 
 def test_a_hosts_file(lab: RunningLab, tmp_path: Path) -> None:
@@ -101,6 +101,6 @@ def test_a_hosts_file(lab: RunningLab, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["notes", "/a b", "/\n"])
 def test_an_invalid_path_is_refused(lab: RunningLab, path: str) -> None:
-    done = lab.invoke("dns.trace", path, check=False)
-    assert done.returncode == 2
-    assert "is not a path" in done.stderr
+    result = lab.invoke("dns.trace", path, check=False)
+    assert result.returncode == 2
+    assert "invalid path" in result.stderr

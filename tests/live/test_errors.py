@@ -70,7 +70,7 @@ def test_neither_root_nor_sudo(elsewhere: Path, script: str, sudo: str) -> None:
         (path / "sudo").chmod(0o755)
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
     command += ["env", "-i", f"PATH={path}", f"HOME={elsewhere}", "LAB_PROVIDER=lxc"]
-    done = subprocess.run(
+    result = subprocess.run(
         [*ROOT_WORDS, *command, str(elsewhere / "checkout" / "scripts" / script)],
         capture_output=True,
         text=True,
@@ -78,20 +78,20 @@ def test_neither_root_nor_sudo(elsewhere: Path, script: str, sudo: str) -> None:
         timeout=30,
         check=False,
     )
-    assert done.returncode == 1
-    why = "there is no sudo" if sudo == "absent" else "sudo refuses you"
-    assert done.stderr.splitlines()[0].startswith("error: the machines need root on this host")
-    assert why in done.stderr
-    assert "next: run this as root, or: su -c '" in done.stderr
+    assert result.returncode == 1
+    why = "sudo is not installed" if sudo == "absent" else "sudo refuses access"
+    assert result.stderr.splitlines()[0].startswith("error: creating machines requires root")
+    assert why in result.stderr
+    assert "next: run this as root, or: su -c '" in result.stderr
 
 
 def test_not_enough_disk(other_lab: NewLab) -> None:
     lab = other_lab("disk", LAB_MIN_FREE_MIB="999999999")
-    done = lab.invoke("lab.up", check=False)
-    assert done.returncode == 1
-    assert re.search(r"\d+ MiB are free in \S+, and a lab needs \d+", done.stderr)
-    assert "fix: invoke lab.prune" in done.stderr
-    assert "creating the container" not in done.stderr
+    result = lab.invoke("lab.up", check=False)
+    assert result.returncode == 1
+    assert re.search(r"\d+ MiB are free in \S+, and a lab needs \d+", result.stderr)
+    assert "fix: invoke lab.prune" in result.stderr
+    assert "creating the container" not in result.stderr
 
 
 def test_the_subnet_is_in_use_on_the_host(other_lab: NewLab) -> None:
@@ -104,12 +104,12 @@ def test_the_subnet_is_in_use_on_the_host(other_lab: NewLab) -> None:
         address = f"{place.network_address + 1}/{place.prefixlen}"
         subprocess.run([*ip, "address", "add", address, "dev", bridge], check=True)
         subprocess.run([*ip, "link", "set", bridge, "up"], check=True)
-        done = lab.invoke("lab.up", "--network", str(place), check=False)
-        assert done.returncode == 1
-        assert f"the network {place} is already in use on this host" in done.stderr
-        assert bridge in done.stderr
-        assert re.search(r"fix: --network \d+\.\d+\.\d+\.0/24", done.stderr)
-        assert "creating the container" not in done.stderr
+        result = lab.invoke("lab.up", "--network", str(place), check=False)
+        assert result.returncode == 1
+        assert f"the network {place} is already in use on this host" in result.stderr
+        assert bridge in result.stderr
+        assert re.search(r"fix: --network \d+\.\d+\.\d+\.0/24", result.stderr)
+        assert "creating the container" not in result.stderr
     finally:
         subprocess.run([*ip, "link", "delete", bridge], check=True)
 
@@ -121,11 +121,11 @@ def test_a_package_source_that_does_not_answer_the_image(
     other_lab: NewLab, elsewhere: Path
 ) -> None:
     lab = other_lab("mirror", LAB_MIRROR="http://127.0.0.1:9/debian", LAB_CACHE=str(elsewhere))
-    done = lab.invoke("lab.up", check=False, timeout=120)
-    assert done.returncode == 1
+    result = lab.invoke("lab.up", check=False, timeout=120)
+    assert result.returncode == 1
     expected = "the package source http://127.0.0.1:9/debian does not respond"
-    assert expected in done.stderr
-    assert "next: " in done.stderr
+    assert expected in result.stderr
+    assert "next: " in result.stderr
 
 
 def test_a_package_source_that_does_not_answer_a_machine(repaired: RunningLab) -> None:
@@ -135,10 +135,10 @@ def test_a_package_source_that_does_not_answer_a_machine(repaired: RunningLab) -
     repaired.out("lb-01", "apt-get", "-qy", "purge", "haproxy")
     try:
         started = time.monotonic()
-        done = repaired.invoke("lab.up", check=False)
-        assert done.returncode == 1
-        assert "lb-01: packages failed at step 'change'" in done.stderr
-        assert "the package source http://127.0.0.1:9 does not answer" in done.stderr
+        result = repaired.invoke("lab.up", check=False)
+        assert result.returncode == 1
+        assert "lb-01: packages failed at step 'change'" in result.stderr
+        assert "the package source http://127.0.0.1:9 does not respond" in result.stderr
         assert time.monotonic() - started < 90
     finally:
         repaired.out("lb-01", "cp", "/root/kept", sources)
@@ -264,9 +264,9 @@ def test_ctrl_c_ends_the_step_and_begins_no_other(slow_reload: RunningLab) -> No
     assert "finishing its step, then stopping" in run.output
     assert "configuring haproxy-servers" not in run.output
     assert "by hand" not in slow_reload.out("lb-01", "cat", "/etc/haproxy/haproxy.cfg")
-    said = slow_reload.invoke("lab.plan").stdout
-    assert "configuration not loaded" not in said
-    assert "web-02: maint → weight 1" in said
+    output = slow_reload.invoke("lab.plan").stdout
+    assert "configuration not loaded" not in output
+    assert "web-02: maint → weight 1" in output
 
 
 def test_a_second_ctrl_c_ends_at_once(slow_reload: RunningLab) -> None:
@@ -352,12 +352,12 @@ def test_a_changed_host_key_is_refused(lab: RunningLab) -> None:
     new_key = f'rm -f /tmp/k /tmp/k.pub; ssh-keygen -q -t ed25519 -N "" -f /tmp/k; mv /tmp/k {key}'
     by_hand(f"cp -p {key} /root/kept; {new_key}; systemctl restart ssh")
     try:
-        done = lab.invoke("lab.up", check=False)
-        assert done.returncode == 1
-        assert "web-02: the machine at" in done.stderr
-        assert "presents another host key" in done.stderr
-        assert done.stderr.count("ssh-ed25519 SHA256:") == 2
-        assert "lb-01: the machine" not in done.stderr
+        result = lab.invoke("lab.up", check=False)
+        assert result.returncode == 1
+        assert "web-02: the machine at" in result.stderr
+        assert "presents another host key" in result.stderr
+        assert result.stderr.count("ssh-ed25519 SHA256:") == 2
+        assert "lb-01: the machine" not in result.stderr
         plain = subprocess.run(
             ["ssh", "-F", config, "web-02", "true"], capture_output=True, timeout=30, check=False
         )
@@ -370,7 +370,7 @@ def test_a_changed_host_key_is_refused(lab: RunningLab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "said"),
+    ("words", "status", "output"),
     [
         (["lab.ssh", "web-09"], 2, "unknown machine 'web-09' in lab"),
         (["lab.logs", "web-09"], 2, "choose from lb-01, web-01, web-02"),
@@ -392,28 +392,28 @@ def test_a_changed_host_key_is_refused(lab: RunningLab) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_an_argument_that_cannot_be_meant(
-    lab: RunningLab, words: list[str], status: int, said: str
+    lab: RunningLab, words: list[str], status: int, output: str
 ) -> None:
-    done = lab.invoke(*words, check=False)
-    assert said in done.stdout + done.stderr
-    assert done.returncode == status, done.stdout + done.stderr
+    result = lab.invoke(*words, check=False)
+    assert output in result.stdout + result.stderr
+    assert result.returncode == status, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(
     "task", ["lab.plan", "lab.check", "lab.status", "lab.halt", "lab.logs lb-01", "lb.status"]
 )
 def test_a_lab_that_was_never_up(task: str) -> None:
-    done = RunningLab("never-up").invoke(*task.split(), check=False)
-    assert done.returncode == 1
-    assert "error: there is no lab never-up yet" in done.stderr
-    assert "next: invoke lab.up --lab never-up" in done.stderr
+    result = RunningLab("never-up").invoke(*task.split(), check=False)
+    assert result.returncode == 1
+    assert "error: there is no lab never-up yet" in result.stderr
+    assert "next: invoke lab.up --lab never-up" in result.stderr
     assert "never-up" not in lab_names()
 
 
 def test_the_name_of_a_lab_that_cannot_be() -> None:
-    done = RunningLab("../evil").invoke("lab.up", check=False)
-    assert done.returncode == 2
-    assert "invalid lab name '../evil'" in done.stderr
+    result = RunningLab("../evil").invoke("lab.up", check=False)
+    assert result.returncode == 2
+    assert "invalid lab name '../evil'" in result.stderr
 
 
 def test_secrets_are_nobodys_but_the_owners(lab: RunningLab) -> None:

@@ -52,11 +52,11 @@ def test_a_text_shows_the_current_state(repaired: RunningLab) -> None:
 
 
 def test_topics_are_listed(lab: RunningLab) -> None:
-    said = lab.invoke("lab.explain").stdout
-    assert all(topic in said for topic in TOPICS)
-    done = lab.invoke("lab.explain", "nothing", check=False)
-    assert done.returncode == 2
-    assert "unknown topic 'nothing'" in done.stderr
+    output = lab.invoke("lab.explain").stdout
+    assert all(topic in output for topic in TOPICS)
+    result = lab.invoke("lab.explain", "nothing", check=False)
+    assert result.returncode == 2
+    assert "unknown topic 'nothing'" in result.stderr
 
 
 def test_diagrams(repaired: RunningLab, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_diagrams(repaired: RunningLab, tmp_path: Path) -> None:
 
 
 def test_invalid_diagram_files(lab: RunningLab, tmp_path: Path) -> None:
-    done = lab.invoke("lab.diagram", "--svg", str(tmp_path / "a.png"), check=False)
-    assert (done.returncode, "name ends in .svg" in done.stderr) == (2, True)
-    done = lab.invoke("lab.diagram", "--svg", str(tmp_path / "no" / "a.svg"), check=False)
-    assert (done.returncode, "No such file" in done.stderr) == (1, True)
+    result = lab.invoke("lab.diagram", "--svg", str(tmp_path / "a.png"), check=False)
+    assert (result.returncode, "name must end in .svg" in result.stderr) == (2, True)
+    result = lab.invoke("lab.diagram", "--svg", str(tmp_path / "no" / "a.svg"), check=False)
+    assert (result.returncode, "No such file" in result.stderr) == (1, True)

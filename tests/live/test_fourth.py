@@ -29,9 +29,9 @@ def test_a_fourth_machine_beside_another_lab(
     four = other_lab("four")
     four.up("--topology", str(file))
 
-    said = four.invoke("lab.check").stdout
+    output = four.invoke("lab.check").stdout
     for name in ("replication/web-03", "marker/web-03", "balancer/lb-01/web-03", "round-robin"):
-        assert f"ok    {name}" in said
+        assert f"ok    {name}" in output
     served = [four.get().headers["X-Served-By"] for _ in range(12)]
     assert set(served) == {"web-01", "web-02", "web-03"}
     assert served == served[:3] * 4
@@ -67,7 +67,7 @@ def test_a_lab_of_three_grows_by_one(other_lab: Callable[..., RunningLab], tmp_p
     )
     second = STANZA.replace("web-03", "web-02").replace(".13", ".12")
     file.write_text(usual + second)
-    done = lab.up()
-    assert "web-02" in done.stdout
+    result = lab.up()
+    assert "web-02" in result.stdout
     assert lab.sql("web-02", "SELECT id FROM foobar.early") == "7"
     assert "ok    replication/web-02" in lab.invoke("lab.check").stdout

@@ -81,8 +81,8 @@ def test_a_weight_applies_at_once_and_survives_reload_restart_reboot_and_up(
     assert answering(plain) == {"web-01": 4, "web-02": 8}
     for upheaval in disruptions(plain):
         assert status(plain)["web-02"].weight == 2, upheaval
-        said = plain.invoke("lab.plan", "--detailed-exitcode").stdout
-        assert "web-02: weight 2 instead of 1" in said, upheaval
+        output = plain.invoke("lab.plan", "--detailed-exitcode").stdout
+        assert "web-02: weight 2 instead of 1" in output, upheaval
 
 
 def test_a_drain_survives_reload_restart_reboot_and_up(plain: RunningLab) -> None:
@@ -249,9 +249,9 @@ def test_the_passive_server_takes_over_and_fails_back_without_a_failed_read(
 
 
 def test_watch_shows_every_server_repeatedly(lab: RunningLab) -> None:
-    said = lab.invoke("lb.watch", "--seconds", "3", "--every", "0.3").stdout
-    assert said.count("web-01") == said.count("web-02") >= 2
-    assert "RATE" in said
+    output = lab.invoke("lb.watch", "--seconds", "3", "--every", "0.3").stdout
+    assert output.count("web-01") == output.count("web-02") >= 2
+    assert "RATE" in output
 
 
 def test_a_setting_that_haproxy_cannot_apply_is_kept_for_lab_up(plain: RunningLab) -> None:

@@ -53,8 +53,8 @@ def test_no_unit_has_failed(secured_lab: RunningLab, machine: str) -> None:
 
 
 def test_promtool_and_amtool_accept_the_configuration(secured_lab: RunningLab) -> None:
-    said = secured_lab.out("lb-01", "promtool", "check", "rules", monitoring.RULES)
-    assert "14 rules found" in said
+    output = secured_lab.out("lb-01", "promtool", "check", "rules", monitoring.RULES)
+    assert "14 rules found" in output
     secured_lab.out("lb-01", "promtool", "check", "config", monitoring.CONFIG)
     secured_lab.out("lb-01", "amtool", "check-config", monitoring.ALERTMANAGER_CONFIG)
 
@@ -82,22 +82,22 @@ def test_listening_addresses(secured_lab: RunningLab) -> None:
 def test_no_exporter_writes_errors(secured_lab: RunningLab) -> None:
     for machine in secured_lab.session().lab.machines:
         for job, unit, _ in exporters.exporters(machine):
-            said = secured_lab.out(
+            output = secured_lab.out(
                 machine.name, "journalctl", "-u", unit, "-o", "cat", "--since", "-20s"
             )
-            assert "level=ERROR" not in said, f"{job} on {machine.name}: {said}"
+            assert "level=ERROR" not in output, f"{job} on {machine.name}: {output}"
 
 
 def test_metrics_of_certificates_and_backups(secured_lab: RunningLab) -> None:
-    said = secured_lab.out("web-01", "cat", f"{exporters.TEXTFILES}/lab_facts.prom")
-    assert 'lab_certificate_not_after_seconds{path="/etc/mysql/lab/server.pem"}' in said
-    assert "lab_backup_last_timestamp_seconds" in said
-    assert "PRIVATE" not in said
+    output = secured_lab.out("web-01", "cat", f"{exporters.TEXTFILES}/lab_facts.prom")
+    assert 'lab_certificate_not_after_seconds{path="/etc/mysql/lab/server.pem"}' in output
+    assert "lab_backup_last_timestamp_seconds" in output
+    assert "PRIVATE" not in output
 
 
 def test_checks_of_monitoring_pass(secured_lab: RunningLab) -> None:
-    done = secured_lab.invoke("lab.check", "--json")
-    found = {each["name"]: each for each in json.loads(done.stdout)}
+    result = secured_lab.invoke("lab.check", "--json")
+    found = {each["name"]: each for each in json.loads(result.stdout)}
     for name in ("monitoring/lb-01", "targets/lb-01", "alerts/lb-01"):
         assert found[name]["ok"], found[name]
 
@@ -137,12 +137,12 @@ class Group:
 
     def journal(self) -> list[str]:
         """The lines since the faults."""
-        said = self.lab.out(
+        output = self.lab.out(
             "lb-01",
             *("journalctl", "-u", "lab-alerts", "-o", "cat", "--no-pager", "--since"),
             f"@{self.start}",
         )
-        return said.splitlines()
+        return output.splitlines()
 
     def wait(self, word: str, wanted: set[str], seconds: float) -> dict[str, float]:
         """Wait until the journal has a line for every alert; the seconds that each took."""
@@ -300,8 +300,8 @@ def test_alerts_of_failed_machines_fire_and_are_resolved(down: Group, name: str)
 
 
 def test_a_dead_machine_fires_one_alert(down: Group) -> None:
-    said = [line for line in down.journal() if line.startswith("FIRING TargetDown web-02")]
-    assert said == [], "neither while it is down nor while its exporters start"
+    output = [line for line in down.journal() if line.startswith("FIRING TargetDown web-02")]
+    assert output == [], "neither while it is down nor while its exporters start"
 
 
 def test_no_alert_remains(down: Group) -> None:
@@ -391,15 +391,15 @@ def test_the_terminal_shows_the_same(secured_lab: RunningLab) -> None:
 
 def test_the_screen_is_updated_until_the_time_limit(secured_lab: RunningLab) -> None:
     started = time.monotonic()
-    done = secured_lab.invoke("monitor.show", "--seconds", "3", "--every", "1")
-    assert done.stdout.count("targets up") >= 2
+    result = secured_lab.invoke("monitor.show", "--seconds", "3", "--every", "1")
+    assert result.stdout.count("targets up") >= 2
     assert time.monotonic() - started < 15
 
 
 def test_unknown_arguments_are_rejected(secured_lab: RunningLab) -> None:
-    done = secured_lab.invoke("monitor.qps", "web-09", check=False)
-    assert done.returncode == 2
-    assert "choose from web-01, web-02" in done.stderr
+    result = secured_lab.invoke("monitor.qps", "web-09", check=False)
+    assert result.returncode == 2
+    assert "choose from web-01, web-02" in result.stderr
 
 
 # --- failure of monitoring itself ---------------------------------------------------------------
@@ -408,9 +408,9 @@ def test_unknown_arguments_are_rejected(secured_lab: RunningLab) -> None:
 def test_an_unreachable_prometheus_is_reported_everywhere(secured_lab: RunningLab) -> None:
     secured_lab.out("lb-01", "systemctl", "stop", "prometheus.service")
     try:
-        done = secured_lab.invoke("monitor.show", check=False)
-        assert done.returncode == 1
-        assert "lb-01: Prometheus does not respond" in done.stderr
+        result = secured_lab.invoke("monitor.show", check=False)
+        assert result.returncode == 1
+        assert "lb-01: Prometheus does not respond" in result.stderr
         failed = json.loads(secured_lab.invoke("lab.check", "--json", check=False).stdout)
         bad = {each["name"] for each in failed if not each["ok"]}
         assert {"service/lb-01/prometheus", "monitoring/lb-01", "targets/lb-01"} <= bad

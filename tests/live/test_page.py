@@ -33,15 +33,15 @@ def chromium(profile: Path, *words: str) -> str:
     """Run the browser with an empty profile; what it prints."""
     program = shutil.which("chromium")
     assert program, "scripts/test installs chromium"
-    done = subprocess.run(
+    result = subprocess.run(
         [program, *FLAGS, f"--user-data-dir={profile}", *words],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def pixels(png: bytes) -> tuple[int, int, list[bytes]]:

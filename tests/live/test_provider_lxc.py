@@ -19,6 +19,7 @@ from provision.core.endpoint import Endpoint
 from provision.core.errors import ProviderError
 from provision.core.lab import ROOT, Lab, Machine, Topology
 from provision.core.package_set import PackageSet
+from provision.core.stored_machine import StoredMachine
 from provision.providers.image_recipe import load_recipe, mirror
 from provision.providers.lxc import (
     LxcProvider,
@@ -29,6 +30,7 @@ from provision.providers.lxc import (
     paths,
     preflight,
     prune,
+    snapshot,
 )
 from provision.providers.lxc.container import SOCKETS
 from provision.providers.lxc.paths import LabPaths
@@ -89,9 +91,9 @@ def ssh(lab: Lab, endpoint: Endpoint, command: str) -> str:
     options = ["StrictHostKeyChecking=yes", f"UserKnownHostsFile={known}", "BatchMode=yes"]
     words = ["ssh", "-i", str(endpoint.key), *(f"-o{o}" for o in [*options, "ConnectTimeout=5"])]
     target = f"{endpoint.user}@{endpoint.address}"
-    done = subprocess.run([*words, target, command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    result = subprocess.run([*words, target, command], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
 
 
 def up(lab: Lab, preload: Mapping[str, PackageSet] | None = None) -> Mapping[str, Endpoint]:
@@ -235,27 +237,69 @@ def test_restore_reverts_changed_removed_and_emptied_files(lab: Lab) -> None:
     folder = "/usr/share/bash-completion"
     before = f"echo one | sudo tee /srv/s >/dev/null; sudo rm -r {folder} /usr/bin/lsof"
     ssh(lab, endpoints["beta"], f"{before}; sudo mkdir {folder}")
-    PROVIDER.snapshot(lab, "one", report)
+    taken = PROVIDER.snapshot(lab, "one", report)
     assert PROVIDER.snapshots(lab) == ["one"]
     with pytest.raises(ProviderError, match="already"):
         PROVIDER.snapshot(lab, "one", report)
     after = "echo two | sudo tee /srv/s /usr/bin/lsof >/dev/null; sudo rm -r /usr/share/base-files"
     ssh(lab, endpoints["beta"], f"{after}; sudo touch {folder}/new")
-    PROVIDER.restore(lab, "one", report)
+    PROVIDER.prepare_restore(lab, "one", taken.machines, report)
+    PROVIDER.restore(lab, "one", taken.machines, report)
     shown = f"cat /srv/s; ls -d /usr/share/base-files /usr/bin/lsof 2>/dev/null; ls {folder}"
     assert ssh(lab, endpoints["beta"], shown) == "one\n/usr/share/base-files"
     with pytest.raises(ProviderError, match="existing snapshots: one"):
-        PROVIDER.restore(lab, "two", report)
+        PROVIDER.prepare_restore(lab, "two", taken.machines, report)
 
 
-def test_an_interrupted_restore_is_rolled_back(lab: Lab) -> None:
+def test_a_large_snapshot_becomes_a_lower_layer_and_stays_while_it_is_used(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "LAYER_BYTES", 0)
+    own, endpoints = LabPaths.of(lab), up(lab)
+    shown = "ls /usr/bin/lsof /srv/later 2>/dev/null; cat /srv/s"
+    ssh(lab, endpoints["beta"], "echo one | sudo tee /srv/s >/dev/null; sudo rm -f /usr/bin/lsof")
+    one = PROVIDER.snapshot(lab, "one", report).machines
+
+    def restore(name: str, machines: Mapping[str, StoredMachine]) -> None:
+        ssh(lab, endpoints["beta"], "sudo touch /srv/later")
+        PROVIDER.prepare_restore(lab, name, machines, report)
+        PROVIDER.restore(lab, name, machines, report)
+        assert up(lab) == endpoints
+
+    restore("one", one)
+    assert ssh(lab, endpoints["beta"], shown) == "one"
+    ssh(lab, endpoints["beta"], "echo two | sudo tee /srv/s >/dev/null")
+    two = PROVIDER.snapshot(lab, "two", report).machines
+    restore("two", two)
+    assert ssh(lab, endpoints["beta"], shown) == "two"
+    # Deleted, and still a lower layer of machines and of the other snapshot.
+    folder = own.snapshots / "one@1"
+    assert not PROVIDER.delete_snapshot(lab, "one", report)
+    assert PROVIDER.snapshots(lab) == ["two"]
+    assert folder.is_dir()
+    again = PROVIDER.snapshot(lab, "one", report).machines
+    assert (own.snapshots / "one@2").is_dir()
+    monkeypatch.setattr(snapshot, "MAX_LAYERS", 0)
+    restore("one", again)
+    assert ssh(lab, endpoints["beta"], shown) == "two"
+    assert PROVIDER.delete_snapshot(lab, "one", report)  # it was copied
+    assert not PROVIDER.delete_snapshot(lab, "two", report)
+    assert sorted(path.name for path in own.snapshots.iterdir()) == ["one@1", "two@1"]
+    PROVIDER.remove(lab, NAMES, report)
+    assert PROVIDER.delete_snapshot(lab, "two", report)
+    assert list(own.snapshots.iterdir()) == []
+
+
+def test_frozen_machines_are_thawed(lab: Lab) -> None:
     endpoints = up(lab)
-    ssh(lab, endpoints["beta"], "echo mine | sudo tee /srv/mine >/dev/null")
-    PROVIDER.halt(lab, report)
-    folder = LabPaths.of(lab).machine("beta")
-    run("interrupting", ["mv", folder / "delta", folder / "delta.old"])
-    run("interrupting", ["mkdir", folder / "delta.new"])
-    assert ssh(lab, up(lab)["beta"], "cat /srv/mine") == "mine"
+    for action in (up, lambda lab: PROVIDER.halt(lab, report)):
+        run("freezing", ["lxc-freeze", "-P", LabPaths.of(lab).directory, "-n", "alpha"])
+        assert PROVIDER.frozen_machines(lab) == ["alpha"]
+        begun = time.monotonic()
+        action(lab)
+        assert time.monotonic() - begun < 20
+        assert PROVIDER.frozen_machines(lab) == []
+    assert up(lab) == endpoints
 
 
 def test_machines_added_to_and_removed_from_the_topology(lab: Lab) -> None:

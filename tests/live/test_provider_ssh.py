@@ -72,7 +72,7 @@ class Existing:
     def invoke(self, *words: str, ok: bool = True, timeout: float = 500) -> str:
         """Run a task on the lab; returns its output."""
         assert PROVIDER.network_problem(self.made) == ""
-        done = subprocess.run(
+        result = subprocess.run(
             [INVOKE, *words, "--lab", NAME],
             cwd=ROOT,
             env={**os.environ, "HOME": str(self.home)},
@@ -82,9 +82,9 @@ class Existing:
             timeout=timeout,
             check=False,
         )
-        output = done.stdout + done.stderr
+        output = result.stdout + result.stderr
         assert "Traceback" not in output, output
-        assert (done.returncode == 0) == ok, output
+        assert (result.returncode == 0) == ok, output
         return output
 
     def on(self, machine: str, command: str) -> str:
@@ -96,8 +96,8 @@ class Existing:
         options = ["StrictHostKeyChecking=yes", f"UserKnownHostsFile={known}", "BatchMode=yes"]
         argv = ["ssh", "-F", "/dev/null", "-i", str(end.key), *(f"-o{o}" for o in options)]
         argv += [f"{end.user}@{end.address}", command]
-        done = subprocess.run(argv, text=True, capture_output=True, check=False, timeout=60)
-        return done.stdout
+        result = subprocess.run(argv, text=True, capture_output=True, check=False, timeout=60)
+        return result.stdout
 
 
 PROVIDER = LxcProvider()
@@ -197,7 +197,7 @@ def test_the_lab_comes_up_and_can_be_removed_again(existing: Existing) -> None:
 
     plan = existing.invoke("lab.clean")
     assert "packages to purge:" in plan
-    assert "nothing was changed; to do it: invoke lab.clean --yes" in plan
+    assert "nothing was changed; run: invoke lab.clean --yes" in plan
     assert existing.invoke("lab.check")
     existing.invoke("lab.clean", "--yes")
     assert not (ROOT / ".lab" / NAME).exists()

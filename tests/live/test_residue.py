@@ -107,5 +107,5 @@ def test_nothing_is_left_of_a_lab(other_lab: Callable[..., RunningLab]) -> None:
 
 def test_destroy_of_a_lab_that_is_not_there(other_lab: Callable[..., RunningLab]) -> None:
     lab = other_lab("nothing")
-    done = lab.invoke("lab.destroy", "--yes")
-    assert f"there is no lab {lab.name}: nothing to do" in done.stdout
+    result = lab.invoke("lab.destroy", "--yes")
+    assert f"there is no lab {lab.name}: nothing to do" in result.stdout

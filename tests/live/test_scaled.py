@@ -128,8 +128,8 @@ def test_connections_to_the_application_use_verified_tls(scaled: RunningLab) -> 
 
         def refused() -> bool:
             assert scaled.get("/version").status_code == 200
-            said = scaled.out("web-01", *log) + scaled.out("web-02", *log)
-            return "upstream SSL certificate" in said
+            output = scaled.out("web-01", *log) + scaled.out("web-02", *log)
+            return "upstream SSL certificate" in output
 
         wait_until(refused, "a web server refuses it, and visitors do not notice")
     finally:
@@ -202,8 +202,8 @@ def test_a_network_partition_makes_two_holders_and_its_end_leaves_one(scaled: Ru
         wait_until(
             lambda: len(holders(scaled)) == 2, "both hold the address during the partition", 10
         )
-        done = scaled.invoke("lab.check", "--only", "virtual-address", check=False)
-        assert done.returncode == 1
+        result = scaled.invoke("lab.check", "--only", "virtual-address", check=False)
+        assert result.returncode == 1
     finally:
         for name in both:
             scaled.run(name, "nft", "delete table inet cut")
@@ -275,6 +275,6 @@ def test_a_restart_of_the_primary_includes_a_switchover(scaled: RunningLab) -> N
 
 
 def test_an_application_server_is_not_drained_at_the_balancer(scaled: RunningLab) -> None:
-    done = scaled.invoke("lb.drain", "app-01", check=False)
-    assert done.returncode == 2
-    assert "web servers detect its failure automatically" in done.stderr
+    result = scaled.invoke("lb.drain", "app-01", check=False)
+    assert result.returncode == 2
+    assert "web servers detect its failure automatically" in result.stderr

@@ -87,9 +87,9 @@ def nothing_is_left(secured_lab: RunningLab) -> None:
                 socket.create_connection((str(machine.address), 80), 2).close()
                 with pytest.raises(ConnectionRefusedError):
                     socket.create_connection((str(machine.address), 443), 2)
-    done = secured_lab.invoke("monitor.show", check=False)
-    assert done.returncode == 1
-    assert f"invoke lab.up --lab {secured_lab.name} --topology secured" in done.stderr
+    result = secured_lab.invoke("monitor.show", check=False)
+    assert result.returncode == 1
+    assert f"invoke lab.up --lab {secured_lab.name} --topology secured" in result.stderr
 
 
 # --- what stops it -------------------------------------------------------------------------------
@@ -97,32 +97,32 @@ def nothing_is_left(secured_lab: RunningLab) -> None:
 
 def stopped(lab: RunningLab) -> str:
     """The error of lab.up, which has changed nothing."""
-    done = lab.invoke("lab.up", check=False)
-    assert done.returncode == 1, done.stdout
-    assert done.stderr.count("error:") == 1
-    return done.stderr
+    result = lab.invoke("lab.up", check=False)
+    assert result.returncode == 1, result.stdout
+    assert result.stderr.count("error:") == 1
+    return result.stderr
 
 
 def test_lab_up_refuses_a_key_that_others_can_read(secured_lab: RunningLab) -> None:
     key = secured_lab.session().context.authority.key_path
     key.chmod(0o644)
     try:
-        said = stopped(secured_lab)
+        output = stopped(secured_lab)
     finally:
         key.chmod(0o600)
-    assert str(key) in said
-    assert "readable" in said or "open to others" in said or "0644" in said
-    assert f"chmod 600 {key}" in said
+    assert str(key) in output
+    assert "readable" in output or "open to others" in output or "0644" in output
+    assert f"chmod 600 {key}" in output
 
 
 def test_lab_up_refuses_a_missing_key(secured_lab: RunningLab) -> None:
     key = secured_lab.session().context.authority.key_path
     aside = key.rename(key.with_suffix(".aside"))
     try:
-        said = stopped(secured_lab)
+        output = stopped(secured_lab)
     finally:
         aside.rename(key)
-    assert "the key of this lab's CA is missing" in said
+    assert "the key of this lab's CA is missing" in output
 
 
 LATE = """
@@ -137,14 +137,14 @@ program.run(sys.argv)
 
 def test_lab_up_refuses_a_wrong_clock(secured_lab: RunningLab) -> None:
     argv = [sys.executable, "-c", LATE, "lab.up", "--lab", secured_lab.name]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1, done.stdout
-    assert done.stderr.count("error:") == 1
+    result = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1, result.stdout
+    assert result.stderr.count("error:") == 1
     assert (
         "this computer's clock seems to be wrong: compared with it, those of all machines are 2"
-        in done.stderr
+        in result.stderr
     )
-    assert "timedatectl" in done.stderr
+    assert "timedatectl" in result.stderr
     assert planned(secured_lab) == ""
 
 
@@ -159,9 +159,9 @@ def test_a_certificate_older_than_its_authority_is_issued_again_and_reported(
     old, _ = earlier.issue(now.lab.site, [now.lab.address], [now.lab.site])
     shutil.copy(copy / "secrets" / f"{now.lab.site}.key", now.lab.directory / "secrets")
     (now.lab.directory / "certs" / f"{now.lab.site}.pem").write_text(old)
-    said = secured_lab.up()
-    told = re.findall(r"(?m)^.*older than its CA.*$", said.stdout + said.stderr)
-    assert len(told) == 1, said.stdout + said.stderr
+    output = secured_lab.up()
+    told = re.findall(r"(?m)^.*older than its CA.*$", output.stdout + output.stderr)
+    assert len(told) == 1, output.stdout + output.stderr
     assert f"the certificate of {now.lab.site} (valid from" in told[0]
     assert "it was replaced" in told[0]
     assert planned(secured_lab) == ""

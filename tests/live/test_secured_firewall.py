@@ -46,8 +46,8 @@ def ask_from(
         assert now.provider.network_problem(now.lab) == ""
         return reach.ask_all(targets)
     program = Path(reach.__file__).read_text(encoding="utf-8")
-    said = lab.out(machine, "python3", "-", json.dumps(targets), source, input=program)
-    found: list[str] = json.loads(said)
+    output = lab.out(machine, "python3", "-", json.dumps(targets), source, input=program)
+    found: list[str] = json.loads(output)
     return found
 
 
@@ -72,8 +72,8 @@ def wrong(
     """
     targets = [(str(m.address), port, protocol) for m in others for port, protocol in PORTS]
     own = str(machines(lab)[source].address) if source in machines(lab) else address
-    said = ask_from(lab, source, targets, "" if address == own else address)
-    found = dict(zip(targets, said, strict=True))
+    output = ask_from(lab, source, targets, "" if address == own else address)
+    found = dict(zip(targets, output, strict=True))
     listens = {m.name: lab.out(m.name, "ss", "-Hlntu") for m in others}
     problems = []
     for machine in others:
@@ -118,9 +118,9 @@ def test_the_world_reaches_the_site_and_nothing_else(secured_lab: RunningLab) ->
 
 def test_ipv6_is_closed_too(secured_lab: RunningLab) -> None:
     """The machines have link-local addresses."""
-    said = secured_lab.out("web-02", "ip", "-6", "-oneline", "address", "show", "scope", "link")
-    address, card = re.search(r"inet6 (\S+)/64", said), re.search(r"\d+: (\w+)", said)
-    assert address, said
+    output = secured_lab.out("web-02", "ip", "-6", "-oneline", "address", "show", "scope", "link")
+    address, card = re.search(r"inet6 (\S+)/64", output), re.search(r"\d+: (\w+)", output)
+    assert address, output
     assert card
     targets = [(f"{address.group(1)}%{card.group(1)}", port, "tcp") for port in TCP]
     assert set(ask_from(secured_lab, "web-01", targets)) == {"silent"}
@@ -134,10 +134,12 @@ def test_ping_answers(secured_lab: RunningLab) -> None:
 def test_the_task_shows_rules_and_counts(secured_lab: RunningLab) -> None:
     rows = json.loads(secured_lab.invoke("firewall.show", "web-01", "--json").stdout)
     lb = str(machines(secured_lab)["lb-01"].address)
-    found = {row["port"]: row for row in rows if row["open for"] in (lb, "nobody")}
-    assert {"80/tcp", "443/tcp", "9100/tcp", "9104/tcp", "9113/tcp", "all others"} <= set(found)
-    assert int(found["443/tcp"]["connections"]) > 0, "health checks"
-    before = int(found["all others"]["connections"])
+    rows_by_port = {row["port"]: row for row in rows if row["sources"] in (lb, "none")}
+    assert {"80/tcp", "443/tcp", "9100/tcp", "9104/tcp", "9113/tcp", "all others"} <= set(
+        rows_by_port
+    )
+    assert int(rows_by_port["443/tcp"]["connections"]) > 0, "health checks"
+    before = int(rows_by_port["all others"]["connections"])
     ask_from(
         secured_lab, "the controller", [(str(machines(secured_lab)["web-01"].address), 81, "tcp")]
     )
@@ -197,7 +199,7 @@ def test_rules_flushed_by_hand_are_detected_and_fixed(secured_lab: RunningLab) -
     assert "firewall rules" in planned(secured_lab)
     check = secured_lab.invoke("lab.check", "--only", "firewall/web-01", check=False)
     assert check.returncode == 1
-    assert "no rules are loaded: everything is open" in check.stdout
+    assert "no rules are loaded: all ports are open" in check.stdout
     secured_lab.up()
     assert planned(secured_lab) == ""
 
@@ -232,8 +234,8 @@ def test_established_connections_survive_a_change(secured_lab: RunningLab, tmp_p
         host = fleet.host("web-01")
 
         def kept_by_the_replica() -> set[str]:
-            said = host.run("ss", "-Htn", "state", "established", "sport = :3306").stdout
-            return set(re.findall(rf"{re.escape(replica)}\]?:\d+", said))
+            output = host.run("ss", "-Htn", "state", "established", "sport = :3306").stdout
+            return set(re.findall(rf"{re.escape(replica)}\]?:\d+", output))
 
         def ssh_rule() -> str:
             return host.run("nft", "list", "chain", "inet", "lab", "input").stdout
@@ -255,10 +257,10 @@ def test_a_firewall_that_would_lock_out_the_controller_is_refused(
     listing = ("nft", "-s", "-t", "list", "ruleset")
     before = secured_lab.out("lb-01", *listing)
     foreign = admitting(tmp_path, "203.0.113.0/24")
-    done = secured_lab.invoke("lab.up", "--topology", foreign, check=False)
-    assert done.returncode == 1
-    assert "this firewall would lock out the controller: it comes from" in done.stderr
-    assert "ssh_from" in done.stderr
+    result = secured_lab.invoke("lab.up", "--topology", foreign, check=False)
+    assert result.returncode == 1
+    assert "this firewall would lock out the controller: it connects from" in result.stderr
+    assert "ssh_from" in result.stderr
     assert secured_lab.out("lb-01", *listing) == before
     secured_lab.up("--topology", "secured")
 

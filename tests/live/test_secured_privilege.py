@@ -39,13 +39,13 @@ def test_every_unit_of_the_lab_is_sandboxed(secured_lab: RunningLab, machine: st
             names | set(secured_lab.session().context.services(machines(secured_lab)[machine]))
         ) - FREE
         assert {"lab-firewall.service", "lab-facts.service", "lab-tls-renew.service"} <= ours
-        said = host.run("systemd-analyze", "security", "--no-pager", "--json=short").stdout
-        rows = re.findall(r'"unit":"([^"]+)"[^}]*?"exposure":"?([0-9.]+)', said)
+        output = host.run("systemd-analyze", "security", "--no-pager", "--json=short").stdout
+        rows = re.findall(r'"unit":"([^"]+)"[^}]*?"exposure":"?([0-9.]+)', output)
         levels = {unit: float(level) for unit, level in rows}
         for unit in ours - set(levels):
-            said = host.run("systemd-analyze", "security", "--no-pager", unit).stdout
-            score = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
-            assert score, f"{unit}: {said}"
+            output = host.run("systemd-analyze", "security", "--no-pager", unit).stdout
+            score = re.search(r"Overall exposure level for \S+: ([0-9.]+)", output)
+            assert score, f"{unit}: {output}"
             levels[unit] = float(score.group(1))
     print({unit: levels[unit] for unit in sorted(ours)})
     assert {unit: levels[unit] for unit in ours if levels[unit] > MOST} == {}
@@ -66,8 +66,8 @@ def test_running_services_have_loaded_their_sandbox(
 ) -> None:
     """systemd-analyze would also accept a drop-in that was written and never loaded."""
     script = f'cat "/proc/$(systemctl show --property=MainPID --value {service})/status"'
-    said = secured_lab.out(machine, "sh", "-c", script)
-    state = dict(re.findall(r"(?m)^(NoNewPrivs|Seccomp|CapBnd):\s+(\S+)", said))
+    output = secured_lab.out(machine, "sh", "-c", script)
+    state = dict(re.findall(r"(?m)^(NoNewPrivs|Seccomp|CapBnd):\s+(\S+)", output))
     assert (state["NoNewPrivs"], state["Seccomp"]) == ("1", "2")
     dangerous = 1 << 21 | 1 << 19 | 1 << 16 | 1 << 12  # sys_admin, ptrace, module, net_admin
     assert int(state["CapBnd"], 16) & dangerous == 0
@@ -86,9 +86,9 @@ def test_running_services_have_loaded_their_sandbox(
 def test_sshd_refuses(secured_lab: RunningLab, user: str, words: tuple[str, ...]) -> None:
     config = str(secured_lab.session().lab.directory / "ssh_config")
     argv = ["ssh", "-F", config, "-o", "LogLevel=INFO", *words, "-l", user, "lb-01", "true"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
-    assert done.returncode == 255
-    assert re.search(r"Permission denied|Unable to negotiate", done.stderr), done.stderr
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    assert result.returncode == 255
+    assert re.search(r"Permission denied|Unable to negotiate", result.stderr), result.stderr
 
 
 @pytest.mark.parametrize("machine", ["lb-01", "web-01", "web-02"])
@@ -102,12 +102,12 @@ def test_root_cannot_log_in(secured_lab: RunningLab, machine: str) -> None:
         host = fleet.host(machine)
         assert host.run("sh", "-c", f"test ! -e /root/.ssh/authorized_keys && {copy}").ok
         try:
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+            result = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
         finally:
             assert host.run("rm", "/root/.ssh/authorized_keys").ok
         assert host.run("passwd", "--status", "root").stdout.split()[1] == "L"
-    assert done.returncode == 255
-    assert "Permission denied" in done.stderr
+    assert result.returncode == 255
+    assert "Permission denied" in result.stderr
 
 
 def test_an_sshd_configuration_that_would_lock_out_the_controller_is_refused(

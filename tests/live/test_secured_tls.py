@@ -28,10 +28,10 @@ pytestmark = pytest.mark.live
 def openssl(*words: str, input: str = "") -> tuple[bool, str]:
     """An independent TLS client: whether it succeeded, and its output."""
     argv = ["openssl", *words]
-    done = subprocess.run(
+    result = subprocess.run(
         argv, input=input, text=True, capture_output=True, timeout=20, check=False
     )
-    return done.returncode == 0, done.stdout + done.stderr
+    return result.returncode == 0, result.stdout + result.stderr
 
 
 def client(lab: RunningLab, *words: str) -> tuple[bool, str]:
@@ -47,10 +47,10 @@ def client(lab: RunningLab, *words: str) -> tuple[bool, str]:
 
 def serial(lab: RunningLab) -> str:
     """The serial number of the front's current certificate."""
-    ok, said = client(lab)
-    assert ok, said
-    assert "Verify return code: 0 (ok)" in said
-    ok, number = openssl("x509", "-noout", "-serial", input=said)
+    ok, output = client(lab)
+    assert ok, output
+    assert "Verify return code: 0 (ok)" in output
+    ok, number = openssl("x509", "-noout", "-serial", input=output)
     assert ok, number
     return number.strip()
 
@@ -60,10 +60,10 @@ def serial(lab: RunningLab) -> str:
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 def test_modern_versions(secured_lab: RunningLab, version: str) -> None:
-    ok, said = client(secured_lab, version, "-alpn", "h2")
-    assert ok, said
-    assert "Verify return code: 0 (ok)" in said
-    assert "ALPN protocol: h2" in said
+    ok, output = client(secured_lab, version, "-alpn", "h2")
+    assert ok, output
+    assert "Verify return code: 0 (ok)" in output
+    assert "ALPN protocol: h2" in output
 
 
 @pytest.mark.parametrize(
@@ -79,18 +79,18 @@ def test_modern_versions(secured_lab: RunningLab, version: str) -> None:
 def test_old_versions_and_weak_ciphers_are_refused(
     secured_lab: RunningLab, words: tuple[str, ...]
 ) -> None:
-    ok, said = client(secured_lab, *words)
-    assert not ok, said
-    assert re.search(r"alert|no protocols available|no cipher", said), said
+    ok, output = client(secured_lab, *words)
+    assert not ok, output
+    assert re.search(r"alert|no protocols available|no cipher", output), output
 
 
 @pytest.mark.parametrize("name", ["www.foobar.com", "foobar.com"])
 def test_the_certificate_is_for_both_names_and_no_other(secured_lab: RunningLab, name: str) -> None:
-    ok, said = client(secured_lab, "-verify_hostname", name)
-    assert ok, said
-    ok, said = client(secured_lab, "-verify_hostname", f"not.{name}")
+    ok, output = client(secured_lab, "-verify_hostname", name)
+    assert ok, output
+    ok, output = client(secured_lab, "-verify_hostname", f"not.{name}")
     assert not ok
-    assert "hostname mismatch" in said.lower()
+    assert "hostname mismatch" in output.lower()
 
 
 def test_a_client_that_does_not_trust_the_authority_refuses(secured_lab: RunningLab) -> None:
@@ -156,10 +156,10 @@ def test_a_web_server_with_a_wrong_certificate_gets_no_requests(
         bundle = "".join(
             CertificateAuthority(tmp_path / "other").issue("web-01", [web.address], ["web-01"])
         )
-        said = "certificate verify failed"
+        output = "certificate verify failed"
     else:
         bundle = secured_lab.out("web-02", "cat", interface.BUNDLE)
-        said = "Hostname mismatch"
+        output = "Hostname mismatch"
     answers: list[tuple[int, str]] = []
 
     def left_out() -> bool:
@@ -175,8 +175,8 @@ def test_a_web_server_with_a_wrong_certificate_gets_no_requests(
         assert {status for status, _ in answers} == {200}, answers
 
         def told() -> bool:
-            done = secured_lab.invoke("lab.check", "--only", "web-01", check=False)
-            return "DOWN" in done.stdout and said in done.stdout
+            result = secured_lab.invoke("lab.check", "--only", "web-01", check=False)
+            return "DOWN" in result.stdout and output in result.stdout
 
         wait_until(told, "the checks say why")
         assert f"file {interface.BUNDLE}" in planned(secured_lab)
@@ -208,8 +208,8 @@ def test_lab_up_renews_without_closing_connections(secured_lab: RunningLab, tmp_
     authority.issue(now.lab.site, *names, days=12)
 
     def told() -> bool:
-        done = secured_lab.invoke("lab.check", "--only", "certificate", check=False)
-        return done.returncode == 1 and "11 days left" in done.stdout
+        result = secured_lab.invoke("lab.check", "--only", "certificate", check=False)
+        return result.returncode == 1 and "11 days left" in result.stdout
 
     wait_until(told, "the check tells that it ends")
     before = serial(secured_lab)
@@ -265,9 +265,9 @@ def test_the_machine_renews_automatically(secured_lab: RunningLab, tmp_path: Pat
 
         assert "nothing to do" in fired()
         put(interface.BUNDLE, soon)
-        said = fired()
-        assert "its successor is not valid yet" in said
-        assert "lab.up on the controller" in said
+        output = fired()
+        assert "its successor is not valid yet" in output
+        assert "lab.up on the controller" in output
         put(tls.NEXT, good)
         assert "renewed: the certificate that expired on" in fired()
         assert host.run("cat", interface.BUNDLE).stdout == good
@@ -280,13 +280,13 @@ def test_the_machine_renews_automatically(secured_lab: RunningLab, tmp_path: Pat
 def test_every_machine_has_the_timer(secured_lab: RunningLab) -> None:
     for machine in machines(secured_lab):
         show = ("--property=ActiveState,UnitFileState,Unit,NextElapseUSecRealtime", tls.TIMER)
-        said = dict(
+        output = dict(
             line.split("=", 1)
             for line in secured_lab.out(machine, "systemctl", "show", *show).splitlines()
         )
-        assert (said["ActiveState"], said["UnitFileState"]) == ("active", "enabled")
-        assert said["Unit"] == tls.SERVICE
-        assert said["NextElapseUSecRealtime"], machine
+        assert (output["ActiveState"], output["UnitFileState"]) == ("active", "enabled")
+        assert output["Unit"] == tls.SERVICE
+        assert output["NextElapseUSecRealtime"], machine
 
 
 # --- trust ---------------------------------------------------------------------------------------
@@ -302,15 +302,15 @@ def steps(lab: RunningLab, system: str) -> tuple[str, str]:
 
 
 def test_trust_instructions_for_every_system(secured_lab: RunningLab) -> None:
-    said = secured_lab.invoke("tls.trust").stdout
+    output = secured_lab.invoke("tls.trust").stdout
     for word in ("Debian, Ubuntu", "Fedora, RHEL", "Chrome", "macOS", "Windows", "Firefox"):
-        assert word in said
+        assert word in output
     ok, mark = openssl(
         *("x509", "-noout", "-fingerprint", "-sha256", "-in"),
         str(secured_lab.session().lab.directory / "ca.pem"),
     )
     assert ok
-    assert mark.strip().partition("=")[2] in said
+    assert mark.strip().partition("=")[2] in output
 
 
 def test_debian_trusts_after_the_instructions(secured_lab: RunningLab) -> None:
@@ -325,13 +325,13 @@ def test_debian_trusts_after_the_instructions(secured_lab: RunningLab) -> None:
         script = f"mkdir -p {folder} && cat > {here}"
         assert host.run("sh", "-c", script, input=here.read_text()).ok
         try:
-            done = host.run("sh", "-c", trust)
-            assert done.ok, done.stderr
+            result = host.run("sh", "-c", trust)
+            assert result.ok, result.stderr
             assert host.run(*ask).stdout == "200"
         finally:
-            done = host.run("sh", "-c", away)
+            result = host.run("sh", "-c", away)
             host.run("rm", "-r", folder)
-        assert done.ok, done.stderr
+        assert result.ok, result.stderr
         assert "certificate" in host.run(*ask).stderr
 
 
@@ -348,8 +348,8 @@ def test_chromium_trusts_after_the_instructions(
         return chromium(tmp_path / profile, rules, "--dump-dom", f"https://{now.lab.site}/")
 
     def type_in(command: str) -> None:
-        done = subprocess.run(["sh", "-c", command], stdin=subprocess.DEVNULL, check=False)
-        assert done.returncode == 0
+        result = subprocess.run(["sh", "-c", command], stdin=subprocess.DEVNULL, check=False)
+        assert result.returncode == 0
 
     type_in(trust)
     assert "Guest book" in title("trusting")

@@ -226,8 +226,8 @@ def test_a_dead_machine_is_out_of_rotation_in_three_seconds(repaired: RunningLab
 
     def down_times() -> list[float]:
         """When HAProxy says that the server is down, by the clock that all machines share."""
-        said = repaired.out("lb-01", *argv).splitlines()
-        return [float(s.split()[0]) for s in said if "Server web/web-02 is DOWN" in s]
+        output = repaired.out("lb-01", *argv).splitlines()
+        return [float(s.split()[0]) for s in output if "Server web/web-02 is DOWN" in s]
 
     wait_until(lambda: bool(down_times()), "HAProxy to report that web-02 is down")
     assert down_times()[0] - died < 3.0
@@ -281,8 +281,8 @@ def test_requests_are_in_the_balancers_journal(lab: RunningLab) -> None:
     served = lab.get(f"/?{mark}").headers["X-Served-By"]
 
     def lines() -> list[str]:
-        said = lab.invoke("lab.logs", "lb-01", "--service", "haproxy").stdout.splitlines()
-        return [line for line in said if mark in line]
+        output = lab.invoke("lab.logs", "lb-01", "--service", "haproxy").stdout.splitlines()
+        return [line for line in output if mark in line]
 
     wait_until(lambda: bool(lines()), "the request is in the journal of lb-01")
     assert f"web/{served}" in lines()[0]
@@ -301,9 +301,9 @@ def test_statistics_page_metrics_and_runtime_api(lab: RunningLab) -> None:
 
 
 def test_the_application_runs_with_least_privilege(lab: RunningLab) -> None:
-    said = lab.out("web-01", "systemd-analyze", "security", "--no-pager", "foobar.service")
-    score = re.search(r"Overall exposure level for foobar.service: ([0-9.]+)", said)
-    assert score, said
+    output = lab.out("web-01", "systemd-analyze", "security", "--no-pager", "foobar.service")
+    score = re.search(r"Overall exposure level for foobar.service: ([0-9.]+)", output)
+    assert score, output
     assert float(score.group(1)) <= 2.0
     assert lab.out("web-01", "ps", "-o", "user=", "-C", "gunicorn").split()[0] == "foobar"
     assert lab.out("web-01", "readlink", "/srv/foobar/current") == "releases/1.0.0\n"

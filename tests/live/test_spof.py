@@ -66,7 +66,7 @@ def test_ctrl_c_restores_the_component(lab: RunningLab) -> None:
 
 
 def test_bad_input(lab: RunningLab) -> None:
-    done = lab.invoke("lab.spof", "web-09", check=False)
-    assert (done.returncode, "is not a component" in done.stderr) == (2, True)
-    done = lab.invoke("lab.spof", "--seconds", "0", check=False)
-    assert (done.returncode, "from 1 to 30" in done.stderr) == (2, True)
+    result = lab.invoke("lab.spof", "web-09", check=False)
+    assert (result.returncode, "is not a component" in result.stderr) == (2, True)
+    result = lab.invoke("lab.spof", "--seconds", "0", check=False)
+    assert (result.returncode, "from 1 to 30" in result.stderr) == (2, True)

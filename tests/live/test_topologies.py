@@ -24,8 +24,8 @@ def states(lab: RunningLab) -> dict[str, str]:
 
 def note(lab: RunningLab, text: str) -> None:
     body = {"author": "a", "text": text}
-    done = lab.post("/api/notes", body)
-    assert done.status_code == 201, done.text
+    result = lab.post("/api/notes", body)
+    assert result.status_code == 201, result.text
 
 
 def notes(lab: RunningLab) -> list[str]:
@@ -58,20 +58,20 @@ def test_scaled_to_distributed(scaled: RunningLab) -> None:
     note(lab, "in scaled")
 
     # Without a terminal nothing can be confirmed: removals are listed, nothing changes.
-    done = lab.invoke("lab.up", "--topology", "distributed", check=False)
-    assert done.returncode == 2
-    said = done.stderr
+    result = lab.invoke("lab.up", "--topology", "distributed", check=False)
+    assert result.returncode == 2
+    output = result.stderr
     primary = lab.session().state.primary
     replica = "db-02" if primary == "db-01" else "db-01"
     roles = "mysql, exporters, firewall, hardening"
-    assert f"{primary}   {roles}; its data moves to web-01 first" in said
-    assert f"{replica}   {roles}; a copy of data that {primary} has" in said
-    assert "lb-02   haproxy, keepalived, dns, exporters, firewall, hardening; no data" in said
+    assert f"{primary}   {roles}; its data moves to web-01 first" in output
+    assert f"{replica}   {roles}; a copy of data that {primary} has" in output
+    assert "lb-02   haproxy, keepalived, dns, exporters, firewall, hardening; no data" in output
     assert list(states(lab)) == SCALED
     assert automatic(lab)
 
-    said = lab.up("--topology", "distributed", "--yes").stdout
-    assert f"the data moves from {primary} to web-01" in said
+    output = lab.up("--topology", "distributed", "--yes").stdout
+    assert f"moving the data from {primary} to web-01" in output
     assert list(states(lab)) == ["lb-01", "web-01", "web-02"]
     kept(lab, "in scaled")
     # What the machines were and are no more.
@@ -90,24 +90,24 @@ def test_distributed_to_simple(changing_lab: RunningLab) -> None:
     # The data must not be left on a machine that the new topology does not have.
     lab.invoke("db.promote", "web-02")
     note(lab, "on web-02")
-    done = lab.invoke("lab.up", "--topology", "simple", "--yes", check=False)
-    assert done.returncode == 1
-    assert "is web-02, which is not a database machine" in done.stderr
-    assert "invoke db.promote web-01 --lab" in done.stderr
+    result = lab.invoke("lab.up", "--topology", "simple", "--yes", check=False)
+    assert result.returncode == 1
+    assert "is web-02, which is not a database machine" in result.stderr
+    assert "invoke db.promote web-01 --lab" in result.stderr
     assert len(states(lab)) == 3
     lab.invoke("db.promote", "web-01")
 
-    done = lab.invoke("lab.up", "--topology", "simple", check=False)
-    assert done.returncode == 2
-    assert "web-02  nginx, app, mysql; a copy of data that web-01 has" in done.stderr
-    assert "lb-01   haproxy, dns; no data" in done.stderr
-    assert "--yes" in done.stderr
+    result = lab.invoke("lab.up", "--topology", "simple", check=False)
+    assert result.returncode == 2
+    assert "web-02  nginx, app, mysql; a copy of data that web-01 has" in result.stderr
+    assert "lb-01   haproxy, dns; no data" in result.stderr
+    assert "--yes" in result.stderr
     # Automatic failover ends when the witness and one database are removed.
     lab.invoke("db.autopromote", "on")
     # A replica with an errant transaction is reported.
     lab.sql("web-02", "SET GLOBAL super_read_only=0; CREATE TABLE lab.x (a INT)")
-    done = lab.invoke("lab.up", "--topology", "simple", check=False)
-    assert "web-02  nginx, app, mysql; transactions that web-01 does not have: " in done.stderr
+    result = lab.invoke("lab.up", "--topology", "simple", check=False)
+    assert "web-02  nginx, app, mysql; transactions that web-01 does not have: " in result.stderr
     assert len(states(lab)) == 3
 
     assert "through web-01" in lab.up("--topology", "simple", "--yes").stdout
@@ -148,8 +148,8 @@ def test_simple_to_distributed(changing_lab: RunningLab) -> None:
 def test_distributed_to_scaled(changing_lab: RunningLab) -> None:
     lab = with_topology(changing_lab, "distributed")
     note(lab, "before scaled")
-    said = lab.up("--topology", "scaled").stdout
-    assert "the data moves from web-01 to db-01" in said
+    output = lab.up("--topology", "scaled").stdout
+    assert "moving the data from web-01 to db-01" in output
     assert list(states(lab)) == SCALED
     kept(lab, "before scaled")
     assert lab.session().state.primary == "db-01"

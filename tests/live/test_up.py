@@ -23,29 +23,29 @@ from tests.live.conftest import RunningLab
 pytestmark = pytest.mark.live
 
 
-def changed_in(said: str) -> dict[str, int]:
+def changed_in(output: str) -> dict[str, int]:
     """How many changes lab.up tells for each machine in its summary."""
-    found = re.findall(r"^(\S+)\s+(?:un)?changed\s+(\d+) changed\s", said, re.MULTILINE)
+    found = re.findall(r"^(\S+)\s+(?:un)?changed\s+(\d+) changed\s", output, re.MULTILINE)
     return {name: int(count) for name, count in found}
 
 
 def plan(lab: RunningLab) -> tuple[int, str]:
     """What lab.plan says, and its exit status."""
-    done = lab.invoke("lab.plan", "--detailed-exitcode", check=False)
-    assert done.returncode in (0, 2), done.stdout + done.stderr
-    return done.returncode, done.stdout
+    result = lab.invoke("lab.plan", "--detailed-exitcode", check=False)
+    assert result.returncode in (0, 2), result.stdout + result.stderr
+    return result.returncode, result.stdout
 
 
 # --- nothing to do -------------------------------------------------------------------------------
 
 
 def test_a_second_run_changes_nothing_and_says_so(lab: RunningLab) -> None:
-    done = lab.up()
-    assert changed_in(done.stdout) == {"lb-01": 0, "web-01": 0, "web-02": 0}
-    assert len(re.findall(r"^\S+\s+unchanged\s", done.stdout, re.MULTILINE)) == 3
-    status, said = plan(lab)
+    result = lab.up()
+    assert changed_in(result.stdout) == {"lb-01": 0, "web-01": 0, "web-02": 0}
+    assert len(re.findall(r"^\S+\s+unchanged\s", result.stdout, re.MULTILINE)) == 3
+    status, output = plan(lab)
     assert status == 0
-    assert "no changes" in said.splitlines()
+    assert "no changes" in output.splitlines()
 
 
 def test_a_run_that_changes_nothing_restarts_nothing(lab: RunningLab) -> None:
@@ -180,21 +180,21 @@ def test_drift_is_shown_and_mended(repaired: RunningLab, name: str) -> None:
     if drift.sql:
         network = str(repaired.session().lab.network)
         repaired.sql(drift.machine, drift.sql.format(network=network))
-    status, said = plan(repaired)
+    status, output = plan(repaired)
     assert status == 2
     for pattern in drift.plan:
-        assert re.search(pattern, said), f"{pattern!r} is not in:\n{said}"
+        assert re.search(pattern, output), f"{pattern!r} is not in:\n{output}"
     for other in {"lb-01", "web-01", "web-02"} - {drift.machine}:
-        assert f"{other}: no changes" in said, said
-    counted = re.search(rf"{drift.machine}: (\d+) to change", said)
-    assert counted, said
-    assert int(counted.group(1)) == drift.changes, said
+        assert f"{other}: no changes" in output, output
+    counted = re.search(rf"{drift.machine}: (\d+) to change", output)
+    assert counted, output
+    assert int(counted.group(1)) == drift.changes, output
     secrets = repaired.session().context.secrets.texts()
-    assert not any(secret in said for secret in secrets), "a secret is in the plan"
+    assert not any(secret in output for secret in secrets), "a secret is in the plan"
 
-    done = repaired.up()
+    result = repaired.up()
     expected = {"lb-01": 0, "web-01": 0, "web-02": 0} | {drift.machine: drift.changes}
-    assert changed_in(done.stdout) == expected, done.stdout
+    assert changed_in(result.stdout) == expected, result.stdout
     assert plan(repaired)[0] == 0
 
 
@@ -208,9 +208,9 @@ def test_a_removed_package_comes_back(repaired: RunningLab) -> None:
     repaired.out(
         "lb-01", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qy", "remove", "haproxy"
     )
-    status, said = plan(repaired)
+    status, output = plan(repaired)
     assert status == 2
-    assert "haproxy: (none) → installed" in said
+    assert "haproxy: (none) → installed" in output
     repaired.up()
     assert plan(repaired)[0] == 0
     assert repaired.get().status_code == 200
@@ -218,9 +218,9 @@ def test_a_removed_package_comes_back(repaired: RunningLab) -> None:
 
 def test_a_machine_that_does_not_run_is_no_unchanged_machine(repaired: RunningLab) -> None:
     repaired.invoke("lab.halt", "lb-01")
-    status, said = plan(repaired)
+    status, output = plan(repaired)
     assert status == 2
-    assert "lb-01: halted; lab.up brings it up" in said
+    assert "lb-01: halted; lab.up starts it" in output
 
 
 # --- the data stays ------------------------------------------------------------------------------
@@ -268,8 +268,8 @@ def test_halt_and_up_bring_the_same_machines_back(repaired: RunningLab) -> None:
     not_running = repaired.invoke("lab.check", check=False)
     assert not_running.returncode == 1
     assert f"next: invoke lab.up --lab {repaired.name}" in not_running.stderr
-    done = repaired.up()
-    assert set(changed_in(done.stdout)) == {"lb-01", "web-01", "web-02"}
+    result = repaired.up()
+    assert set(changed_in(result.stdout)) == {"lb-01", "web-01", "web-02"}
     assert identity(repaired, note) == before
 
 
@@ -332,7 +332,7 @@ def test_a_configuration_that_is_refused_is_put_back(
         file.write(spoiled)
     path = {"haproxy": "/etc/haproxy/haproxy.cfg", "nginx": "/etc/nginx/nginx.conf"}[unit]
     before = repaired.out(machine, "sh", "-c", f"cat {path}; systemctl show -p MainPID {unit}")
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", OTHER_CONFIGS, str(configs), "lab.up", "--lab", repaired.name],
         cwd=ROOT,
         capture_output=True,
@@ -340,15 +340,15 @@ def test_a_configuration_that_is_refused_is_put_back(
         timeout=120,
         check=False,
     )
-    said = done.stdout + done.stderr
-    assert "Traceback" not in said, said
-    assert done.returncode == 1, said
-    assert f"{machine}: {unit} failed at step 'validate'" in said
-    assert "refuses the new configuration" in said
-    assert word in said, "HAProxy's own words are missing"
-    assert f"rolled back: {path}" in said
-    assert f"{unit}.service goes on with the configuration it had" in said
-    assert f"next: mend what it says, then invoke lab.up --lab {repaired.name} again" in said
+    output = result.stdout + result.stderr
+    assert "Traceback" not in output, output
+    assert result.returncode == 1, output
+    assert f"{machine}: {unit} failed at step 'validate'" in output
+    assert "refuses the new configuration" in output
+    assert word in output, "HAProxy's own words are missing"
+    assert f"rolled back: {path}" in output
+    assert f"{unit}.service keeps its previous configuration" in output
+    assert f"next: fix the cause, then invoke lab.up --lab {repaired.name}" in output
     after = repaired.out(machine, "sh", "-c", f"cat {path}; systemctl show -p MainPID {unit}")
     assert after == before
     assert repaired.get().status_code == 200
@@ -368,11 +368,11 @@ def test_a_controller_that_dies_between_write_and_reload_is_noticed(repaired: Ru
     deadline = time.monotonic() + 10
     while repaired.out("lb-01", *info) != "Maxconn: 3999\n":
         assert time.monotonic() < deadline
-    status, said = plan(repaired)
+    status, output = plan(repaired)
     assert status == 2
-    assert "reload haproxy.service (configuration not loaded)" in said
-    done = repaired.up()
-    assert changed_in(done.stdout) == {"lb-01": 1, "web-01": 0, "web-02": 0}
+    assert "reload haproxy.service (configuration not loaded)" in output
+    result = repaired.up()
+    assert changed_in(result.stdout) == {"lb-01": 1, "web-01": 0, "web-02": 0}
     assert repaired.out("lb-01", *info) == "Maxconn: 4000\n"
 
 
@@ -384,10 +384,10 @@ def test_a_file_that_cannot_be_written_leaves_the_unit_as_it_was(repaired: Runni
     )
     repaired.out("web-02", "sh", "-c", script)
     try:
-        done = repaired.invoke("lab.up", check=False)
-        assert done.returncode == 1
-        assert "web-02: nginx failed at step 'change': Is a directory" in done.stderr
-        assert "/srv/foobar/errors/404.html" in done.stderr
+        result = repaired.invoke("lab.up", check=False)
+        assert result.returncode == 1
+        assert "web-02: nginx failed at step 'change': Is a directory" in result.stderr
+        assert "/srv/foobar/errors/404.html" in result.stderr
         assert repaired.out("web-02", "cat", "/srv/foobar/errors/404.html") == "<p>by hand\n"
     finally:
         repaired.out("web-02", "rmdir", "/etc/nginx/nginx.conf")

@@ -16,6 +16,7 @@ from provision.engine.agent.protocol import Probe, R, Results
 from provision.engine.agent.services import service_probe
 from provision.engine.context import Context
 from provision.services.tls.https import SiteResponse
+from tests.unit.database_samples import database_results
 
 RECORDED = ROOT / "tests" / "golden" / "recorded"
 """Results of probes on real machines: results.json by kind and state, observation.json of a lab."""
@@ -98,7 +99,9 @@ def observation() -> Observation:
         # A role that gets one more service need not be recorded again.
         probes = [service_probe(name) for name in sample.services(machine)]
         running = {probe.name: result(probe, "running") for probe in probes}
-        results[machine.name] = Results.of(machine.name, {**values, **running})
-    rounds = tuple(tuple(SiteResponse(**page) for page in pages) for pages in data["rounds"])
+        results[machine.name] = Results.of(
+            machine.name, {**values, **running, **database_results(sample, machine)}
+        )
+    pages = tuple(SiteResponse(**page) for page in data["pages"])
     responses = {name: SiteResponse(**page) for name, page in data["responses"].items()}
-    return Observation(data["states"], results, data["errors"], rounds, responses)
+    return Observation(data["states"], results, data["errors"], pages, responses)

@@ -83,7 +83,7 @@ def test_a_positional_argument_with_a_default_may_be_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["lab.halt", "--nonsense"], "No idea what '--nonsense' is!"),
         (["lab.ssh", "--nonsense"], "No idea what '--nonsense' is!"),
@@ -92,16 +92,16 @@ def test_a_positional_argument_with_a_default_may_be_left_out() -> None:
         (["lab.halt", "web-01", "web-02"], "No idea what 'web-02' is!"),
     ],
 )
-def test_words_that_cannot_be_meant(words: list[str], said: str) -> None:
-    with pytest.raises(ParseError, match=said.replace("?", ".")):
+def test_invalid_arguments(words: list[str], message: str) -> None:
+    with pytest.raises(ParseError, match=message.replace("?", ".")):
         parsed(*words)
 
 
 @pytest.mark.parametrize("task", ["lab.ssh", "lab.halt"])
 def test_help_of_a_task(task: str) -> None:
-    done = run(task, "--help")
-    assert done.returncode == 0, done.stderr
-    assert "Docstring:" in done.stdout
+    result = run(task, "--help")
+    assert result.returncode == 0, result.stderr
+    assert "Docstring:" in result.stdout
 
 
 # --- errors --------------------------------------------------------------------------------------
@@ -135,10 +135,10 @@ def test_an_error_that_nobody_foresaw(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LAB_DEBUG", raising=False)
-    status, said = ended(capsys, KeyError("x"))
+    status, output = ended(capsys, KeyError("x"))
     assert status == 70
-    assert said.startswith("error: unexpected KeyError at test_commands.py:")
-    assert "Traceback" not in said
+    assert output.startswith("error: unexpected KeyError at test_commands.py:")
+    assert "Traceback" not in output
     monkeypatch.setenv("LAB_DEBUG", "1")
     with pytest.raises(KeyError), base.errors("x"):
         raise KeyError("x")
@@ -146,9 +146,9 @@ def test_an_error_that_nobody_foresaw(
 
 def test_ctrl_c(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("threading.active_count", lambda: 1)
-    status, said = ended(capsys, KeyboardInterrupt())
+    status, output = ended(capsys, KeyboardInterrupt())
     assert status == 130
-    assert said == "error: interrupted; run the same command again to continue\n"
+    assert output == "error: interrupted; run the same command again to continue\n"
 
 
 def test_a_second_ctrl_c_waits_for_nobody(
@@ -163,8 +163,8 @@ def test_a_second_ctrl_c_waits_for_nobody(
 
 def test_a_reader_that_has_gone() -> None:
     script = f"{INVOKE} --list | head -1"
-    done = subprocess.run(["sh", "-c", script], cwd=ROOT, capture_output=True, check=True)
-    assert done.stdout == b"Available tasks:\n"
+    result = subprocess.run(["sh", "-c", script], cwd=ROOT, capture_output=True, check=True)
+    assert result.stdout == b"Available tasks:\n"
 
 
 def test_secrets_are_hidden_in_errors(
@@ -174,9 +174,9 @@ def test_secrets_are_hidden_in_errors(
 
     monkeypatch.setattr(base, "ROOT", tmp_path)
     password = Secrets(tmp_path / ".lab" / "x").password("mysql-app")
-    _, said = ended(capsys, LabError(f"denied: {password}", output=f"-p{password}"))
-    assert password not in said
-    assert said.count("********") == 2
+    _, output = ended(capsys, LabError(f"denied: {password}", output=f"-p{password}"))
+    assert password not in output
+    assert output.count("********") == 2
 
 
 def test_numbers() -> None:

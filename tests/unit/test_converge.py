@@ -37,6 +37,7 @@ class Machine:
         self.name = name
         self.calls = calls
         self.round_trips = 0
+        self.copies: tuple[str, ...] = ()
         self.logged: list[str] = []
         self.on_unit: Callable[[str], UnitResponse | None] = lambda _name: None
         self.path = PathFacts("absent")

@@ -309,22 +309,22 @@ def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_lab_that_was_never_up_is_drawn_as_its_topology(tmp_path: Path) -> None:
-    done = run(tmp_path, "--json")
-    assert done.returncode == 0, done.stderr
-    assert "lab t-never-up does not exist yet; this is its topology" in done.stderr
-    picture = json.loads(done.stdout)
+    result = run(tmp_path, "--json")
+    assert result.returncode == 0, result.stderr
+    assert "lab t-never-up does not exist yet; this is its topology" in result.stderr
+    picture = json.loads(result.stdout)
     assert picture["title"].startswith("topology distributed, on ")
     assert {box["color"] for layer in picture["layers"] for box in layer["boxes"]} == {"grey"}
-    done = run(tmp_path, "--topology", "scaled")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "app-02" in done.stdout
+    result = run(tmp_path, "--topology", "scaled")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "app-02" in result.stdout
 
 
 def test_both_files_in_one_run(tmp_path: Path) -> None:
     vector, pixels = tmp_path / "a.svg", tmp_path / "a.PNG"
-    done = run(tmp_path, "--svg", str(vector), "--png", str(pixels), "--width", "800")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
+    result = run(tmp_path, "--svg", str(vector), "--png", str(pixels), "--width", "800")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
     assert ElementTree.parse(vector).getroot().tag.endswith("svg")
     with Image.open(pixels) as image:
         assert image.width == 800
@@ -347,16 +347,16 @@ def test_both_files_in_one_run(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_options(tmp_path: Path, words: list[str], status: int, message: str) -> None:
-    done = run(tmp_path, *words)
-    assert done.returncode == status
-    assert message in done.stderr
-    assert done.stderr.count("error:") == 1
+    result = run(tmp_path, *words)
+    assert result.returncode == status
+    assert message in result.stderr
+    assert result.stderr.count("error:") == 1
     assert not (ROOT / "a.png").exists()
 
 
 def test_other_tasks_do_not_import_pillow() -> None:
     code = "import sys; sys.argv[1:] = ['--list']; import tasks; print('PIL' in sys.modules)"
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=True
     )
-    assert done.stdout.strip() == "False"
+    assert result.stdout.strip() == "False"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from provision.engine.agent.files import LoadedFacts, PathFacts, TreeFacts, path_probe, tree_digest
+from provision.engine.agent.files import LoadedFacts, PathFacts, path_probe
 from provision.engine.agent.http import socket_probe
 from provision.engine.agent.protocol import (
     Action,
@@ -19,6 +19,7 @@ from provision.engine.agent.protocol import (
     gather_request,
 )
 from provision.engine.agent.services import ServiceState, service_probe
+from provision.engine.agent.trees import TreeFacts, tree_digest
 from provision.engine.plan import Difference, Plan, Resource, Unit, UnitPlan, plan, probes
 from provision.engine.resources import (
     Directory,
@@ -196,7 +197,7 @@ def test_only_servers_in_another_state_are_changed() -> None:
 def test_only_missing_packages_are_installed() -> None:
     packages = Packages(("nginx", "haproxy"))
     (action,) = packages.actions(result(packages.probe(), "some"))
-    assert action == Action("packages", {"names": ["haproxy"]})
+    assert action == Action("packages", {"names": ["haproxy"], "reinstall": []})
 
 
 def test_a_service_is_stopped_or_started_as_declared() -> None:
@@ -329,7 +330,8 @@ def test_a_probe_of_several_resources_is_sent_once() -> None:
     same = dataclasses.replace(UNIT, name="y")
     sent = gather_request(probes([UNIT, same, Unit("z", (NoFile("/etc/x.conf"),))])).probes
     kinds = sorted(probe.kind for probe in sent.values())
-    assert kinds == ["loaded", "loaded", "path", "service"]
+    compared = ["last-change", "last-change", "systemd-unit"]
+    assert kinds == sorted([*compared, "loaded", "loaded", "path", "service"])
 
 
 def test_values_do_not_change() -> None:

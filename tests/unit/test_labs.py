@@ -374,11 +374,11 @@ def endpoints(lab: Lab, **changes: Any) -> dict[str, Endpoint]:
 
 def effective_options(config: Path, machine: str) -> dict[str, str]:
     """The options that OpenSSH reads from the file."""
-    done = subprocess.run(
+    result = subprocess.run(
         ["ssh", "-T", "-G", "-F", config, machine], capture_output=True, text=True, check=True
     )
-    assert done.stderr == ""
-    return dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
+    assert result.stderr == ""
+    return dict(line.partition(" ")[::2] for line in result.stdout.splitlines())
 
 
 def test_ssh_reads_every_host(root: Path) -> None:
@@ -424,14 +424,14 @@ def test_path_with_a_percent_sign_and_quotes(root: Path) -> None:
     root.rename(odd)
     lab, _ = labs.open_lab(root=odd)
     config = write_ssh_config(lab, endpoints(lab))
-    done = subprocess.run(
+    result = subprocess.run(
         ["ssh", "-T", "-vv", "-F", config, "-o", "ProxyCommand=false", "web-01"],
         capture_output=True,
         text=True,
         check=False,
     )
     key = odd / ".lab" / "default" / "secrets" / "id_ed25519"
-    assert f"identity file {key} type 3" in done.stderr  # an ed25519 key that it has read
+    assert f"identity file {key} type 3" in result.stderr  # an ed25519 key that it has read
     assert effective_options(odd / ".lab" / "ssh_config", "web-01")["hostname"] == "192.168.56.11"
 
 
@@ -486,7 +486,7 @@ def test_ssh_accepts_only_the_pinned_key(root: Path, pinned: str) -> None:
         ends = endpoints(lab, address="127.0.0.1", port=port, host_key=pin)
         write_ssh_config(lab, ends)
         config = root / ".lab" / "ssh_config"
-        done = subprocess.run(
+        result = subprocess.run(
             ["ssh", "-T", "-F", config, "web-01", "true"],
             capture_output=True,
             text=True,
@@ -494,25 +494,25 @@ def test_ssh_accepts_only_the_pinned_key(root: Path, pinned: str) -> None:
             timeout=20,
         )
     if pinned == "same":
-        assert (done.returncode, done.stdout, done.stderr) == (0, "hello", "")
+        assert (result.returncode, result.stdout, result.stderr) == (0, "hello", "")
     else:
-        assert done.returncode == 255
-        assert done.stdout == ""
-        assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in done.stderr
-        assert "web-01" in done.stderr
+        assert result.returncode == 255
+        assert result.stdout == ""
+        assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in result.stderr
+        assert "web-01" in result.stderr
 
 
 def test_known_hosts(root: Path) -> None:
     lab, _ = labs.open_lab(root=root)
     write_ssh_config(lab, endpoints(lab))
     known_hosts_file = lab.directory / "known_hosts"
-    done = subprocess.run(
+    result = subprocess.run(
         ["ssh-keygen", "-F", "web-02", "-f", known_hosts_file],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines()[-1] == f"web-02 {HOST_KEY}"
+    assert result.stdout.splitlines()[-1] == f"web-02 {HOST_KEY}"
     assert known_hosts_file.read_text().splitlines() == [
         f"{name} {HOST_KEY}" for name in ("lb-01", "web-01", "web-02")
     ]

@@ -255,10 +255,10 @@ def test_a_journal_line_has_alert_machine_and_next_command() -> None:
 
 def test_control_characters_never_reach_the_journal() -> None:
     odd = alert(annotations={"summary": "a\nb\x1b[31m\t" + "x" * 1000})
-    said = alerts.line(odd)
-    assert "\n" not in said
-    assert "\x1b" not in said
-    assert len(said) < 400
+    output = alerts.line(odd)
+    assert "\n" not in output
+    assert "\x1b" not in output
+    assert len(output) < 400
 
 
 def test_priorities_are_those_of_the_journal() -> None:

@@ -15,18 +15,23 @@ import pytest
 from provision.commands import show
 from provision.core.errors import LabError
 from provision.core.lab import ROOT
-from provision.database.agent.probes import AccountFacts, SchemaFacts
-from provision.engine.agent.files import LoadedFacts, PathFacts, TreeFacts
+from provision.database.agent.probes import AccountFacts, AccountList, SchemaFacts
+from provision.database.agent.settings import SettingsFacts
+from provision.engine.agent.files import LoadedFacts, PathFacts
 from provision.engine.agent.http import SocketReply
+from provision.engine.agent.owned import OwnedFacts
 from provision.engine.agent.packages import PackageVersions
 from provision.engine.agent.process import ProcessResult
 from provision.engine.agent.protocol import Results
 from provision.engine.agent.services import ServiceState, UserFacts
+from provision.engine.agent.trees import TreeFacts
+from provision.engine.agent.unit_files import LastChange, SystemdUnit
 from provision.engine.context import Context
 from provision.engine.plan import Plan, Unit, plan, probes
 from provision.engine.resources import File
 from provision.services.app.agent.migrations import AppliedMigrations
 from provision.services.firewall.agent.trial import FirewallFacts
+from provision.services.system.agent.machine_state import MachineState
 from tests.unit.samples import PASSWORD, context
 
 GOLDEN = ROOT / "tests" / "golden" / "roles" / "distributed"
@@ -98,11 +103,11 @@ def in_order(each: Context) -> None:
             last = name
     unknown = {need for needs in before.values() for need in needs} - set(before)
     assert not unknown, f"unknown units: {unknown}"
-    done: set[str] = set()
-    while len(done) < len(before):
-        ready = {name for name, needs in before.items() if name not in done and needs <= done}
-        assert ready, f"a dependency cycle: {sorted(set(before) - done)}"
-        done |= ready
+    result: set[str] = set()
+    while len(result) < len(before):
+        ready = {name for name, needs in before.items() if name not in result and needs <= result}
+        assert ready, f"a dependency cycle: {sorted(set(before) - result)}"
+        result |= ready
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
@@ -122,6 +127,10 @@ def test_no_secret_is_in_a_printed_plan(root: Path, name: str) -> None:
 
 NOTHING: tuple[object, ...] = (
     PathFacts("absent"),
+    LastChange("", 0.0),
+    MachineState(False),
+    OwnedFacts(False),
+    SystemdUnit("not-found", "inactive", ""),
     TreeFacts(""),
     LoadedFacts(""),
     ServiceState("inactive", ""),
@@ -130,6 +139,8 @@ NOTHING: tuple[object, ...] = (
     AppliedMigrations(()),
     AccountFacts(),
     SchemaFacts(""),
+    AccountList("not running"),
+    SettingsFacts("not running"),
     FirewallFacts("", False, "", ""),
     ProcessResult(127, "", ""),
 )

@@ -233,7 +233,7 @@ def test_damaged_key_is_not_replaced(lab: Path) -> None:
         with pytest.raises(LabError, match="id_ed25519 is damaged") as caught:
             secrets.ssh_key()
         assert path.read_text() == damaged
-        assert "invoke lab.destroy; rm -f" in caught.value.hint
+        assert "invoke lab.rescue MACHINE --fix" in caught.value.hint
     path.write_text(text)
     assert secrets.ssh_key() == path
 

@@ -29,8 +29,8 @@ VIRSH = ("virsh", "-c", "qemu:///system")
 
 def virsh(*words: str) -> list[str]:
     """The words of virsh's output."""
-    done = subprocess.run([*VIRSH, *words], capture_output=True, text=True, check=False)
-    return done.stdout.split()
+    result = subprocess.run([*VIRSH, *words], capture_output=True, text=True, check=False)
+    return result.stdout.split()
 
 
 @pytest.fixture(scope="session")
@@ -79,8 +79,8 @@ def _rules() -> set[tuple[str, str, str]]:
 
 def _ruleset() -> list[dict[str, Any]]:
     argv = ["nft", "--json", "--handle", "list", "ruleset"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    listed: list[dict[str, Any]] = json.loads(done.stdout)["nftables"]
+    result = subprocess.run(argv, capture_output=True, text=True, check=True)
+    listed: list[dict[str, Any]] = json.loads(result.stdout)["nftables"]
     return listed
 
 

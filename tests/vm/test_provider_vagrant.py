@@ -62,7 +62,7 @@ class Proof:
         """Run Vagrant directly, as its users do; returns its output."""
         started = time.monotonic()
         place = str(Path(".lab", NAME, "vagrant"))
-        done = subprocess.run(
+        result = subprocess.run(
             ["vagrant", *words],
             cwd=ROOT,
             env={**self.env, "LAB_NAME": NAME, "VAGRANT_DOTFILE_PATH": place},
@@ -72,21 +72,21 @@ class Proof:
             timeout=2400,
             check=False,
         )
-        output = done.stdout + done.stderr
+        output = result.stdout + result.stderr
         print(
             f"[{time.monotonic() - started:.0f} s] vagrant {' '.join(words)}\n{output}", flush=True
         )
-        assert done.returncode == 0, output
+        assert result.returncode == 0, output
         return output
 
     def invoke(self, *words: str, ok: bool = True) -> str:
         """Run a task that must succeed (or fail); returns its output."""
         started = time.monotonic()
-        done = self.run(*words)
-        output = done.stdout + done.stderr
+        result = self.run(*words)
+        output = result.stdout + result.stderr
         print(f"[{time.monotonic() - started:.0f} s] {' '.join(words)}\n{output}", flush=True)
         assert "Traceback" not in output, output
-        assert (done.returncode == 0) == ok, output
+        assert (result.returncode == 0) == ok, output
         return output
 
 
@@ -137,7 +137,7 @@ def test_a_second_run_changes_nothing(proof: Proof) -> None:
 
 def test_a_restored_snapshot_repairs_the_lab(proof: Proof) -> None:
     proof.invoke("lab.snapshot", "before")
-    assert "before" in proof.invoke("lab.snapshots").splitlines()
+    assert "before " in proof.invoke("lab.snapshots")
     refused = proof.invoke("lab.snapshot", "before", ok=False)
     assert "snapshot before already exists" in refused
     proof.invoke("lab.ssh", "lb-01", "--", "sudo", "rm", "-rf", "/etc/haproxy")
@@ -192,5 +192,5 @@ def _checks_pass(proof: Proof, seconds: float = 300) -> None:
 
 
 def _has_rebooted(proof: Proof, name: str, boot_id: str) -> bool:
-    done = proof.run("lab.ssh", name, *READ_BOOT_ID)
-    return done.returncode == 0 and done.stdout.split()[-1] != boot_id
+    result = proof.run("lab.ssh", name, *READ_BOOT_ID)
+    return result.returncode == 0 and result.stdout.split()[-1] != boot_id

@@ -47,15 +47,15 @@ def environment(**more: str) -> dict[str, str]:
 
 def configuration(folder: Path, **more: str) -> list[dict[str, Any]]:
     """The machines that the Vagrantfile in that folder defines."""
-    done = subprocess.run(
+    result = subprocess.run(
         ["ruby", str(READER), str(folder)],
         env=environment(VAGRANT_HOME=str(folder / "home"), **more),
         text=True,
         capture_output=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    machines: list[dict[str, Any]] = json.loads(done.stdout[done.stdout.index("[") :])
+    assert result.returncode == 0, result.stderr
+    machines: list[dict[str, Any]] = json.loads(result.stdout[result.stdout.index("[") :])
     return machines
 
 
@@ -87,26 +87,26 @@ def test_the_recorded_lab_overrides_the_environment(tmp_path: Path) -> None:
     assert [m["networks"][0]["ip"] for m in machines] == [f"192.168.60.{n}" for n in (10, 11, 12)]
     assert all(m["networks"][0]["netmask"] == "255.255.255.0" for m in machines)
     record.write_text(json.dumps(state | {"provider": "lxc"}))
-    done = vagrant(folder, "validate")
-    assert done.returncode != 0
-    assert "lab default was created with provider lxc" in done.stderr
+    result = vagrant(folder, "validate")
+    assert result.returncode != 0
+    assert "lab default was created with provider lxc" in result.stderr
 
 
 def test_another_lab_needs_its_own_dotfile_path(tmp_path: Path) -> None:
     folder = checkout(tmp_path)
-    done = vagrant(folder, "status", LAB_NAME="two")
-    assert done.returncode != 0
-    assert "VAGRANT_DOTFILE_PATH=.lab/two/vagrant" in done.stderr
+    result = vagrant(folder, "status", LAB_NAME="two")
+    assert result.returncode != 0
+    assert "VAGRANT_DOTFILE_PATH=.lab/two/vagrant" in result.stderr
     assert configuration(folder, LAB_NAME="two", VAGRANT_DOTFILE_PATH=".lab/two/vagrant")
 
 
 @pytest.mark.parametrize("name", topology.names())
 def test_vagrant_validates_the_file(tmp_path: Path, name: str) -> None:
     folder = checkout(tmp_path)
-    done = vagrant(folder, "validate", "--ignore-provider", LAB_TOPOLOGY=name)
-    assert done.returncode == 0, done.stderr
-    assert "validated successfully" in done.stdout
-    assert "already initialized constant" not in done.stderr
+    result = vagrant(folder, "validate", "--ignore-provider", LAB_TOPOLOGY=name)
+    assert result.returncode == 0, result.stderr
+    assert "validated successfully" in result.stdout
+    assert "already initialized constant" not in result.stderr
 
 
 def test_networks_of_topologies_are_allowed_by_virtualbox() -> None:

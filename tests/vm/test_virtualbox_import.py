@@ -62,12 +62,12 @@ class VirtualBox:
 
     def manage(self, *words: str, ok: bool = True) -> str:
         """Run VBoxManage to its end; returns its output."""
-        done = subprocess.run(
+        result = subprocess.run(
             [*self.enter, PROGRAM, *words],
             text=True, capture_output=True, timeout=300, check=False,
         )  # fmt: skip
-        output = done.stdout + done.stderr
-        assert (done.returncode == 0) == ok, f"VBoxManage {shlex.join(words)}\n{output}"
+        output = result.stdout + result.stderr
+        assert (result.returncode == 0) == ok, f"VBoxManage {shlex.join(words)}\n{output}"
         return output
 
     def machine(self, name: str) -> dict[str, str]:
@@ -133,14 +133,14 @@ def _bootstrap(root: Path, settings: Path) -> None:
         "\n".join([*image_recipe.apt_settings(), 'APT::Install-Recommends "false";', ""])
     )
     started = time.monotonic()
-    done = subprocess.run(
+    result = subprocess.run(
         [*NAMESPACES, "mmdebstrap", "--mode=root", "--variant=apt", "--include=virtualbox",
          f"--aptopt={settings}",
          *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")),
          "sid", str(root), f"deb {image_recipe.mirror()} sid main contrib"],
         text=True, capture_output=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
+    assert result.returncode == 0, result.stderr[-4000:]
     print(f"[{time.monotonic() - started:.0f} s] a Debian sid with VirtualBox")
 
 
@@ -180,13 +180,13 @@ def test_vagrant_accepts_the_box(box: tarfile.TarFile, tmp_path: Path) -> None:
     assert json.load(metadata) == {"provider": "virtualbox", "architecture": "amd64"}
     env = {**os.environ, "VAGRANT_HOME": str(tmp_path), "VAGRANT_CHECKPOINT_DISABLE": "1"}
     for words in (["add", "--name", "lab/test", str(box.name)], ["list", "--machine-readable"]):
-        done = subprocess.run(
+        result = subprocess.run(
             ["vagrant", "box", *words],
             env=env, cwd=tmp_path, text=True, capture_output=True, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert ",box-name,lab/test\n" in done.stdout
-    assert ",box-provider,virtualbox\n" in done.stdout
+        assert result.returncode == 0, result.stdout + result.stderr
+    assert ",box-name,lab/test\n" in result.stdout
+    assert ",box-provider,virtualbox\n" in result.stdout
     shutil.rmtree(tmp_path / "boxes")  # pytest keeps its folders for a while, and this is large
 
 
@@ -216,11 +216,11 @@ def test_virtualbox_imports_the_box(virtualbox: VirtualBox) -> None:
 def test_the_imported_disk_is_identical_to_the_built_one(virtualbox: VirtualBox) -> None:
     path = virtualbox.machine("master")["SATA-0-0"]
     built = paths.cache() / "boxes" / build.disk_key(build.load_recipe()) / "disk.qcow2"
-    done = subprocess.run(
+    result = subprocess.run(
         ["qemu-img", "compare", str(built), str(virtualbox.root / path.lstrip("/"))],
         text=True, capture_output=True, check=False,
     )  # fmt: skip
-    assert done.stdout.strip() == "Images are identical.", done.stdout + done.stderr
+    assert result.stdout.strip() == "Images are identical.", result.stdout + result.stderr
 
 
 def test_the_box_boots_on_hardware_like_that_of_virtualbox(
@@ -253,17 +253,17 @@ def test_the_box_boots_on_hardware_like_that_of_virtualbox(
     try:
         deadline = time.monotonic() + 300 * timeout_factor()
         while True:
-            done = subprocess.run(login, text=True, capture_output=True, check=False, timeout=120)
-            if done.returncode == 0:
+            result = subprocess.run(login, text=True, capture_output=True, check=False, timeout=120)
+            if result.returncode == 0:
                 break
             assert qemu.poll() is None, "QEMU has ended"
-            assert time.monotonic() < deadline, done.stderr + console.read_text(errors="replace")
+            assert time.monotonic() < deadline, result.stderr + console.read_text(errors="replace")
             time.sleep(1)
     finally:
         qemu.kill()
         qemu.wait()
         (tmp_path / "disk.vmdk").unlink()
-    driver, disk, *active = done.stdout.splitlines()
+    driver, disk, *active = result.stdout.splitlines()
     assert driver.endswith("/drivers/e1000")
     assert disk.split() == ["sda", "sata"]
     assert active == ["active", "active"]
@@ -304,12 +304,12 @@ def test_vagrants_driver_creates_a_machine_from_the_box(
     wrapper.write_text(f'#!/bin/sh\nexec {shlex.join([*virtualbox.enter, PROGRAM])} "$@"\n')
     wrapper.chmod(0o755)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "VAGRANT_HOME": str(tmp_path)}
-    done = subprocess.run(
+    result = subprocess.run(
         ["ruby", str(DRIVER), str(BOX / "box.ovf"), MAC],
         env=env, cwd=tmp_path, text=True, capture_output=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    created = json.loads(done.stdout[done.stdout.index("{") :])
+    assert result.returncode == 0, result.stdout + result.stderr
+    created = json.loads(result.stdout[result.stdout.index("{") :])
     assert created["snapshots"] == ["base"]
     assert (created["state"], created["mac"]) == ("poweroff", MAC)
     assert created["interfaces"]["1"] == {"type": "nat"}

@@ -10,6 +10,7 @@ from foobar import errors, origin, replies
 from foobar.api import api
 from foobar.context import EXTENSION, RELEASE_DIRECTORY, AppContext, read_version
 from foobar.database import Database
+from foobar.digest import tree_digest
 from foobar.notes import iso
 from foobar.pages import pages
 from foobar.session import opener
@@ -36,7 +37,10 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters["iso"] = iso
     version = read_version()
-    app.extensions[EXTENSION] = AppContext(settings, store, version, RELEASE_DIRECTORY.name)
+    # At the start, when the code is loaded: files that change later do not change this process.
+    digest = tree_digest(RELEASE_DIRECTORY)
+    release = RELEASE_DIRECTORY.name
+    app.extensions[EXTENSION] = AppContext(settings, store, version, release, digest)
     app.jinja_env.globals.update(version=version, site=settings.site)
     for blueprint in (pages, api, status):
         app.register_blueprint(blueprint)

@@ -18,12 +18,13 @@ RELEASE_DIRECTORY = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class AppContext:
-    """Parts of the application; `release` is the name of its directory."""
+    """Parts of the application; `release` is the name of its directory, `digest` of its files."""
 
     settings: Settings
     store: Store
     version: str
     release: str
+    digest: str
 
 
 def read_version(directory: Path = RELEASE_DIRECTORY) -> str:

@@ -49,9 +49,14 @@ def healthz() -> Response:
 
 @status.get("/version")
 def version() -> Response:
-    """Return version, host and release."""
+    """Return version, host, release and the digest of its files when the process started."""
     about = context()
-    return jsonify(version=about.version, host=about.settings.host, release=about.release)
+    return jsonify(
+        version=about.version,
+        host=about.settings.host,
+        release=about.release,
+        digest=about.digest,
+    )
 
 
 def _as_json(health: Health) -> dict[str, str]:

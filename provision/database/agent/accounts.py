@@ -7,9 +7,17 @@ reveal it.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 
+from provision.database.agent.probes import (
+    ACCOUNTS,
+    PRIVILEGES,
+    list_accounts,
+    parse_account,
+)
 from provision.database.agent.session import MysqlError, MysqlSession, connect_local, quote_name
 from provision.engine.agent.files import Journal
 from provision.engine.agent.process import AgentError, Log
@@ -17,6 +25,11 @@ from provision.engine.agent.registry import Args, action
 from provision.engine.agent.waiting import AgentTimeoutError, wait_until
 
 WRITABLE_SECONDS = 30.0
+RECEIVED_SECONDS = 3.0
+"""How long a replica may take to receive an account that was corrected on its primary."""
+
+DROPPED = "/var/lib/foobar-lab/dropped-accounts.sql"
+"""Definitions of accounts that were dropped; 0600."""
 
 Statement = tuple[str, tuple[str, ...]]
 """SQL and the values of its ``%s``."""
@@ -96,19 +109,105 @@ def create_account(args: Args, journal: Journal, log: Log) -> None:
     Args:
         args: ``user``, ``host``, ``password``, ``grants``, ``fingerprint``.
     """
+    with connect_writable() as session:
+        _set_account(session, args, log)
+
+
+def _set_account(session: MysqlSession, args: Args, log: Log) -> None:
     user, host, password = args["user"], args["host"], args["password"]
     log(f"account {user}")
-    with connect_writable() as session:
+    try:
+        for sql, values in account_statements(user, host, password, args["grants"]):
+            session.query(sql, values)
+        digest = session.value(
+            "SELECT SHA2(authentication_string, 256) FROM mysql.user WHERE user = %s AND host = %s",
+            [user, host],
+        )
+        attribute = json.dumps({"lab": args["fingerprint"], "digest": digest})
+        session.query("ALTER USER %s@%s ATTRIBUTE %s", [user, host, attribute])
+    except MysqlError as error:
+        text = str(error).replace(password, "********")
+        raise AgentError(f"account {user} could not be created", text) from None
+
+
+@action("mysql_replica_account")
+def correct_replicated_account(args: Args, journal: Journal, log: Log) -> None:
+    """Correct an account on a replica that does not receive the correction from its primary.
+
+    Args:
+        args: as for `create_account`.
+    """
+    user, host = args["user"], args["host"]
+
+    def correct() -> bool:
+        facts = parse_account(user, host, session.query(ACCOUNTS), session.query(PRIVILEGES))
+        granted = {(item.privilege, item.level) for item in facts.privileges}
+        wanted = {(p, level) for text, level in args["grants"] for p in text.split(", ")}
+        usable = facts.tls and not facts.locked and not facts.expired
+        unchanged = facts.fingerprint == args["fingerprint"] and not facts.password_changed
+        return facts.exists and usable and unchanged and granted == wanted
+
+    with connect_local(30.0, wait=WRITABLE_SECONDS) as session:
         try:
-            for sql, values in account_statements(user, host, password, args["grants"]):
-                session.query(sql, values)
-            digest = session.value(
-                "SELECT SHA2(authentication_string, 256) FROM mysql.user"
-                " WHERE user = %s AND host = %s",
-                [user, host],
-            )
-            attribute = json.dumps({"lab": args["fingerprint"], "digest": digest})
-            session.query("ALTER USER %s@%s ATTRIBUTE %s", [user, host, attribute])
-        except MysqlError as error:
-            text = str(error).replace(password, "********")
-            raise AgentError(f"account {user} could not be created", text) from None
+            # After a correction on the primary it arrives by replication.
+            wait_until(correct, RECEIVED_SECONDS, f"account {user} to be replicated")
+        except AgentTimeoutError:
+            with _unlogged_writes(session):
+                _set_account(session, args, log)
+
+
+@action("mysql_other_accounts")
+def drop_other_accounts(args: Args, journal: Journal, log: Log) -> None:
+    """Drop accounts that are not known, after keeping their definition in `DROPPED`.
+
+    Args:
+        args: ``known`` and ``local`` accounts as ``user@host``; ``replicated`` as for `Account`.
+    """
+    connect = connect_local if args["replicated"] else connect_writable
+    with connect() as session:
+        writes = _unlogged_writes(session) if args["replicated"] else contextlib.nullcontext()
+        accounts = list_accounts(session)
+        with writes:
+            for name in sorted(accounts.keys() - {*args["known"]}):
+                user, _, host = name.rpartition("@")
+                _keep_definition(session, user, host)
+                log(f"dropping the account {name}; its definition is kept in {DROPPED}")
+                session.query("DROP USER IF EXISTS %s@%s", [user, host])
+            for name in args["local"]:
+                if accounts.get(name) != "auth_socket":
+                    user, _, host = name.rpartition("@")
+                    log(f"account {name}")
+                    _restore_local_account(session, user, host)
+
+
+@contextlib.contextmanager
+def _unlogged_writes(session: MysqlSession) -> Iterator[None]:
+    """Let this session write on a replica without errant transactions; users still cannot."""
+    session.query("SET SESSION sql_log_bin = 0")
+    # super_read_only refuses root too (error 1290); read_only stays on.
+    session.query("SET GLOBAL super_read_only = OFF")
+    try:
+        yield
+    finally:
+        session.query("SET GLOBAL super_read_only = ON")
+
+
+def _keep_definition(session: MysqlSession, user: str, host: str) -> None:
+    lines = [next(iter(session.row("SHOW CREATE USER %s@%s", [user, host]).values()), "")]
+    lines += [
+        next(iter(r.values()), "") for r in session.query("SHOW GRANTS FOR %s@%s", [user, host])
+    ]
+    os.makedirs(os.path.dirname(DROPPED), exist_ok=True)
+    descriptor = os.open(DROPPED, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+        file.writelines(f"{line};\n" for line in lines)
+
+
+def _restore_local_account(session: MysqlSession, user: str, host: str) -> None:
+    """The accounts of Debian's package."""
+    for sql in (
+        "CREATE USER IF NOT EXISTS %s@%s IDENTIFIED WITH auth_socket",
+        "ALTER USER %s@%s IDENTIFIED WITH auth_socket ACCOUNT UNLOCK",
+        "GRANT ALL PRIVILEGES ON *.* TO %s@%s WITH GRANT OPTION",
+    ):
+        session.query(sql, [user, host])

@@ -33,7 +33,7 @@ def become_primary(
     if verdict.access != "grant":
         raise AgentError(
             f"{record.machine} is recorded as primary, but is not made writable: {verdict.reason}; "
-            "invoke db.status shows all databases, invoke db.promote makes one the primary"
+            "invoke db.status shows all databases, invoke db.promote MACHINE makes one the primary"
         )
     if session.query("SHOW REPLICA STATUS"):
         stop_receiver(session)

@@ -5,11 +5,11 @@ A server that does not run is a result too. Changes are in the modules that regi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from provision.database.agent.server_status import Row, ServerStatus
-from provision.database.agent.session import MysqlError, connect_local
+from provision.database.agent.session import MysqlError, MysqlSession, connect_local
 from provision.database.agent.status_query import read_server_status
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, batch_collector, collector
@@ -33,6 +33,9 @@ SCHEMAS = (
     "SELECT schema_name AS name, default_collation_name AS collation"
     " FROM information_schema.schemata"
 )
+SECONDS = 4.0
+"""For each response of a server whose status is collected; one that is stopped never responds."""
+
 STORED = "SELECT SHA2(user_password, 256) FROM mysql.slave_master_info"
 
 
@@ -50,7 +53,6 @@ class AccountFacts:
     """An account of MySQL.
 
     Args:
-        exists: False also when the server does not respond.
         tls: whether it may only log in over TLS.
         fingerprint: of the definition that the lab created it with; empty for none.
         password_changed: whether its password is no longer the one that the lab set.
@@ -67,8 +69,21 @@ class AccountFacts:
 
 
 @dataclass(frozen=True)
+class AccountList:
+    """All accounts of a server but MySQL's own.
+
+    Args:
+        error: why they are unknown.
+        accounts: authentication plugin by ``user@host``; locked ones included.
+    """
+
+    error: str = ""
+    accounts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SchemaFacts:
-    """Default collation of a schema; empty without a schema or without a response."""
+    """Default collation of a schema; empty without a schema."""
 
     collation: str
 
@@ -84,6 +99,11 @@ def account_probe(user: str, host: str) -> Probe[AccountFacts]:
     return Probe("mysql.account", f"MySQL account {user}@{host}", args, AccountFacts)
 
 
+def account_list_probe() -> Probe[AccountList]:
+    """All accounts of the machine's server."""
+    return Probe("mysql.accounts", "MySQL accounts", {}, AccountList)
+
+
 def schema_probe(schema: str) -> Probe[SchemaFacts]:
     """A schema of the machine's server."""
     return Probe("mysql.schema", f"MySQL schema {schema}", {"schema": schema}, SchemaFacts)
@@ -93,7 +113,7 @@ def schema_probe(schema: str) -> Probe[SchemaFacts]:
 def collect_server(args: Args) -> ServerStatus:
     """See `server_probe`."""
     try:
-        with connect_local() as session:
+        with connect_local(SECONDS) as session:
             status = read_server_status(session, binlog=True)
             if status.replica is None:
                 return status
@@ -106,12 +126,24 @@ def collect_server(args: Args) -> ServerStatus:
 @batch_collector("mysql.account")
 def collect_accounts(batch: Sequence[Args]) -> list[AccountFacts]:
     """See `account_probe`; two queries for all accounts."""
+    with connect_local() as session:
+        accounts, privileges = session.query(ACCOUNTS), session.query(PRIVILEGES)
+    return [parse_account(args["user"], args["host"], accounts, privileges) for args in batch]
+
+
+@collector("mysql.accounts")
+def collect_account_list(args: Args) -> AccountList:
+    """See `account_list_probe`."""
     try:
         with connect_local() as session:
-            accounts, privileges = session.query(ACCOUNTS), session.query(PRIVILEGES)
-    except MysqlError:
-        return [AccountFacts()] * len(batch)
-    return [parse_account(args["user"], args["host"], accounts, privileges) for args in batch]
+            return AccountList("", list_accounts(session))
+    except MysqlError as error:
+        return AccountList(str(error))
+
+
+def list_accounts(session: MysqlSession) -> dict[str, str]:
+    """Authentication plugin by ``user@host``."""
+    return {f"{row['user']}@{row['host']}": row["plugin"] or "" for row in session.query(ACCOUNTS)}
 
 
 def parse_account(
@@ -144,9 +176,6 @@ def parse_account(
 @batch_collector("mysql.schema")
 def collect_schemas(batch: Sequence[Args]) -> list[SchemaFacts]:
     """See `schema_probe`; one query for all schemas."""
-    try:
-        with connect_local() as session:
-            collations = {row["name"]: row["collation"] or "" for row in session.query(SCHEMAS)}
-    except MysqlError:
-        collations = {}
+    with connect_local() as session:
+        collations = {row["name"]: row["collation"] or "" for row in session.query(SCHEMAS)}
     return [SchemaFacts(collations.get(args["schema"], "")) for args in batch]

@@ -8,6 +8,7 @@ import time
 
 from provision.database.agent.session import MysqlSession
 from provision.database.agent.status_query import read_replica_status
+from provision.engine.agent.filesystem import read_text
 from provision.engine.agent.process import AgentError, run
 
 GENERATION = "/run/foobar-lab/mysql-generation"
@@ -16,11 +17,7 @@ GENERATION = "/run/foobar-lab/mysql-generation"
 
 def relay_log_generation() -> str:
     """Identifies the content of the relay log; empty while nothing was discarded since boot."""
-    try:
-        with open(GENERATION) as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+    return read_text(GENERATION).strip()
 
 
 def start_new_generation() -> None:

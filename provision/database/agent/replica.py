@@ -34,8 +34,22 @@ CHANGE_SOURCE = (
     "CHANGE REPLICATION SOURCE TO SOURCE_HOST = %s, SOURCE_PORT = 3306,"
     " SOURCE_USER = %s, SOURCE_PASSWORD = %s, SOURCE_AUTO_POSITION = 1, SOURCE_DELAY = 0,"
     " SOURCE_SSL = 1, SOURCE_SSL_CA = %s, SOURCE_SSL_VERIFY_SERVER_CERT = 1,"
+    " IGNORE_SERVER_IDS = (),"
     # Retry a dead source every second without limit (the default gives up after ten attempts).
     " SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 0, SOURCE_HEARTBEAT_PERIOD = 1"
+)
+
+NO_FILTERS = ", ".join(
+    f"REPLICATE_{name} = ()"
+    for name in (
+        "DO_DB",
+        "IGNORE_DB",
+        "DO_TABLE",
+        "IGNORE_TABLE",
+        "WILD_DO_TABLE",
+        "WILD_IGNORE_TABLE",
+        "REWRITE_DB",
+    )
 )
 
 
@@ -136,6 +150,7 @@ def attach(
         if not _has_source(session, record):
             session.query("RESET REPLICA ALL")
     session.query(CHANGE_SOURCE, [record.primary_address, account.user, account.password, CA])
+    session.query(f"CHANGE REPLICATION FILTER {NO_FILTERS}")
     session.query("SET GLOBAL rpl_semi_sync_replica_enabled = ON")
     session.query("START REPLICA")
     _wait_for_threads(session, record)

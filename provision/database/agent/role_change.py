@@ -11,6 +11,7 @@ import time
 from provision.database.agent import primary, relay_log, requests
 from provision.database.agent.clone import clone_primary
 from provision.database.agent.gtid import GtidSet
+from provision.database.agent.identity import ensure_own_uuid
 from provision.database.agent.replica import attach, query_primary, try_replicate
 from provision.database.agent.requests import Done
 from provision.database.agent.results import CatchUpResult, ErrantTransactions, ServerInspection
@@ -141,6 +142,8 @@ def _assume_role(request: requests.AssumeRole, log: Log) -> None:
         primary.wait_until_writable()
         return
     with role_lock():
+        if not record.is_primary:
+            ensure_own_uuid(record, log)
         with connect_local(30.0, wait=primary.START_SECONDS) as session:
             if record.is_primary:
                 primary.become_primary(session, record, request.seconds)

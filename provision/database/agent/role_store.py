@@ -10,6 +10,7 @@ from typing import Any
 
 from provision.database.agent.role_record import RoleRecord
 from provision.engine.agent.files import write_atomically
+from provision.engine.agent.filesystem import read_text
 
 RECORD = "/etc/foobar-lab/mysql-role.json"
 
@@ -20,12 +21,9 @@ other."""
 
 def read_json(path: str) -> dict[str, Any]:
     """A JSON object from a file; empty when the file does not exist."""
-    try:
-        with open(path) as file:
-            content: dict[str, Any] = json.load(file)
-            return content
-    except FileNotFoundError:
-        return {}
+    text = read_text(path)
+    content: dict[str, Any] = json.loads(text) if text else {}
+    return content
 
 
 def load_record() -> RoleRecord | None:

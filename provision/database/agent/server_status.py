@@ -20,15 +20,29 @@ VARIABLES = (
     "super_read_only",
     "gtid_executed",
     "gtid_purged",
+    "max_connections",
 )
 """Selected one by one: SHOW VARIABLES cuts values after 1024 characters."""
 
 STATUS = (
     "Uptime",
+    "Threads_connected",
     "Rpl_semi_sync_source_status",
     "Rpl_semi_sync_source_clients",
     "Rpl_semi_sync_source_no_times",
 )
+
+FILTERS = (
+    "Replicate_Do_DB",
+    "Replicate_Ignore_DB",
+    "Replicate_Do_Table",
+    "Replicate_Ignore_Table",
+    "Replicate_Wild_Do_Table",
+    "Replicate_Wild_Ignore_Table",
+    "Replicate_Ignore_Server_Ids",
+    "Replicate_Rewrite_DB",
+)
+"""Columns of SHOW REPLICA STATUS that name a replication filter."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,7 @@ class ReplicaStatus:
         delay: the configured SOURCE_DELAY, in seconds.
         received: transactions in the relay log, applied or not.
         password_digest: SHA-256 of the stored replication password, in hex.
+        filters: such as ``Replicate_Do_DB foobar``; empty without filters.
     """
 
     source: str
@@ -58,6 +73,7 @@ class ReplicaStatus:
     delay: int = 0
     received: GtidSet = field(default_factory=GtidSet)
     password_digest: str = ""
+    filters: str = ""
 
     @property
     def running(self) -> bool:
@@ -83,12 +99,15 @@ class ServerStatus:
         semisync_active: commits wait for a replica now; False after a fallback.
         semisync_replicas: number of replicas that acknowledge.
         semisync_fallbacks: how often commits fell back to asynchronous since mysqld started.
+        super_read_only: also administrators cannot write.
         replica: None when the server has no replication source.
+        connections: open now, this one among them.
     """
 
     up: bool = False
     error: str = ""
     writable: bool = False
+    super_read_only: bool = False
     epoch: int = 0
     primary: str = ""
     uuid: str = ""
@@ -105,6 +124,8 @@ class ServerStatus:
     semisync_wait_no_replica: bool = False
     semisync_replica_enabled: bool = False
     replica: ReplicaStatus | None = None
+    connections: int = 0
+    max_connections: int = 0
 
     @property
     def source(self) -> str:
@@ -156,6 +177,7 @@ def parse_replica_status(row: Row) -> ReplicaStatus | None:
         lag=int(lag) if lag is not None else None,
         delay=int(row.get("SQL_Delay") or 0),
         received=GtidSet(row.get("Retrieved_Gtid_Set") or ""),
+        filters=", ".join(f"{name} {row[name]}" for name in FILTERS if row.get(name)),
     )
 
 
@@ -179,6 +201,7 @@ def parse_server_status(
     return ServerStatus(
         up=True,
         writable=not on("read_only") and not on("super_read_only"),
+        super_read_only=on("super_read_only"),
         epoch=int(epoch.get("epoch") or 0),
         primary=epoch.get("machine") or "",
         uuid=variables.get("server_uuid") or "",
@@ -196,4 +219,6 @@ def parse_server_status(
         semisync_wait_no_replica=on("rpl_semi_sync_source_wait_no_replica"),
         semisync_replica_enabled=on("rpl_semi_sync_replica_enabled"),
         replica=parse_replica_status(replica),
+        connections=int(status.get("Threads_connected") or 0),
+        max_connections=int(variables.get("max_connections") or 0),
     )

@@ -25,6 +25,9 @@ CA = "/etc/mysql/lab/ca.pem"
 
 Row = dict[str, "str | None"]
 
+CONNECTION_ERROR = 2002
+"""CR_CONNECTION_ERROR: no connection through the local socket."""
+
 NO_LAB_TABLE = (1049, 1142, 1146)
 """No such schema, no privilege on the table, no such table: the server was never in this lab."""
 
@@ -54,8 +57,11 @@ class MysqlSession:
         # PyMySQL needs cryptography only for passwords without TLS, which the lab never sends.
         # Importing it would cost 30 ms and 6 MB.
         sys.modules.setdefault("cryptography", None)  # type: ignore[arg-type]
-        import pymysql
-        from pymysql.converters import encoders
+        try:
+            import pymysql
+            from pymysql.converters import encoders
+        except ModuleNotFoundError:  # before the machine is configured for the first time
+            raise MysqlError(CONNECTION_ERROR, "python3-pymysql is not installed") from None
 
         decoderless: Any = encoders  # so that every value stays text
         self._error = pymysql.MySQLError

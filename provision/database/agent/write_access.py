@@ -22,6 +22,7 @@ from provision.database.agent.role_record import RoleRecord
 from provision.database.agent.server_status import ServerStatus
 from provision.database.agent.session import MysqlSession
 from provision.database.agent.status_query import query_peers, read_epoch, read_server_status
+from provision.engine.agent.filesystem import read_text
 
 WRITABLE_MARK = "/run/foobar-lab/mysql-primary"
 """Holds the epoch in which this machine was made writable since it booted."""
@@ -181,11 +182,7 @@ def make_read_only(session: MysqlSession) -> None:
 
 def was_writable_in(epoch: int) -> bool:
     """Whether this machine was writable in this epoch since it booted."""
-    try:
-        with open(WRITABLE_MARK) as file:
-            return file.read().strip() == str(epoch)
-    except OSError:
-        return False
+    return read_text(WRITABLE_MARK).strip() == str(epoch)
 
 
 def remove_writable_mark() -> None:

@@ -10,9 +10,11 @@ import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from provision.core import state as records
 from provision.core.errors import HostError, LabError, UsageError
+from provision.core.parallel import finish_in_time
 from provision.core.state import State
 from provision.database.agent.requests import Inspect
 from provision.database.agent.results import ServerInspection
@@ -87,8 +89,11 @@ def adopted_state(servers: Mapping[str, ServerInspection], state: State) -> Stat
     return replace(state, primary=new, epoch=epoch)
 
 
-def adopt(context: Context, fleet: Fleet) -> Context:
+def adopt(context: Context, fleet: Fleet, seconds: float = 30.0) -> Context:
     """Record a promotion by automatic failover.
+
+    Args:
+        seconds: after which a machine that has not responded has no vote.
 
     Raises:
         LabError: when the machines contradict each other.
@@ -101,8 +106,12 @@ def adopt(context: Context, fleet: Fleet) -> Context:
         with contextlib.suppress(HostError):  # a machine that does not respond has no vote
             servers[host.name] = execute(host, Inspect(host.name), 15)
 
-    fleet.each(inspect, [m.name for m in context.lab.with_role("mysql") if m.name in fleet.hosts])
-    state = adopted_state(servers, context.state)
+    hosts = [fleet.hosts[m.name] for m in context.lab.with_role("mysql") if m.name in fleet.hosts]
+    done = finish_in_time({host.name: partial(inspect, host) for host in hosts}, seconds)
+    for host in hosts:
+        if host.name not in done:
+            host.close()  # so that it can be used again
+    state = adopted_state(dict(servers), context.state)
     if state == context.state:
         return context
     recorded = records.change(context.lab.directory, primary=state.primary, epoch=state.epoch)

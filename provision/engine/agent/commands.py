@@ -22,7 +22,8 @@ def command_probe(
         timeout: seconds.
     """
     args = {"argv": list(argv), "timeout": timeout}
-    return Probe("command", name or f"command {shlex.join(argv)}", args, ProcessResult)
+    probe_name = name or f"command {shlex.join(argv)}"
+    return Probe("command", probe_name, args, ProcessResult, timeout + 5)
 
 
 @collector("command")

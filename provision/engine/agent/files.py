@@ -1,17 +1,28 @@
-"""Files, links, directories and trees of a machine: collecting their state and changing them."""
+"""Files, links and directories of a machine: collecting their state and changing them."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from provision.engine.agent.process import AgentError, Log, must
+from provision.engine.agent.filesystem import (
+    TEXT_LIMIT,
+    digest_and_start,
+    is_real_directory,
+    kind_of,
+    read_bytes,
+    read_text,
+    status_of,
+)
+from provision.engine.agent.overwritten import Copies, digest, record_written
+from provision.engine.agent.process import AgentError, Log
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, action, collector
+from provision.engine.agent.secret_content import first_certificate, setting_digests
 
 READ_LIMIT = 256 * 1024
 """Bytes of a file up to which its text is sent to the controller, for a diff."""
@@ -28,11 +39,13 @@ class PathFacts:
     """What is at a path.
 
     Args:
-        type: ``absent``, ``file``, ``link``, ``directory`` or ``special``.
+        type: ``absent``, or see `kind_of`.
         mode: four octal digits.
         target: of a link.
         digest: SHA-256 of a file.
         content: text of a file; empty for a secret or a large one.
+        settings: of a secret file, digests of the values of its settings.
+        certificate: of a secret file, the certificate in it.
     """
 
     type: str
@@ -42,13 +55,8 @@ class PathFacts:
     target: str = ""
     digest: str = ""
     content: str = ""
-
-
-@dataclass(frozen=True)
-class TreeFacts:
-    """Digest of a folder (see `tree_digest`); empty when there is none."""
-
-    digest: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    certificate: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,11 +72,6 @@ def path_probe(path: str, *, secret: bool = False) -> Probe[PathFacts]:
     return Probe("path", name, {"path": path, "secret": secret}, PathFacts)
 
 
-def tree_probe(path: str) -> Probe[TreeFacts]:
-    """The digest of a folder."""
-    return Probe("tree", f"tree {path}", {"path": path}, TreeFacts)
-
-
 def loaded_probe(unit: str) -> Probe[LoadedFacts]:
     """What a unit's process has loaded."""
     return Probe("loaded", f"loaded {unit}", {"unit": unit}, LoadedFacts)
@@ -78,23 +81,22 @@ def loaded_probe(unit: str) -> Probe[LoadedFacts]:
 def collect_path(args: Args) -> PathFacts:
     """See `path_probe`."""
     path = args["path"]
-    try:
-        status = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    status = status_of(path)
+    if status is None:
         return PathFacts("absent")
-    if stat.S_ISLNK(status.st_mode):
-        return PathFacts("link", target=os.readlink(path))
+    kind = kind_of(status)
+    if kind == "link":
+        return PathFacts(kind, target=os.readlink(path))
     owner, group = _owner(status)
     mode = f"{stat.S_IMODE(status.st_mode):04o}"
-    if not stat.S_ISREG(status.st_mode):
-        kind = "directory" if stat.S_ISDIR(status.st_mode) else "special"
+    if kind != "file":
         return PathFacts(kind, owner, group, mode)
-    with open(path, "rb") as file:
-        data = file.read()
-    shown = not args["secret"] and len(data) <= READ_LIMIT
-    text = data.decode(errors="replace") if shown else ""
-    digest = hashlib.sha256(data).hexdigest()
-    return PathFacts("file", owner, group, mode, digest=digest, content=text)
+    content_digest, data = digest_and_start(path, READ_LIMIT)
+    if args["secret"]:
+        settings, certificate = setting_digests(data), first_certificate(data)
+        return PathFacts(kind, owner, group, mode, "", content_digest, "", settings, certificate)
+    text = data.decode(errors="replace")
+    return PathFacts(kind, owner, group, mode, digest=content_digest, content=text)
 
 
 def _owner(status: os.stat_result) -> tuple[str, str]:
@@ -112,84 +114,100 @@ def _owner(status: os.stat_result) -> tuple[str, str]:
     return user, group
 
 
-@collector("tree")
-def collect_tree(args: Args) -> TreeFacts:
-    """See `tree_probe`."""
-    return TreeFacts(tree_digest(args["path"]) if os.path.isdir(args["path"]) else "")
-
-
-def tree_digest(top: str) -> str:
-    """One digest over the names, modes and contents of everything below ``top``."""
-    lines = []
-    for folder, folders, files in os.walk(top):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for name in files:
-            path = f"{folder}/{name}"
-            executable = "x" if os.lstat(path).st_mode & 0o100 else "-"
-            with open(path, "rb") as file:
-                digest = hashlib.sha256(file.read()).hexdigest()
-            lines.append(f"{os.path.relpath(path, top)} {executable} {digest}")
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
-
-
 @collector("loaded")
 def collect_loaded(args: Args) -> LoadedFacts:
     """See `loaded_probe`."""
     return LoadedFacts(read_text(f"{LOADED}/{args['unit']}").strip())
 
 
-def read_text(path: str) -> str:
-    """The text of a file; empty when there is none."""
-    try:
-        with open(path) as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-
-
 # --- changes -------------------------------------------------------------------------------------
 
 
 class Journal:
-    """What was at the paths that a unit changes, for its rollback."""
+    """What was at the paths that a unit changes, for its rollback; copies of changes by hand."""
 
     def __init__(self) -> None:
         self._before: dict[str, tuple[str, bytes, os.stat_result | None]] = {}
+        self._written: dict[str, str] = {}
+        self.copies = Copies()
+
+    @property
+    def unit_files(self) -> bool:
+        """Whether systemd has to read its unit files again."""
+        return any(path.startswith("/etc/systemd/system/") for path in self._before)
+
+    def wrote(self, path: str, data: bytes) -> None:
+        """Record the new content of a path, for `commit`."""
+        self._written[path] = digest(data)
+
+    def commit(self) -> None:
+        """Record what the lab has written."""
+        record_written(self._written)
 
     def keep(self, path: str) -> None:
-        """Record what is at ``path``, before its first change in this unit."""
+        """Record what is at ``path``, before its first change in this unit.
+
+        What cannot be recorded (a directory, a fifo, a large file) is moved to the copies.
+        """
         if path in self._before:
             return
-        try:
-            status = os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            self._before[path] = ("absent", b"", None)
-            return
-        if stat.S_ISLNK(status.st_mode):
-            self._before[path] = ("link", os.readlink(path).encode(), status)
-        elif stat.S_ISREG(status.st_mode):
-            with open(path, "rb") as file:
-                self._before[path] = ("file", file.read(), status)
+        status = status_of(path)
+        kind = kind_of(status) if status else "absent"
+        data = b""
+        if kind == "link":
+            data = os.fsencode(os.readlink(path))
+        elif kind == "file" and status and status.st_size <= TEXT_LIMIT:
+            data = read_bytes(path)
+            if self.copies.changed_by_hand(path, data):
+                self.copies.keep(path)
+        elif kind != "absent":
+            kind, data = "moved", os.fsencode(self.copies.move(path))
+        self._before[path] = (kind, data, status)
+
+    def make_parents(self, path: str) -> None:
+        """Create the directories above ``path``; what else is there is kept and removed."""
+        missing, folder = [], os.path.dirname(path)
+        while not os.path.isdir(folder):
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        for part in reversed(missing):
+            if status_of(part) is not None:
+                self.keep(part)
+                self.copies.keep(part)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(part)
+            os.mkdir(part)
 
     def roll_back(self) -> tuple[str, ...]:
-        """Restore every recorded path, and return them."""
-        for path, (kind, data, status) in self._before.items():
-            if kind == "absent":
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
-            elif kind == "link":
-                _replace_link(path, data.decode())
-            elif status is not None:
+        """Restore every recorded path, the last one first, and return them."""
+        for path, (kind, data, status) in reversed(self._before.items()):
+            _remove_created(path, keep=kind in ("link", "file"))
+            if kind == "link":
+                _replace_link(path, os.fsdecode(data))
+            elif kind == "moved":
+                self.copies.move_back(os.fsdecode(data), path)
+            elif kind == "file" and status is not None:
                 mode = stat.S_IMODE(status.st_mode)
                 write_atomically(path, data, mode, status.st_uid, status.st_gid)
         return tuple(sorted(self._before))
 
 
+def _remove_created(path: str, *, keep: bool) -> None:
+    """Remove what a unit created: its directories (`Journal.make_parents`), and its files.
+
+    Args:
+        keep: leaves a file, which the old one replaces atomically.
+    """
+    if is_real_directory(path):
+        os.rmdir(path)
+    elif not keep:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
 def write_atomically(path: str, data: bytes, mode: int, uid: int = 0, gid: int = 0) -> None:
-    """Write a file; a reader sees the old content or the new."""
-    temporary = f"{path}.lab-new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
+    """Write a file; a reader sees the old content or the new. A directory there is moved away."""
+    temporary = _unused(f"{path}.lab-new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
         file.write(data)
@@ -197,13 +215,21 @@ def write_atomically(path: str, data: bytes, mode: int, uid: int = 0, gid: int =
         os.fchmod(file.fileno(), mode)
         file.flush()
         os.fsync(file.fileno())
+    if is_real_directory(path):
+        Copies().move(path)
     os.replace(temporary, path)
 
 
-def _replace_link(path: str, target: str) -> None:
-    temporary = f"{path}.lab-new"
+def _unused(temporary: str) -> str:
+    if is_real_directory(temporary):
+        Copies().move(temporary)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
+    return temporary
+
+
+def _replace_link(path: str, target: str) -> None:
+    temporary = _unused(f"{path}.lab-new")
     os.symlink(target, temporary)
     os.replace(temporary, path)
 
@@ -223,8 +249,9 @@ def write(args: Args, journal: Journal, log: Log) -> None:
     """Write a file: ``path``, ``content`` (base64), ``owner``, ``group``, ``mode`` (octal)."""
     path = args["path"]
     journal.keep(path)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    journal.make_parents(path)
     data, mode = base64.b64decode(args["content"]), int(args["mode"], 8)
+    journal.wrote(path, data)
     write_atomically(path, data, mode, *_ids(args["owner"], args["group"]))
 
 
@@ -232,14 +259,14 @@ def write(args: Args, journal: Journal, log: Log) -> None:
 def link(args: Args, journal: Journal, log: Log) -> None:
     """Make ``path`` a symbolic link to ``target``."""
     journal.keep(args["path"])
-    os.makedirs(os.path.dirname(args["path"]), exist_ok=True)
+    journal.make_parents(args["path"])
     _replace_link(args["path"], args["target"])
 
 
 @action("directory")
 def directory(args: Args, journal: Journal, log: Log) -> None:
     """Create a directory, or change its ``owner``, ``group`` and ``mode``."""
-    os.makedirs(args["path"], exist_ok=True)
+    journal.make_parents(f"{args['path']}/.")
     os.chown(args["path"], *_ids(args["owner"], args["group"]))
     os.chmod(args["path"], int(args["mode"], 8))
 
@@ -250,25 +277,6 @@ def remove(args: Args, journal: Journal, log: Log) -> None:
     journal.keep(args["path"])
     with contextlib.suppress(FileNotFoundError):
         os.unlink(args["path"])
-
-
-@action("tree")
-def tree(args: Args, journal: Journal, log: Log) -> None:
-    """Replace a folder by the contents of ``tar`` (base64); all of it belongs to ``owner``."""
-    import io
-    import tarfile
-
-    path = args["path"]
-    new, old = f"{path}.lab-new", f"{path}.lab-old"
-    must(["rm", "-rf", new, old])
-    os.makedirs(new)
-    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(args["tar"]))) as archive:
-        archive.extractall(new, filter="data")
-    must(["chown", "-R", f"{args['owner']}:{args['group']}", new])
-    if os.path.isdir(path):
-        os.rename(path, old)
-    os.rename(new, path)
-    must(["rm", "-rf", old])
 
 
 def record_loaded(unit: str, fingerprint: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from provision.engine.agent.codec import decode, encode
 from provision.engine.agent.files import Journal
 from provision.engine.agent.process import AgentError, Log
-from provision.engine.agent.protocol import HttpRequest, Probe, Readiness
+from provision.engine.agent.protocol import PROBE_SECONDS, HttpRequest, Probe, Readiness
 from provision.engine.agent.registry import Args, action, collector
 from provision.engine.agent.waiting import AgentTimeoutError, wait_until
 
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     import http.client
 
 BODY_LIMIT = 64 * 1024
-"""Bytes of a response's body that are kept."""
+"""Bytes of a response's body that are kept as text."""
+
+READ_LIMIT = 4 * 2**20
+"""Bytes of a response's body that are read."""
+
+REPLY_LIMIT = 4 * 1024 * 1024
+"""Bytes of a socket's reply to one line."""
 
 CONSECUTIVE = 3
 """So many consecutive responses show that only the new process accepts connections."""
@@ -60,7 +66,8 @@ def http_probe(
         deadline: seconds for that.
     """
     args = {"request": encode(request), "until": until, "deadline": deadline}
-    return Probe("http", f"http {name}", args, HttpResponse)
+    seconds = max(PROBE_SECONDS, deadline + request.timeout + 5)
+    return Probe("http", f"http {name}", args, HttpResponse, seconds)
 
 
 @collector("http")
@@ -81,6 +88,12 @@ def collect_http(args: Args) -> HttpResponse:
 
 def get(request: HttpRequest) -> HttpResponse:
     """Send one GET; an error is a response without a status."""
+    response, body = exchange(request)
+    return replace(response, body=body[:BODY_LIMIT].decode(errors="replace"))
+
+
+def exchange(request: HttpRequest) -> tuple[HttpResponse, bytes]:
+    """Send one GET; the response without its body, and the body up to `READ_LIMIT`."""
     import http.client
 
     connection = None
@@ -88,11 +101,11 @@ def get(request: HttpRequest) -> HttpResponse:
         connection = _connect(request)
         connection.request("GET", request.path, headers={"Host": request.host})
         response = connection.getresponse()
-        body = response.read(BODY_LIMIT).decode(errors="replace")
+        body = response.read(READ_LIMIT)
         headers = {name.lower(): value for name, value in response.getheaders()}
-        return HttpResponse(response.status, headers, body)
+        return HttpResponse(response.status, headers), body
     except (OSError, http.client.HTTPException) as error:
-        return HttpResponse(error=str(error) or repr(error))
+        return HttpResponse(error=str(error) or repr(error)), b""
     finally:
         if connection is not None:
             connection.close()
@@ -150,8 +163,10 @@ def socket_command(path: str, line: str, timeout: float = 3.0) -> SocketReply:
             connection.sendall(line.encode() + b"\n")
             connection.shutdown(socket.SHUT_WR)  # HAProxy's master reads commands until it sees EOF
             received = b""
-            while chunk := connection.recv(65536):
+            while len(received) <= REPLY_LIMIT and (chunk := connection.recv(65536)):
                 received += chunk
+            if len(received) > REPLY_LIMIT:
+                return SocketReply(error=f"the reply is larger than {REPLY_LIMIT >> 20} MiB")
             return SocketReply(received.decode(errors="replace"))
     except OSError as error:
         return SocketReply(error=str(error))

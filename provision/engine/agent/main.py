@@ -6,16 +6,15 @@ import contextlib
 import json
 import os
 import sys
-import threading
-from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Mapping
+from typing import BinaryIO
 
-from provision.engine.agent import registry
+from provision.engine.agent import gathering, registry
 from provision.engine.agent.codec import decode, encode
-from provision.engine.agent.process import AgentError, Log, ProcessResult, run
+from provision.engine.agent.process import AgentError, Log, ProcessResult, kill_children, run
 from provision.engine.agent.protocol import (
+    LINE_LIMIT,
     Failure,
-    GatherRequest,
     LogLine,
     ProbeResponse,
     Ready,
@@ -25,50 +24,14 @@ from provision.engine.agent.protocol import (
 )
 from provision.engine.agent.registry import operation
 
+controller_gone: Callable[[], bool] = bool
+"""Whether nobody reads responses any more; `main` sets it."""
+
 
 @operation("gather")
 def gather(args: registry.Args, log: Log) -> dict[str, ProbeResponse]:
-    """Collect facts: one thread per kind of probe, so that slow kinds do not add up.
-
-    A probe that fails has its own error; the others still have their results.
-    """
-    kinds: dict[str, dict[str, registry.Args]] = {}
-    for name, probe in decode(GatherRequest, args).probes.items():
-        kinds.setdefault(probe.kind, {})[name] = probe.args
-    responses: dict[str, ProbeResponse] = {}
-
-    def collect(kind: str) -> None:
-        responses.update(_collect(kind, kinds[kind]))
-
-    threads = [threading.Thread(target=collect, args=(kind,)) for kind in kinds]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return responses
-
-
-def _collect(kind: str, batch: Mapping[str, registry.Args]) -> dict[str, ProbeResponse]:
-    results: Sequence[Any]
-    try:
-        results = registry.find(f"collector {kind}")(list(batch.values()))
-        if len(results) != len(batch):
-            raise AgentError(f"{len(results)} results for {len(batch)} probes of kind {kind!r}")
-    except Exception as error:
-        results = [error] * len(batch)
-    return {
-        name: ProbeResponse(error=_describe(result))
-        if isinstance(result, Exception)
-        else ProbeResponse(result)
-        for name, result in zip(batch, results, strict=True)
-    }
-
-
-def _describe(error: Exception) -> str:
-    if isinstance(error, AgentError):
-        last = error.output.splitlines()[-1:]
-        return ": ".join([str(error), *last])
-    return f"{type(error).__name__}: {error}"
+    """See `gathering`; ends at once when the controller has gone."""
+    return gathering.gather(args, controller_gone)
 
 
 @operation("run")
@@ -79,10 +42,18 @@ def run_program(args: registry.Args, log: Log) -> ProcessResult:
 
 
 def serve(requests: BinaryIO, responses: BinaryIO) -> None:
-    """Respond to requests until the controller closes the channel."""
+    """Respond to requests until the controller closes the channel.
+
+    A message starts and ends with a line feed: what other programs write into the channel is on
+    lines of its own.
+    """
 
     def send(message: Ready | LogLine | Response | Failure) -> None:
-        responses.write(json.dumps(encode(message)).encode() + b"\n")
+        line = json.dumps(encode(message)).encode()
+        if len(line) > LINE_LIMIT and isinstance(message, Response):
+            error = f"the result is larger than {LINE_LIMIT >> 20} MiB"
+            line = json.dumps(encode(Failure(message.id, error))).encode()
+        responses.write(b"\n" + line + b"\n")
         responses.flush()
 
     send(Ready(os.getpid()))
@@ -97,27 +68,51 @@ def serve(requests: BinaryIO, responses: BinaryIO) -> None:
         try:
             function = registry.find(f"operation {request.operation}")
             send(Response(request.id, function(request.args, log)))
+        except gathering.Abandoned:
+            return
         except AgentError as error:
             send(Failure(request.id, str(error), error.output))
         except Exception as error:
-            send(Failure(request.id, _describe(error)))
+            send(Failure(request.id, gathering.describe(error)))
+
+
+def hang_up_of(stream: BinaryIO) -> Callable[[], bool]:
+    """Whether the other end of a pipe or socket is closed, without reading from it."""
+    import select
+
+    poller = select.poll()
+    poller.register(stream.fileno(), 0)  # POLLHUP and POLLERR are always reported
+    return lambda: bool(poller.poll(0))
 
 
 def main(modules: Mapping[str, str]) -> None:
     """Serve requests on stdin; programs that are run cannot write into the responses on stdout.
 
+    Does not return: threads that are blocked in a probe would keep the process.
+
     Args:
         modules: see ``registry.MODULES``.
     """
+    global controller_gone
     registry.MODULES.update(modules)
     os.environ.update(
         LC_ALL="C.UTF-8",
         DEBIAN_FRONTEND="noninteractive",
         PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     )
+    controller_gone = hang_up_of(sys.stdin.buffer)
     responses = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    status = 0
     try:
         serve(sys.stdin.buffer, responses)
     except (BrokenPipeError, KeyboardInterrupt):
-        os._exit(0)
+        pass
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+        status = 1
+    kill_children()
+    os._exit(status)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from provision.engine.agent.codec import decode, encode
 from provision.engine.agent.files import Journal, write_atomically
+from provision.engine.agent.filesystem import kind_of, read_bytes, read_text, status_of
 from provision.engine.agent.packages import installed_packages
 from provision.engine.agent.process import AgentError, Log, must, run
 from provision.engine.agent.protocol import Probe
@@ -24,6 +25,10 @@ from provision.engine.agent.registry import Args, action, collector
 
 HOME = "/var/lib/foobar-lab"
 RECORD = f"{HOME}/originals.json"
+
+CLEANUP_SECONDS = 180.0
+"""apt-get computes what would be removed."""
+
 UNITS = "/etc/systemd/system/"
 STRICT = [
     "-o",
@@ -101,7 +106,7 @@ class CleanupPlan:
 
 def cleanup_probe(packages: Sequence[str]) -> Probe[CleanupPlan]:
     """What a clean-up would do; ``packages`` are those that the lab installs."""
-    return Probe("cleanup", "cleanup", {"packages": list(packages)}, CleanupPlan)
+    return Probe("cleanup", "cleanup", {"packages": list(packages)}, CleanupPlan, CLEANUP_SECONDS)
 
 
 # --- the record ----------------------------------------------------------------------------------
@@ -109,11 +114,10 @@ def cleanup_probe(packages: Sequence[str]) -> Probe[CleanupPlan]:
 
 def load() -> OriginalState:
     """The record; without one, a new one of the present state."""
-    try:
-        with open(RECORD) as file:
-            return decode(OriginalState, json.load(file))
-    except FileNotFoundError:
+    text = read_text(RECORD)
+    if not text:
         return OriginalState(installed_packages(), active_services())
+    return decode(OriginalState, json.loads(text))
 
 
 def save(record: OriginalState) -> None:
@@ -135,17 +139,14 @@ def record_originals(args: Args, journal: Journal, log: Log) -> None:
 
 def original(path: str) -> OriginalPath:
     """What is at a path, with its content."""
-    try:
-        status = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    status = status_of(path)
+    if status is None:
         return OriginalPath("absent", missing=first_missing(path))
-    if stat.S_ISLNK(status.st_mode):
-        return OriginalPath("link", target=os.readlink(path))
-    kind, content = "directory" if stat.S_ISDIR(status.st_mode) else "special", ""
-    if stat.S_ISREG(status.st_mode):
-        kind = "file"
-        with open(path, "rb") as file:
-            content = base64.b64encode(file.read()).decode()
+    kind, content = kind_of(status), ""
+    if kind == "link":
+        return OriginalPath(kind, target=os.readlink(path))
+    if kind == "file":
+        content = base64.b64encode(read_bytes(path)).decode()
     mode = stat.S_IMODE(status.st_mode)
     return OriginalPath(kind, "", "", content, status.st_uid, status.st_gid, mode)
 
@@ -272,7 +273,7 @@ def clean_up(args: Args, journal: Journal, log: Log) -> None:
     for path in plan.remove:
         must(["rm", "-rf", "--one-file-system", "--", path])
     for path in plan.restore:
-        _restore(path, record.paths[path])
+        restore(path, record.paths[path])
     for name in plan.users:
         must(["userdel", name])
     run(["find", UNITS, "-type", "d", "-name", "*.wants", "-empty", "-delete"])
@@ -283,7 +284,8 @@ def clean_up(args: Args, journal: Journal, log: Log) -> None:
     must(["rm", "-rf", "--one-file-system", "--", HOME])
 
 
-def _restore(path: str, entry: OriginalPath) -> None:
+def restore(path: str, entry: OriginalPath) -> None:
+    """Write what was at a path: a file or a link."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     if entry.type == "link":
         with contextlib.suppress(FileNotFoundError):

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from provision.engine.agent.files import Journal, write_atomically
 from provision.engine.agent.process import AgentError, Log, ProcessResult, run
@@ -30,6 +30,9 @@ APT = [
     "-o",
     "Acquire::https::Timeout=20",
 ]
+RESTORE = ["-o", "Dpkg::Options::=--force-confmiss"]
+"""Missing configuration files are installed again (dpkg(1), --force-confmiss)."""
+
 POLICY = "/usr/sbin/policy-rc.d"
 UNREACHABLE = re.compile(
     r"Could not (resolve|connect)|Connection (failed|timed out)|Unable to connect"
@@ -39,22 +42,40 @@ UNREACHABLE = re.compile(
 
 @dataclass(frozen=True)
 class PackageVersions:
-    """Installed versions by package name; empty for a package that is not installed."""
+    """Installed packages.
+
+    Args:
+        versions: by name; empty for a package that is not installed.
+        damaged: by name, which packages of it and of its direct dependencies lack files or have
+            changed configuration files, each with the first of these files.
+    """
 
     versions: Mapping[str, str]
+    damaged: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
 
-def packages_probe(names: Sequence[str]) -> Probe[PackageVersions]:
-    """Which of some packages are installed."""
-    return Probe("packages", f"packages {' '.join(names)}", {"names": list(names)}, PackageVersions)
+def packages_probe(names: Sequence[str], configured: Sequence[str] = ()) -> Probe[PackageVersions]:
+    """Which of some packages are installed and complete.
+
+    Args:
+        configured: paths whose content may differ from the package's, or that may be missing.
+    """
+    args = {"names": list(names), "configured": list(configured)}
+    return Probe("packages", f"packages {' '.join(names)}", args, PackageVersions)
 
 
 @batch_collector("packages")
 def collect_packages(batch: Sequence[Args]) -> list[PackageVersions]:
     """See `packages_probe`; one dpkg-query for all probes."""
+    from provision.engine.agent.package_files import damage
+
     installed = installed_packages(sorted({name for args in batch for name in args["names"]}))
     return [
-        PackageVersions({name: installed.get(name, "") for name in args["names"]}) for args in batch
+        PackageVersions(
+            {name: installed.get(name, "") for name in args["names"]},
+            damage([n for n in args["names"] if n in installed], args.get("configured", ())),
+        )
+        for args in batch
     ]
 
 
@@ -84,19 +105,32 @@ def _apt(arguments: Sequence[str], timeout: float) -> ProcessResult:
 
 @action("packages")
 def install(args: Args, journal: Journal, log: Log) -> None:
-    """Install packages: ``names``. Services do not start before they are configured."""
+    """Install packages: ``names``, and ``reinstall`` with the configuration files they lack.
+
+    Services do not start before they are configured.
+    """
     names: list[str] = args["names"]
+    damaged: list[str] = args.get("reinstall", [])
     if run(["dpkg", "--audit"]).stdout.strip():
         log("completing an interrupted installation")
         run(["dpkg", "--configure", "-a"], timeout=600)
-    with open(POLICY, "w") as file:
-        file.write("#!/bin/sh\nexit 101\n")
-    os.chmod(POLICY, 0o755)
+    write_atomically(POLICY, b"#!/bin/sh\nexit 101\n", 0o755)
     try:
         log("reading package lists")
         _apt(["update"], 180)
+        if damaged:
+            from provision.engine.agent.package_files import obstructions
+
+            log(f"reinstalling {', '.join(damaged)}")
+            for path in obstructions(damaged):
+                journal.keep(path)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+            _apt(["install", "--reinstall", *RESTORE, "--no-install-recommends", *damaged], 900)
+        if not names:
+            return
         log(f"installing {len(names)} packages")
-        install_names = ["install", "--no-install-recommends", *names]
+        install_names = ["install", "--no-install-recommends", *RESTORE, *names]
         try:
             _apt(install_names, 900)
         except AgentError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
@@ -18,6 +19,13 @@ NOT_FOUND = 127
 
 OUTPUT_LINES = 30
 """How many of the last lines of a program's output an error carries."""
+
+
+KILLED_SECONDS = 2.0
+"""Seconds to wait for the end of a program that was killed."""
+
+CHILDREN: set[subprocess.Popen[bytes]] = set()
+"""The programs that run."""
 
 
 class AgentError(Exception):
@@ -54,20 +62,16 @@ class ProcessResult:
 
 def start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start a program; `finish` reads its output."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+    CHILDREN.add(process)
+    return process
 
 
 def finish(process: subprocess.Popen[bytes], timeout: float = 30.0) -> ProcessResult:
     """Wait for a started program, and kill it after ``timeout`` seconds (status `TIMED_OUT`)."""
-    try:
-        stdout, stderr = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        stdout, _ = process.communicate()
-        return ProcessResult(TIMED_OUT, _text(stdout), f"timed out after {timeout:.0f} s")
-    return ProcessResult(process.returncode, _text(stdout), _text(stderr))
+    return _communicate(process, None, timeout, ["the program"])
 
 
 def run(argv: Sequence[str], input: str = "", timeout: float = 60.0) -> ProcessResult:
@@ -78,15 +82,45 @@ def run(argv: Sequence[str], input: str = "", timeout: float = 60.0) -> ProcessR
         input: text for its stdin.
         timeout: seconds.
     """
+    pipe = subprocess.PIPE
     try:
-        done = subprocess.run(
-            argv, input=input.encode(), capture_output=True, timeout=timeout, check=False
-        )
+        process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe)
     except FileNotFoundError:
         return ProcessResult(NOT_FOUND, "", f"{argv[0]}: command not found")
-    except subprocess.TimeoutExpired:
-        return ProcessResult(TIMED_OUT, "", f"timed out after {timeout:.0f} s: {shlex.join(argv)}")
-    return ProcessResult(done.returncode, _text(done.stdout), _text(done.stderr))
+    CHILDREN.add(process)
+    return _communicate(process, input.encode(errors="surrogateescape"), timeout, argv)
+
+
+def _communicate(
+    process: subprocess.Popen[bytes], data: bytes | None, timeout: float, argv: Sequence[str]
+) -> ProcessResult:
+    try:
+        stdout, stderr = process.communicate(data, timeout)
+        return ProcessResult(process.returncode, _text(stdout), _text(stderr))
+    except subprocess.TimeoutExpired as late:
+        process.kill()
+        # Its children may hold the pipes, and a program that waits for a disk cannot be killed.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=KILLED_SECONDS)
+        text = f"timed out after {timeout:.0f} s: {shlex.join(argv)}"
+        return ProcessResult(TIMED_OUT, _text(late.stdout or b""), text)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        CHILDREN.discard(process)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+def kill_children() -> None:
+    """Kill the programs that still run, when nobody waits for them any more."""
+    for process in list(CHILDREN):
+        with contextlib.suppress(OSError):
+            process.kill()
 
 
 def must(argv: Sequence[str], input: str = "", timeout: float = 60.0) -> ProcessResult:

@@ -15,6 +15,9 @@ from provision.engine.agent.codec import ProtocolError, decode
 
 R = TypeVar("R")
 
+PROBE_SECONDS = 15.0  # after which a probe without a result has failed, unless it has its own limit
+LINE_LIMIT = 32 * 1024 * 1024  # bytes of one message; a longer one is an error on either side
+
 
 class ProbeError(Exception):
     """A probe without a result: it failed, or the machine does not know it."""
@@ -86,10 +89,11 @@ def decode_message(data: Any) -> Message:
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """One probe on the wire."""
+    """One probe on the wire; after ``seconds`` without a result it has failed (0: the default)."""
 
     kind: str
     args: Mapping[str, Any]
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,14 @@ class ProbeResponse:
 
 @dataclass(frozen=True)
 class GatherRequest:
-    """Operation ``gather``: collect facts; the result is a `ProbeResponse` by name."""
+    """Operation ``gather``: collect facts; the result is a `ProbeResponse` by name.
+
+    Args:
+        seconds: after which a probe without a result has failed; 0 for no limit.
+    """
 
     probes: Mapping[str, ProbeRequest]
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -216,6 +225,7 @@ class UnitResponse:
         output: the last lines of the program that failed.
         restored: paths that were rolled back.
         after: the state of the service after the rollback; empty when it was not touched.
+        kept: copies of files that were changed by hand and have been overwritten or removed.
     """
 
     ok: bool
@@ -225,6 +235,7 @@ class UnitResponse:
     output: str = ""
     restored: tuple[str, ...] = ()
     after: str = ""
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -246,26 +257,34 @@ class Probe(Generic[R]):
         name: unique within one gather; two probes of one name must be the same probe.
         args: the collector's arguments, as JSON.
         result: the frozen dataclass that the collector returns.
+        seconds: after which it has failed without a result.
     """
 
     kind: str
     name: str
     args: Mapping[str, Any]
     result: type[R]
+    seconds: float = PROBE_SECONDS
 
 
-def gather_request(probes: Iterable[Probe[Any]]) -> GatherRequest:
+def gather_request(
+    probes: Iterable[Probe[Any]], seconds: float = 0.0, factor: float = 1.0
+) -> GatherRequest:
     """The request for some probes; one that occurs several times is sent once.
+
+    Args:
+        seconds: see `GatherRequest`.
+        factor: by which every probe's own time is multiplied, for a slow host.
 
     Raises:
         ProtocolError: when two different probes have the same name.
     """
     requests: dict[str, ProbeRequest] = {}
     for probe in probes:
-        request = ProbeRequest(probe.kind, probe.args)
+        request = ProbeRequest(probe.kind, probe.args, probe.seconds * factor)
         if requests.setdefault(probe.name, request) != request:
             raise ProtocolError(f"two different probes are called {probe.name!r}")
-    return GatherRequest(requests)
+    return GatherRequest(requests, seconds)
 
 
 class Results:
@@ -313,6 +332,15 @@ class Results:
         except ProtocolError as error:
             text = f"{self.machine}: probe {probe.name!r} has an unexpected result: {error}"
             raise self._error(text) from None
+
+    def problem(self, probe: Probe[Any]) -> str:
+        """Why a probe has no result; empty when it has one."""
+        try:
+            self[probe]
+        except Exception as error:
+            response = self.responses.get(probe.name)
+            return (response.error if response else "") or str(error)
+        return ""
 
     def get(self, probe: Probe[R]) -> R | None:
         """The result of a probe, or None where `__getitem__` raises."""

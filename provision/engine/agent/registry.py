@@ -7,6 +7,7 @@ module registers a name, so that a machine imports a module only when it is need
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -25,6 +26,10 @@ MODULES: dict[str, str] = {}
 """By the same keys, the module whose import registers the function."""
 
 
+SINGLE: set[str] = set()
+"""Kinds whose collector takes one probe; the others take all probes of a gather at once."""
+
+
 def collector(kind: str) -> Callable[[F], F]:
     """Register a function that collects the result of one probe, a frozen dataclass."""
 
@@ -33,6 +38,7 @@ def collector(kind: str) -> Callable[[F], F]:
             return [_result_or_error(collect, args) for args in batch]
 
         _register(f"collector {kind}", collect_each)
+        SINGLE.add(kind)
         return collect
 
     return register
@@ -48,6 +54,13 @@ def _result_or_error(collect: Callable[..., Any], args: Args) -> Any:
 def batch_collector(kind: str) -> Callable[[F], F]:
     """Register a function that collects the results of all probes of a kind, in their order."""
     return lambda function: _register(f"collector {kind}", function)
+
+
+def is_batch(kind: str) -> bool:
+    """Whether a kind's collector takes all probes at once; imports its module."""
+    with contextlib.suppress(Exception):  # which every probe of the kind reports
+        find(f"collector {kind}")
+    return kind not in SINGLE
 
 
 def action(name: str) -> Callable[[F], F]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from provision.engine.agent.files import Journal
 from provision.engine.agent.process import AgentError, Log, must, run
@@ -13,13 +13,21 @@ from provision.engine.agent.registry import Args, action, batch_collector, colle
 
 NO_LOGIN = "/usr/sbin/nologin"
 
+JOURNAL_LINES = 8
+"""Lines of a failed unit's journal that a check quotes."""
+
 
 @dataclass(frozen=True)
 class ServiceState:
-    """A unit's ActiveState and UnitFileState, as ``systemctl show`` prints them."""
+    """A unit's ActiveState and UnitFileState, as ``systemctl show`` prints them.
+
+    Args:
+        journal: the last lines of a unit that has failed or does not start; otherwise empty.
+    """
 
     active: str
     enabled: str
+    journal: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,10 +54,18 @@ def collect_services(batch: Sequence[Args]) -> list[ServiceState]:
     properties = "--property=ActiveState,UnitFileState"
     output = must(["systemctl", "show", properties, "--", *(args["name"] for args in batch)]).stdout
     states = []
-    for block in output.strip("\n").split("\n\n"):
+    for args, block in zip(batch, output.strip("\n").split("\n\n"), strict=True):
         values = dict(line.split("=", 1) for line in block.splitlines())
-        states.append(ServiceState(values["ActiveState"], values["UnitFileState"]))
+        state = ServiceState(values["ActiveState"], values["UnitFileState"])
+        failing = state.active in ("failed", "activating", "reloading")
+        states.append(replace(state, journal=last_lines(args["name"])) if failing else state)
     return states
+
+
+def last_lines(unit: str, count: int = JOURNAL_LINES) -> str:
+    """The last lines of a unit's journal."""
+    argv = ["journalctl", "--quiet", "--no-pager", "-o", "cat", "-n", str(count), "-u", unit]
+    return run(argv, timeout=5).stdout.strip()
 
 
 @action("service")

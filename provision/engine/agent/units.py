@@ -91,7 +91,7 @@ class Transaction:
         except Exception as error:
             # A full disk, or a directory where a file belongs, must not leave half a unit.
             return self._roll_back(step, error)
-        return UnitResponse(True, self._activated)
+        return UnitResponse(True, self._activated, kept=tuple(self._journal.copies.paths))
 
     def _change(self) -> None:
         for action in self._request.actions:
@@ -104,15 +104,14 @@ class Transaction:
 
     def _activate(self) -> None:
         service, verb = self._request.service, self._request.activate
-        if not service:
-            return
-        if not is_active(service):
-            if verb == "try-restart":
-                return  # it loads the new files when it is started
-            verb = "start"
-        if verb == "start" or (verb and self._request.needs_reload):
+        if service and not is_active(service):
+            # A service that try-restart does not start loads the new files at its next start.
+            verb = "" if verb == "try-restart" else "start"
+        if service and (verb == "start" or (verb and self._request.needs_reload)):
             self._activated = verb
             activate(service, verb, self._log)
+        elif self._journal.unit_files:
+            run(["systemctl", "daemon-reload"])
 
     def _probe(self) -> None:
         readiness = self._request.readiness
@@ -122,6 +121,7 @@ class Transaction:
             wait_until_ready(expected, self._log)
 
     def _stamp(self) -> None:
+        self._journal.commit()
         stamp = self._request.stamp
         if stamp is not None:
             record_loaded(stamp.unit, stamp.fingerprint)

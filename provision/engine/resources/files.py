@@ -10,9 +10,11 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from provision.engine.agent.files import PathFacts, TreeFacts, path_probe, tree_probe
+from provision.engine.agent.files import PathFacts, path_probe
 from provision.engine.agent.protocol import Action, Probe
-from provision.engine.plan import Resource, State
+from provision.engine.agent.secret_content import first_certificate, setting_digests
+from provision.engine.agent.trees import TreeFacts, tree_probe
+from provision.engine.plan import Difference, Resource, State
 
 
 def _digest(content: bytes) -> str:
@@ -90,8 +92,43 @@ class File(PathResource):
             "content": content,
         }
 
+    def differences(self, result: PathFacts) -> tuple[Difference, ...]:
+        """Of a secret file, also which settings and which certificate dates differ."""
+        found = super().differences(result)
+        if not self.secret or result.type != "file" or all(d.key != "content" for d in found):
+            return found
+        return (*found, *secret_differences(self.content.encode(), result))
+
     def actions(self, result: PathFacts) -> list[Action]:
         return [write_action(self.path, self.content, self.owner, self.group, self.mode)]
+
+
+def secret_differences(content: bytes, result: PathFacts) -> tuple[Difference, ...]:
+    """What may be said of a secret file whose content differs; no value is in it."""
+    wanted = setting_digests(content)
+    names = [
+        key for key in {**result.settings, **wanted} if result.settings.get(key) != wanted.get(key)
+    ]
+    settings = [Difference(f"setting {name}", "", "", secret=True) for name in names]
+    before, after = result.certificate, first_certificate(content)
+    if not before and not after:
+        return tuple(settings)
+    return (*settings, Difference("certificate", validity(before), validity(after)))
+
+
+def validity(certificate: str) -> str:
+    """The dates of a certificate in PEM, such as ``valid 2026-11-30 to 2029-02-28``."""
+    if not certificate:
+        return ""
+    from cryptography import x509
+
+    try:
+        parsed = x509.load_pem_x509_certificate(certificate.encode())
+    except ValueError:
+        return "not a certificate"
+    dates = (parsed.not_valid_before_utc, parsed.not_valid_after_utc)
+    first, last = (f"{date:%Y-%m-%d %H:%M} UTC" for date in dates)
+    return f"valid from {first} to {last}"
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,14 @@ from provision.engine.plan import Resource, State
 
 @dataclass(frozen=True)
 class Packages(Resource[PackageVersions]):
-    """Debian packages that must be installed."""
+    """Debian packages that must be installed, complete and with their own configuration files.
+
+    Args:
+        configured: paths that the lab writes, which differ from what packages bring.
+    """
 
     names: tuple[str, ...]
+    configured: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -31,17 +36,25 @@ class Packages(Resource[PackageVersions]):
         return "packages"
 
     def probe(self) -> Probe[PackageVersions]:
-        return packages_probe(self.names)
+        return packages_probe(self.names, self.configured)
 
     def expected(self) -> State:
         return dict.fromkeys(self.names, "installed")
 
     def actual(self, result: PackageVersions) -> State:
-        return {name: "installed" for name in self.names if result.versions[name]}
+        return {
+            name: ", ".join(["installed", *self._damage(result, name)])
+            for name in self.names
+            if result.versions[name]
+        }
+
+    def _damage(self, result: PackageVersions, name: str) -> list[str]:
+        return [text for package in result.damaged.get(name, {}).values() for text in package][:3]
 
     def actions(self, result: PackageVersions) -> list[Action]:
         missing = [name for name in self.names if not result.versions[name]]
-        return [Action("packages", {"names": missing})]
+        damaged = {package for damage in result.damaged.values() for package in damage}
+        return [Action("packages", {"names": missing, "reinstall": sorted(damaged)})]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,12 @@ SHUTDOWN_SECONDS = 60
 
 SSHD_SECONDS = 60
 """From the start of a container to sshd's banner; usually one or two."""
+
+RUNNING_SSHD_SECONDS = 15
+"""To sshd's banner in a container that runs already; an interrupted command may have started it."""
+
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Root's in Debian."""
 
 SOCKETS = Path("/proc/net/unix")
 INTERFACES = Path("/sys/class/net")
@@ -65,13 +72,40 @@ def start(lab: Lab, name: str) -> None:
         logged = run(f"reading the log of {name}", ["tail", "-n", "20", log], ok=()).stdout
         raise ProviderError(
             f"{name} does not start (its configuration: {paths.machine(name)}/config)",
-            "run the same command again; if it keeps failing: invoke lab.destroy, then scripts/up",
+            f"run the same command again; if it keeps failing: invoke lab.rebuild {name}",
             output=logged or result.output,
         )
 
 
+def frozen_machines(paths: LabPaths, cgroups: Path = CGROUPS) -> frozenset[str]:
+    """The machines that are frozen or being frozen. Needs no root.
+
+    Args:
+        cgroups: where control groups are mounted; version 1 has ``freezer.state``, version 2
+            ``cgroup.freeze``.
+    """
+    prefix = paths.cgroup("payload", "") + "."
+    files = [
+        *cgroups.glob(f"freezer/{prefix}*/freezer.state"),
+        *cgroups.glob(f"{prefix}*/cgroup.freeze"),
+    ]
+    frozen = set()
+    for path in files:
+        with contextlib.suppress(OSError):
+            if path.read_text().strip() not in ("THAWED", "0"):
+                frozen.add(path.parent.name.removeprefix(prefix))
+    return frozenset(frozen)
+
+
+def thaw(paths: LabPaths, name: str) -> None:
+    """Continue a frozen container."""
+    run(f"thawing {name}", ["lxc-unfreeze", "-P", paths.directory, "-n", name], ok=())
+
+
 def shut_down(lab: Lab, name: str) -> None:
     """Shut a container down cleanly; it is killed after `SHUTDOWN_SECONDS`."""
+    if name in frozen_machines(LabPaths.of(lab)):
+        thaw(LabPaths.of(lab), name)
     options = ["-P", str(LabPaths.of(lab).directory), "-n", name, "-t", str(SHUTDOWN_SECONDS)]
     run(f"stopping {name}", ["lxc-stop", *options], ok=())
     kill(lab, name)
@@ -81,6 +115,8 @@ def kill(lab: Lab, name: str) -> None:
     """Kill a container, including processes that a killed LXC monitor has left behind."""
     paths = LabPaths.of(lab)
     action = f"killing {name}"
+    if name in frozen_machines(paths):
+        thaw(paths, name)
     if is_running(lab, name):
         run(action, ["lxc-stop", "-P", paths.directory, "-n", name, "-k"], ok=(0, 1, 2))
     orphans = processes(paths, name)
@@ -125,6 +161,28 @@ def running_machines(paths: LabPaths, sockets: Path = SOCKETS) -> frozenset[str]
     )
 
 
+def attach(lab: Lab, name: str, argv: Sequence[str]) -> list[str]:
+    """The command line that runs a program inside a container, or a login shell.
+
+    The program gets the environment of a machine's root, not the caller's.
+    """
+    environment = {"PATH": SEARCH_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
+    options = ["--clear-env", "--keep-var", "TERM"]
+    for variable, value in environment.items():
+        options += ["--set-var", f"{variable}={value}"]
+    program = list(argv) or ["/bin/bash", "-l"]
+    return [
+        "lxc-attach",
+        "-P",
+        str(LabPaths.of(lab).directory),
+        "-n",
+        name,
+        *options,
+        "--",
+        *program,
+    ]
+
+
 def is_running(lab: Lab, name: str) -> bool:
     """Whether the container runs."""
     return name in running_machines(LabPaths.of(lab))
@@ -139,12 +197,14 @@ def boot(lab: Lab, name: str, report: Report) -> None:
         ProviderError: when it does not start, stops again, or sshd does not respond.
     """
     for _ in range(2):
+        seconds = RUNNING_SSHD_SECONDS
         if not is_running(lab, name):
             report(name, "starting")
             kill(lab, name)
             start(lab, name)
+            seconds = SSHD_SECONDS
         report(name, "waiting for sshd")
-        if wait_for_sshd(lab, name):
+        if wait_for_sshd(lab, name, seconds):
             report(name, "up")
             return
     raise ProviderError(
@@ -153,11 +213,11 @@ def boot(lab: Lab, name: str, report: Report) -> None:
     )
 
 
-def wait_for_sshd(lab: Lab, name: str) -> bool:
+def wait_for_sshd(lab: Lab, name: str, seconds: float = SSHD_SECONDS) -> bool:
     """Wait for sshd's banner; False when the container stops meanwhile.
 
     Raises:
-        ProviderError: when there is no banner after `SSHD_SECONDS`.
+        ProviderError: when there is no banner in time.
     """
     address = str(lab.machine(name).address)
     errors = ["no response"]
@@ -174,10 +234,10 @@ def wait_for_sshd(lab: Lab, name: str) -> bool:
         return not is_running(lab, name)
 
     try:
-        wait_until(banner_or_stopped, SSHD_SECONDS, f"sshd of {name}", interval=0.05)
+        wait_until(banner_or_stopped, seconds, f"sshd of {name}", interval=0.05)
     except Timeout as error:
         what = f"{name} runs, but {error.what} at {address} ({errors[-1]})"
-        raise ProviderError(what, "invoke lab.halt, then scripts/up") from None
+        raise ProviderError(what, f"invoke lab.rescue {name} --fix") from None
     return is_running(lab, name)
 
 

@@ -35,8 +35,7 @@ def run(
         ProviderError: for any other exit status, or when the program does not exist.
     """
     words = [os.fspath(word) for word in argv]
-    if root and os.geteuid() != 0:
-        words = ["sudo", "-n", "--", *words]
+    words = list(as_root(words)) if root else words
     environ = {**os.environ, "PATH": _search_path(), "LC_ALL": "C.UTF-8"}
     try:
         process = subprocess.run(
@@ -60,6 +59,11 @@ def run(
             output=result.output,
         )
     return result
+
+
+def as_root(argv: Sequence[str]) -> tuple[str, ...]:
+    """The command line that runs a program as root on this host."""
+    return tuple(argv) if os.geteuid() == 0 else ("sudo", "-n", "--", *argv)
 
 
 def is_installed(program: str) -> bool:

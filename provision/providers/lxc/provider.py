@@ -13,8 +13,9 @@ from provision.core.package_set import PackageSet
 from provision.core.parallel import for_each
 from provision.core.report import Report
 from provision.core.secrets import Secrets
+from provision.core.stored_machine import StoredMachine, StoredMachines
 from provision.providers import snapshot_names
-from provision.providers.base import PreflightProblem
+from provision.providers.base import PreflightProblem, RootCommand
 from provision.providers.image_recipe import USER
 from provision.providers.lxc import (
     container,
@@ -27,7 +28,7 @@ from provision.providers.lxc import (
     snapshot,
 )
 from provision.providers.lxc.paths import LabPaths
-from provision.providers.lxc.privileged import remove_tree, run
+from provision.providers.lxc.privileged import as_root, remove_tree, run, write_file
 from provision.providers.lxc.status import LabStatus, read_status
 
 
@@ -51,12 +52,8 @@ class LxcProvider:
         report("host", "configuring the network")
         network.up(lab)
 
-        def boot(name: str) -> None:
-            if name in status.interrupted:
-                snapshot.finish_restore(LabPaths.of(lab), name)
-            container.boot(lab, name, report)
-
-        for_each([m.name for m in lab.machines], boot)
+        self.thaw(lab, self.frozen_machines(lab))
+        for_each([m.name for m in lab.machines], lambda name: container.boot(lab, name, report))
         return self.endpoints(lab)
 
     def _create(self, lab: Lab, package_sets: Mapping[str, PackageSet], report: Report) -> None:
@@ -72,7 +69,8 @@ class LxcProvider:
 
     def endpoints(self, lab: Lab) -> Mapping[str, Endpoint]:
         names = LabPaths.of(lab)
-        running = container.running_machines(names)
+        # A frozen one accepts connections, and never responds.
+        running = container.running_machines(names) - container.frozen_machines(names)
         if not running:
             return {}
         key = Secrets(lab.directory).ssh_key()
@@ -124,6 +122,14 @@ class LxcProvider:
         network.up(lab)
         container.boot(lab, name, lambda _machine, _message: None)
 
+    def root_command(self, lab: Lab, machine: str, argv: Sequence[str]) -> RootCommand:
+        if not container.is_running(lab, lab.machine(machine).name):
+            raise ProviderError(f"{machine} is not running", f"invoke lab.start {machine}")
+        return RootCommand(as_root(container.attach(lab, machine, argv)))
+
+    def pin_host_key(self, lab: Lab, machine: str, host_key: str) -> None:
+        write_file(LabPaths.of(lab).host_keys / f"{machine}.pub", host_key + "\n")
+
     def remove(self, lab: Lab, machines: Sequence[str], report: Report) -> None:
 
         def remove(name: str) -> None:
@@ -143,42 +149,63 @@ class LxcProvider:
         run("removing the empty folder of all labs", ["rmdir", "--", paths.HOST], ok=())
         report("host", "the lab is removed")
 
-    def snapshot(self, lab: Lab, name: str, report: Report) -> None:
-        """Take a snapshot of all machines; running ones are stopped meanwhile."""
-        status = _status(lab)
-        snapshot_names.check_new(name, status.snapshots)
+    def frozen_machines(self, lab: Lab) -> Sequence[str]:
+        return sorted(container.frozen_machines(LabPaths.of(lab)))
+
+    def thaw(self, lab: Lab, machines: Sequence[str]) -> None:
+        for_each(machines, lambda name: container.thaw(LabPaths.of(lab), name))
+
+    def snapshot(self, lab: Lab, name: str, report: Report) -> StoredMachines:
+        """Take a snapshot of all machines, which are frozen for the time of copying."""
+        own, status = LabPaths.of(lab), _status(lab)
+        snapshot_names.check_new(name, snapshot.stored(own))
         members = [m.name for m in lab.machines if m.name in status.machines]
         if not members:
             raise ProviderError(f"lab {lab.name} has no machines", "invoke lab.up")
+        missing = [m.name for m in lab.machines if m.name not in status.machines]
+        if missing:
+            raise ProviderError(
+                f"{', '.join(missing)} of lab {lab.name} are absent", "invoke lab.up"
+            )
+        self.thaw(lab, self.frozen_machines(lab))
+        report("host", f"copying to snapshot {name}")
         running = [member for member in members if member in status.running]
-        for_each(running, lambda member: _shut_down(lab, member, report))
-        try:
-            report("host", f"copying to snapshot {name}")
-            snapshot.create(LabPaths.of(lab), name, members)
-        finally:
-            self._restart(lab, running, report)
+        machines, paused = snapshot.create(own, name, members, running)
+        return StoredMachines(machines, paused)
 
-    def restore(self, lab: Lab, name: str, report: Report) -> None:
-        """Restore all machines from a snapshot; those that were running are started again."""
-        status = _status(lab)
-        snapshot_names.check_exists(name, status.snapshots)
-        members = sorted(status.snapshots[name] & status.machines)
+    def prepare_restore(
+        self, lab: Lab, name: str, machines: Mapping[str, StoredMachine], report: Report
+    ) -> None:
+        snapshot_names.check_exists(name, snapshot.stored(LabPaths.of(lab)))
+        report("host", f"verifying and copying snapshot {name}")
+        with prune.images_locked():
+            snapshot.prepare(lab, name, machines)
 
-        def restore(member: str) -> None:
+    def restore(
+        self, lab: Lab, name: str, machines: Mapping[str, StoredMachine], report: Report
+    ) -> None:
+        own = LabPaths.of(lab)
+
+        def replace(member: str) -> None:
             report(member, f"restoring snapshot {name}")
             container.kill(lab, member)
-            snapshot.restore(LabPaths.of(lab), name, member)
+            snapshot.put_in_place(own, member)
 
-        for_each(members, restore)
-        self._restart(lab, [m for m in members if m in status.running], report)
+        for_each(machines, replace)
+        running = [member for member, stored in machines.items() if stored.running]
+        if running:
+            report("host", "configuring the network")
+            network.up(lab)
+            for_each(running, lambda member: container.boot(lab, member, report))
+        else:
+            network.down(own)
+        snapshot.finish(own)
+
+    def delete_snapshot(self, lab: Lab, name: str, report: Report) -> bool:
+        return snapshot.delete(LabPaths.of(lab), name)
 
     def snapshots(self, lab: Lab) -> Sequence[str]:
-        return list(_status(lab).snapshots)
-
-    def _restart(self, lab: Lab, names: Sequence[str], report: Report) -> None:
-        if names:
-            network.up(lab)
-            for_each(names, lambda name: container.boot(lab, name, report))
+        return sorted(snapshot.stored(LabPaths.of(lab)))
 
 
 def _status(lab: Lab) -> LabStatus:
@@ -191,10 +218,8 @@ def _shut_down(lab: Lab, name: str, report: Report) -> None:
 
 
 def _read_host_key(path: Path) -> str:
+    """The pinned host key; empty when the file is lost, which `lab.trust` repairs."""
     try:
         return path.read_text().strip()
-    except OSError as error:
-        raise ProviderError(
-            f"the public host key {path} cannot be read ({error.strerror})",
-            "invoke lab.destroy, then scripts/up",
-        ) from None
+    except OSError:
+        return ""

@@ -18,7 +18,8 @@ from provision.core.lab import Lab
 from provision.core.package_set import PackageSet
 from provision.core.parallel import for_each
 from provision.core.report import Report
-from provision.providers.base import PreflightProblem
+from provision.core.stored_machine import StoredMachine, StoredMachines
+from provision.providers.base import PreflightProblem, RootCommand
 from provision.providers.routes import (
     accepts_connections,
     is_directly_connected,
@@ -121,6 +122,23 @@ class SshProvider:
         if machine not in self.endpoints(lab):
             raise _refusal("start", f"switch {machine} on, then invoke lab.up")
 
+    def root_command(self, lab: Lab, machine: str, argv: Sequence[str]) -> RootCommand:
+        user = (
+            record.load(lab).machines[machine].user
+            if machine in record.load(lab).machines
+            else "root"
+        )
+        raise _refusal(
+            "open a root shell on",
+            f"log in to {machine} on its console or through its platform; check sshd, firewall, "
+            f"authorized_keys and sudo -n of {user}; then invoke lab.up",
+        )
+
+    def pin_host_key(self, lab: Lab, machine: str, host_key: str) -> None:
+        recorded = record.load(lab)
+        endpoint = replace(recorded.machines[machine], host_key=host_key)
+        record.save(lab, replace(recorded, machines={**recorded.machines, machine: endpoint}))
+
     def orphaned_machines(self, lab: Lab) -> Sequence[str]:
         return ()
 
@@ -133,11 +151,27 @@ class SshProvider:
     def destroy(self, lab: Lab, report: Report) -> None:
         raise _refusal("destroy", "invoke lab.clean lists what the lab installed and removes it")
 
-    def snapshot(self, lab: Lab, name: str, report: Report) -> None:
+    def frozen_machines(self, lab: Lab) -> Sequence[str]:
+        return ()
+
+    def thaw(self, lab: Lab, machines: Sequence[str]) -> None:
+        """Nothing: this provider freezes no machine."""
+
+    def snapshot(self, lab: Lab, name: str, report: Report) -> StoredMachines:
         raise _refusal("snapshot", "use the snapshots of the platform that they run on")
 
-    def restore(self, lab: Lab, name: str, report: Report) -> None:
+    def prepare_restore(
+        self, lab: Lab, name: str, machines: Mapping[str, StoredMachine], report: Report
+    ) -> None:
         raise _refusal("restore", "use the snapshots of the platform that they run on")
+
+    def restore(
+        self, lab: Lab, name: str, machines: Mapping[str, StoredMachine], report: Report
+    ) -> None:
+        self.prepare_restore(lab, name, machines, report)
+
+    def delete_snapshot(self, lab: Lab, name: str, report: Report) -> bool:
+        return True
 
     def snapshots(self, lab: Lab) -> Sequence[str]:
         return ()

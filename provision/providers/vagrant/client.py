@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from provision.providers.vagrant import output
 T = TypeVar("T")
 
 LOG = "vagrant.log"
+VAGRANT_USER = "vagrant"
 
 _ERROR_HINTS = (
     ("VERR_VMX_NO_VMX", "enable virtualization (VT-x, AMD-V) in this computer's firmware"),
@@ -119,6 +121,11 @@ class VagrantClient:
     def snapshot_restore(self, name: str) -> None:
         """Restore all machines from a snapshot."""
         self._call("snapshot restore", lambda v: v.snapshot_restore(name))
+
+    def snapshot_delete(self, machine: str, name: str) -> None:
+        """Delete a snapshot of one machine (python-vagrant does not support single ones)."""
+        arguments = ("snapshot", "delete", machine, name)
+        self._call("snapshot delete", lambda v: v._call_vagrant_command(list(arguments)))
 
     def snapshots(self) -> dict[str, tuple[str, ...]]:
         """The names of snapshots by machine."""
@@ -248,6 +255,13 @@ def parse_ssh_config(text: str, machine: str) -> SshSettings:
     return SshSettings(
         address=options["hostname"],
         port=int(options.get("port", "22")),
-        user=options.get("user", "vagrant"),
+        user=options.get("user", VAGRANT_USER),
         keys=tuple(Path(path) for path in options.get("identityfile", [])),
     )
+
+
+def ssh_argv(machine: str, argv: Sequence[str]) -> tuple[str, ...]:
+    """The command line of ``vagrant ssh`` that runs a program as root, or a login shell."""
+    if not argv:
+        return ("vagrant", "ssh", machine, "--", "-t", "sudo -n -i")
+    return ("vagrant", "ssh", machine, "--", "-T", f"sudo -n -- {shlex.join(argv)}")

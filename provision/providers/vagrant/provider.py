@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
 
 from provision.core.endpoint import Endpoint
@@ -14,11 +16,18 @@ from provision.core.package_set import PackageSet
 from provision.core.parallel import for_each
 from provision.core.report import Report
 from provision.core.secrets import Secrets
+from provision.core.stored_machine import StoredMachine, StoredMachines
 from provision.providers import choice, snapshot_names
-from provision.providers.base import PreflightProblem
+from provision.providers.base import PreflightProblem, RootCommand
 from provision.providers.routes import accepts_connections, source_address
 from provision.providers.vagrant import first_login, host_facts, preflight, record
-from provision.providers.vagrant.client import VagrantClient, dotfile_folder
+from provision.providers.vagrant.client import (
+    VAGRANT_USER,
+    VagrantClient,
+    dotfile_folder,
+    environment,
+    ssh_argv,
+)
 from provision.providers.vagrant.record import PinnedMachine
 
 
@@ -95,6 +104,18 @@ class VagrantProvider:
         VagrantClient(lab).up(vagrants_provider(lab), name)
         self._wait_until_reachable(lab, [name], lambda _machine, _message: None)
 
+    def root_command(self, lab: Lab, machine: str, argv: Sequence[str]) -> RootCommand:
+        """Over Vagrant's own SSH settings: its own key and address, and no pinned host key."""
+        if lab.machine(machine).name not in record.created_machines(lab):
+            raise ProviderError(f"{machine} has not been created yet", "invoke lab.up")
+        return RootCommand(ssh_argv(machine, argv), environment(lab), lab.root)
+
+    def pin_host_key(self, lab: Lab, machine: str, host_key: str) -> None:
+        pinned = record.load(lab)
+        number = record.created_machines(lab)[machine][1]
+        user = pinned[machine].user if machine in pinned else VAGRANT_USER
+        record.save(lab, {**pinned, machine: PinnedMachine(number, user, host_key)})
+
     def orphaned_machines(self, lab: Lab) -> Sequence[str]:
         return sorted(record.created_machines(lab).keys() - {m.name for m in lab.machines})
 
@@ -126,19 +147,65 @@ class VagrantProvider:
         (lab.directory / record.FILE).unlink(missing_ok=True)
         report("host", "the lab is removed")
 
-    def snapshot(self, lab: Lab, name: str, report: Report) -> None:
+    def frozen_machines(self, lab: Lab) -> Sequence[str]:
+        return ()
+
+    def thaw(self, lab: Lab, machines: Sequence[str]) -> None:
+        """Nothing: this provider freezes no machine."""
+
+    def snapshot(self, lab: Lab, name: str, report: Report) -> StoredMachines:
+        """Take a snapshot with Vagrant; the fingerprint of a machine is Vagrant's id of it."""
         snapshot_names.check_new(name, ())
-        if not record.created_machines(lab):
-            raise ProviderError(f"lab {lab.name} has no machines", "invoke lab.up")
+        created = record.created_machines(lab)
+        absent = [m.name for m in lab.machines if m.name not in created]
+        if absent:
+            raise ProviderError(
+                f"{', '.join(absent)} of lab {lab.name} are absent", "invoke lab.up"
+            )
         client = VagrantClient(lab, report)
         existing = {taken for names in client.snapshots().values() for taken in names}
         snapshot_names.check_new(name, existing)
-        client.snapshot_save(name)
+        states = self.state(lab)
+        started = time.monotonic()
+        try:
+            client.snapshot_save(name)
+        except ProviderError:
+            with contextlib.suppress(ProviderError):
+                self.delete_snapshot(lab, name, report)
+            raise
+        return StoredMachines(
+            {
+                m.name: StoredMachine(states[m.name] == "running", created[m.name][1])
+                for m in lab.machines
+            },
+            paused=time.monotonic() - started,
+        )
 
-    def restore(self, lab: Lab, name: str, report: Report) -> None:
+    def prepare_restore(
+        self, lab: Lab, name: str, machines: Mapping[str, StoredMachine], report: Report
+    ) -> None:
+        """Vagrant deletes the snapshots of a machine together with the machine."""
+        created = record.created_machines(lab)
+        replaced = [m for m in machines if created.get(m, ("", ""))[1] != machines[m].fingerprint]
+        if replaced:
+            raise ProviderError(
+                f"{', '.join(replaced)} were removed after snapshot {name}, and Vagrant deleted "
+                "their part of it; nothing was changed",
+                f"invoke lab.snapshot {name} --delete",
+            )
+        existing = VagrantClient(lab).snapshots()
+        missing = [m for m in machines if name not in existing.get(m, ())]
+        if missing:
+            raise ProviderError(
+                f"Vagrant has no snapshot {name} of {', '.join(missing)}; nothing was changed",
+                f"invoke lab.snapshot {name} --delete",
+            )
+
+    def restore(
+        self, lab: Lab, name: str, machines: Mapping[str, StoredMachine], report: Report
+    ) -> None:
         """Restore all machines from a snapshot, start them, and set their clocks."""
         client = VagrantClient(lab, report)
-        snapshot_names.check_exists(name, self.snapshots(lab))
         if not self._all_run(lab):
             # When libvirt restores a halted machine, its network has no leases, and Vagrant waits
             # forever for its address: start the machines first.
@@ -153,6 +220,16 @@ class VagrantProvider:
             report(machine, "restored")
 
         for_each(endpoints, verify)
+        halted = [machine for machine, stored in machines.items() if not stored.running]
+        if halted:  # Vagrant starts every restored machine
+            self.halt(lab, report, halted)
+
+    def delete_snapshot(self, lab: Lab, name: str, report: Report) -> bool:
+        client = VagrantClient(lab, report)
+        for machine, names in client.snapshots().items():
+            if name in names:
+                client.snapshot_delete(machine, name)
+        return True
 
     def snapshots(self, lab: Lab) -> Sequence[str]:
         """The names of the snapshots that every machine has, sorted."""

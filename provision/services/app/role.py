@@ -189,6 +189,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
             ),
             # While the lab serves, one application server restarts after the other.
             needs=(f"{first.name}/app",) if context.rolling and machine != first else (),
+            reads=(_release_path(context),),
             extra_fingerprint=Tree(
                 _release_path(context), release_files(release_folder(context))
             ).digest,

@@ -6,7 +6,7 @@ from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
 from provision.engine.context import Context
 from provision.engine.plan import Unit
-from provision.engine.resources import File, NoFile, Service
+from provision.engine.resources import File, NoFile, OwnedDirectory, Service
 from provision.engine.role import Allow, Role, Sandbox
 
 CONFIG = "/etc/dnsmasq.d/lab.conf"
@@ -25,7 +25,11 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     return (
         Unit(
             "dns",
-            (File(CONFIG, context.render("dns/lab.conf.j2", machine)), Service(SERVICE)),
+            (
+                OwnedDirectory("/etc/dnsmasq.d", service=True),
+                File(CONFIG, context.render("dns/lab.conf.j2", machine)),
+                Service(SERVICE),
+            ),
             service=SERVICE,
             activate="restart",
             validate=("dnsmasq", "--test", f"--conf-file={CONFIG}"),

@@ -12,7 +12,7 @@ from provision.core.package_set import PackageSet
 from provision.engine.agent.protocol import Readiness
 from provision.engine.context import Context
 from provision.engine.plan import Resource, Unit
-from provision.engine.resources import File, Service
+from provision.engine.resources import File, OwnedDirectory, Service
 from provision.engine.role import Allow, Role, Sandbox, Tier
 from provision.services.haproxy.interface import BACKEND, SERVICE, SOCKET, WEIGHT
 from provision.services.haproxy.runtime_state import ServerStates
@@ -92,7 +92,12 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     return (
         Unit(
             "haproxy",
-            (*certificates, File(CONFIG, config), Service(SERVICE)),
+            (
+                *certificates,
+                OwnedDirectory("/etc/haproxy/conf.d", ("*.cfg",), service=True),
+                File(CONFIG, config),
+                Service(SERVICE),
+            ),
             service=SERVICE,
             activate="reload",
             validate=("haproxy", "-c", "-f", CONFIG),

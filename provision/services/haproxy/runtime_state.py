@@ -74,6 +74,9 @@ class ServerStates(Resource[SocketReply]):
         """The state of each server; none when HAProxy does not run."""
         return {} if result.error else parse_server_states(result.text, self.backend)
 
+    def unreadable(self, result: SocketReply) -> str:
+        return result.error
+
     def actions(self, result: SocketReply) -> list[Action]:
         actual = self.actual(result)
         lines = [

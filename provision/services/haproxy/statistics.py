@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from provision.services.haproxy.interface import BACKEND
@@ -42,6 +43,19 @@ class ServerStatistics:
     def up(self) -> bool:
         """Whether it gets requests, or would if the servers before it failed."""
         return self.status.startswith(("UP", "no check"))
+
+
+@dataclass(frozen=True)
+class BackendStatistics:
+    """How one balancer distributes requests.
+
+    Args:
+        algorithm: HAProxy's ``balance`` in effect.
+        weights: the effective weight by server; 0 for a drained one.
+    """
+
+    algorithm: str
+    weights: Mapping[str, int]
 
 
 def _int(text: str) -> int:
@@ -90,6 +104,15 @@ def parse_servers(text: str, *, active_passive: bool = False) -> tuple[ServerSta
     )
 
 
+def parse_backend(text: str) -> BackendStatistics | None:
+    """The backend in the response to ``show stat``; None without it."""
+    for row in _rows(text):
+        if (row["pxname"], row["svname"]) == (BACKEND, "BACKEND"):
+            weights = {name: _int(server["weight"]) for name, server in server_rows(text).items()}
+            return BackendStatistics(row["algo"], weights)
+    return None
+
+
 def frontend_sessions(text: str, frontend: str) -> int:
     """The number of open sessions of a frontend, in the response to ``show stat``."""
     return sum(
@@ -113,3 +136,19 @@ def parse_old_workers(text: str) -> tuple[int, ...]:
         elif in_section and (pid := line.split(" ")[0]).isdigit():
             pids.append(int(pid))
     return tuple(pids)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Open client connections, and HAProxy's ``maxconn``."""
+
+    used: int
+    limit: int
+
+
+def parse_slots(text: str) -> Slots | None:
+    """The slots in the response to ``show info``; None without them."""
+    values = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+    if "CurrConns" not in values or "Maxconn" not in values:
+        return None
+    return Slots(_int(values["CurrConns"]), _int(values["Maxconn"]))

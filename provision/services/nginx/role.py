@@ -7,7 +7,7 @@ from provision.core.package_set import PackageSet
 from provision.engine.agent.protocol import HttpRequest, Readiness
 from provision.engine.context import Context
 from provision.engine.plan import Unit
-from provision.engine.resources import File, Link, NoFile, Service
+from provision.engine.resources import File, Link, NoFile, OwnedDirectory, Service
 from provision.engine.role import Allow, Role, Sandbox, Tier
 from provision.services.app import interface as app
 from provision.services.nginx.interface import FAIL_TIMEOUT, SERVICE
@@ -49,6 +49,9 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
                 Link(ENABLED, SITE),
                 File(STATUS, context.render("nginx/status.conf.j2", machine)),
                 NoFile("/etc/nginx/sites-enabled/default"),
+                OwnedDirectory("/etc/nginx/conf.d", ("*.conf",), service=True),
+                OwnedDirectory("/etc/nginx/sites-enabled", service=True),
+                OwnedDirectory("/etc/nginx/modules-enabled", ("*.conf",), service=True),
                 File(DROP_IN, context.render("nginx/nginx.service.j2", machine)),
                 Service(SERVICE),
             ),

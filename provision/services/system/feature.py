@@ -11,18 +11,38 @@ from provision.engine.context import Context
 from provision.engine.plan import Resource, Unit
 from provision.engine.resources import File, NoFile, Packages, Service, SidSource
 from provision.engine.role import AFTER_CLEANUP, Role
+from provision.providers.image_recipe import USER
+from provision.services.system import ownership
 from provision.services.system.resolver import Resolver
 
 HEAD = "/etc/resolv.conf.head"
+
+BASE_UNITS = (
+    "systemd-journald.socket",
+    "systemd-journald-dev-log.socket",
+    "dbus.socket",
+    "ssh.service",
+)
+"""Debian's own units that everything else relies on."""
+
+
+def user(context: Context, machine: Machine) -> str:
+    """The user that the controller logs in as: the topology's for an existing machine."""
+    configured = dict(machine.ssh).get("user", "")
+    return configured or ("vagrant" if context.state.provider == "vagrant" else USER)
 
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """The hosts file, a persistent journal, and all packages of the machine."""
     journal = context.render("system/journald.conf.j2", machine)
     return (
+        *ownership.early_units(context, user(context, machine)),
         Unit(
             "system",
-            (File("/etc/hosts", context.render("system/hosts.j2", machine), passive=True),),
+            (
+                File("/etc/hosts", context.render("system/hosts.j2", machine), passive=True),
+                *(Service(name, starts=True) for name in BASE_UNITS),
+            ),
         ),
         Unit(
             "journal",
@@ -48,6 +68,11 @@ def resolver_units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     head = File(HEAD, resolver.head, passive=True) if used else NoFile(HEAD)
     needs = tuple(f"{m.name}/dns" for m in used if m != machine)
     return (Unit("resolver", (head, resolver), needs=needs),)
+
+
+def ownership_units(context: Context, machine: Machine) -> tuple[Unit, ...]:
+    """What the provider wrote once, and directories in which nothing foreign may be."""
+    return ownership.late_units(context, machine, user(context, machine))
 
 
 def installation(packages: PackageSet) -> Unit:
@@ -76,6 +101,12 @@ ROLES = (
         "resolver",
         AFTER_CLEANUP,
         resolver_units,
+        applies=lambda _role, _context, _machine: True,
+    ),
+    Role(
+        "ownership",
+        AFTER_CLEANUP + 10,
+        ownership_units,
         applies=lambda _role, _context, _machine: True,
     ),
 )

@@ -94,9 +94,9 @@ class Scene:
 
     def on(self, machine: str, *argv: str) -> str:
         """What a program on a machine prints; it must succeed."""
-        done = self.fleet.host(machine).run(*argv)
-        assert done.ok, f"{machine}: {' '.join(argv)}: {done.stdout}{done.stderr}"
-        return done.stdout
+        result = self.fleet.host(machine).run(*argv)
+        assert result.ok, f"{machine}: {' '.join(argv)}: {result.stdout}{result.stderr}"
+        return result.stdout
 
     def kill(self, machine: str) -> None:
         """Take a machine's power away."""
@@ -230,8 +230,8 @@ def _settled(scene: Scene) -> None:
         return
 
     def stands() -> bool:
-        said = scene.lab.invoke("db.autopromote", "status", "--json", check=False)
-        found = json.loads(said.stdout) if said.returncode == 0 else {"promotable": ""}
+        output = scene.lab.invoke("db.autopromote", "status", "--json", check=False)
+        found = json.loads(output.stdout) if output.returncode == 0 else {"promotable": ""}
         if not found["promotable"] and scene.lab.session().state.primary != scene.primary:
             scene.lab.invoke("db.rejoin", scene.primary, check=False)
         return bool(found["promotable"])
@@ -267,9 +267,11 @@ def _heal(scene: Scene) -> None:
 
 def _slow(scene: Scene) -> None:
     words = ("netem", "delay", "200ms", "loss", "5%")
-    done = scene.fleet.host(scene.replica).run("tc", "qdisc", "add", "dev", "eth0", "root", *words)
-    if not done.ok:
-        raise NotHereError(f"tc: {(done.stdout + done.stderr).strip()}")
+    result = scene.fleet.host(scene.replica).run(
+        "tc", "qdisc", "add", "dev", "eth0", "root", *words
+    )
+    if not result.ok:
+        raise NotHereError(f"tc: {(result.stdout + result.stderr).strip()}")
 
 
 def _fast(scene: Scene) -> None:
@@ -314,8 +316,8 @@ def _small_disk(scene: Scene) -> None:
 
 def _fill(scene: Scene) -> None:
     script = f"dd if=/dev/zero of={DATA}/filler bs=64k 2>&1; df --output=avail {DATA} | tail -1"
-    said = scene.on(scene.replica, "bash", "-c", script)
-    assert said.split()[-1] == "0", said
+    output = scene.on(scene.replica, "bash", "-c", script)
+    assert output.split()[-1] == "0", output
 
 
 def _large_disk(scene: Scene) -> None:

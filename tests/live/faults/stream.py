@@ -248,12 +248,12 @@ def count(fleet: Fleet, stream: Stream, patience: float = 30.0) -> Mapping[str, 
     for machine in fleet.lab.with_role("mysql"):
         deadline = time.monotonic() + patience
         while True:
-            done = fleet.host(machine.name).run("mysql", "-N", "-B", "-e", sql)
-            rows = dict(line.split("\t") for line in done.stdout.splitlines())
+            result = fleet.host(machine.name).run("mysql", "-N", "-B", "-e", sql)
+            rows = dict(line.split("\t") for line in result.stdout.splitlines())
             missing = len(stream.acknowledged - set(rows))
-            if (done.ok and not missing) or time.monotonic() > deadline:
+            if (result.ok and not missing) or time.monotonic() > deadline:
                 break
             time.sleep(0.2)
-        assert done.ok, f"{machine.name}: {done.stderr}"
+        assert result.ok, f"{machine.name}: {result.stderr}"
         found[machine.name] = Found(missing, sum(number != "1" for number in rows.values()))
     return found

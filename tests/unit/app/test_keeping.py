@@ -43,15 +43,15 @@ def test_timeouts_and_changes_are_not_retried(flags: dict[str, bool]) -> None:
     server = FakeServer("web-01")
     pooled = _pool(server)
     pooled.run(is_writable)
-    done = []
+    result = []
 
     def work(session: DatabaseSession) -> None:
-        done.append(session)
+        result.append(session)
         raise LostError("lost", **flags)
 
     with pytest.raises(LostError):
         pooled.run(work)
-    assert len(done) == 1
+    assert len(result) == 1
 
 
 def test_old_session_is_closed() -> None:

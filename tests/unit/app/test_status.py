@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from flask.testing import FlaskClient
 
+from provision.engine.resources import Tree
+from provision.engine.resources.files import tree_files
 from tests.unit.app.conftest import APP
 from tests.unit.app.fakes import FakeLab, body
 
@@ -53,4 +55,5 @@ def test_version(client: FlaskClient) -> None:
         "version": (APP / "VERSION").read_text().strip(),
         "host": "web-02",
         "release": APP.name,
+        "digest": Tree("", tree_files(APP)).digest,
     }

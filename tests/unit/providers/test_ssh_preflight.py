@@ -144,13 +144,14 @@ def test_existing_machines_are_never_stopped_or_removed(lab: Lab, tmp_path: Path
 
     def quiet(machine: str, doing: str) -> None: ...
 
-    calls: list[Callable[[], None]] = [
+    calls: list[Callable[[], object]] = [
         lambda: provider.destroy(here, quiet),
         lambda: provider.halt(here, quiet),
         lambda: provider.kill(here, "lb-01"),
         lambda: provider.start(here, "lb-01"),
         lambda: provider.snapshot(here, "a", quiet),
-        lambda: provider.restore(here, "a", quiet),
+        lambda: provider.prepare_restore(here, "a", {}, quiet),
+        lambda: provider.restore(here, "a", {}, quiet),
     ]
     for call in calls:
         with pytest.raises(ProviderError, match="provider ssh cannot"):

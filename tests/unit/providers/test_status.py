@@ -18,25 +18,21 @@ f lb-01/config
 d lb-01/delta
 d web-01
 f web-01/config
-d web-01/delta.old
 d web-02
 d web-02/delta
 d web-03
 d .snapshots
-d .snapshots/before
-d .snapshots/.new.half
-d .snapshots/before/lb-01
-d .snapshots/.new.half/lb-01
+d .snapshots/before@1
+d .restoring
+d .restoring/web-04
 """.splitlines()
 
 
-def test_machines_are_complete_partial_or_interrupted() -> None:
+def test_machines_are_complete_or_partly_created() -> None:
     status = parse_status(LINES, frozenset({"lb-01"}))
     assert status == LabStatus(
         machines=frozenset({"lb-01", "web-01"}),
         partial=frozenset({"web-02", "web-03"}),
-        interrupted=frozenset({"web-01"}),
-        snapshots={"before": frozenset({"lb-01"})},
         running=frozenset({"lb-01"}),
     )
     states = [status.state(name) for name in ("lb-01", "web-01", "web-02", "web-09")]

@@ -11,6 +11,7 @@ import pytest
 
 from provision.core.errors import ProviderError
 from provision.core.lab import Lab
+from provision.core.stored_machine import StoredMachine
 from provision.providers.vagrant import client, record
 from provision.providers.vagrant.client import SshSettings, VagrantClient, environment
 from provision.providers.vagrant.provider import VagrantProvider, machine_state
@@ -169,3 +170,35 @@ def test_created_machines_are_read_from_vagrants_files(here: Lab) -> None:
     (folder / "id").write_text("0a1b\n")
     assert record.created_machines(here) == {"web-01": ("libvirt", "0a1b")}
     assert provider.snapshots(replace(here, name="two")) == ()
+
+
+SNAPSHOT_LIST = """
+case $1-$2 in
+snapshot-list) printf '==> lb-01: \\nbefore\\n==> web-01: \\nbefore\\nother\\n' ;;
+esac
+"""
+
+
+def test_a_snapshot_is_restored_only_on_the_machines_that_it_was_taken_of(
+    here: Lab, vagrant: Callable[[str], Path]
+) -> None:
+    vagrant(SNAPSHOT_LIST)
+    provider = VagrantProvider()
+    stored = {name: StoredMachine(True, f"{name}-id") for name in ("lb-01", "web-01")}
+    for name in stored:
+        folder = here.root / ".vagrant" / "machines" / name / "libvirt"
+        folder.mkdir(parents=True)
+        (folder / "id").write_text(f"{name}-id\n")
+    provider.prepare_restore(here, "before", stored, lambda machine, doing: None)
+    with pytest.raises(ProviderError, match="no snapshot other of lb-01; nothing was changed"):
+        provider.prepare_restore(here, "other", stored, lambda machine, doing: None)
+    (folder / "id").write_text("created-later\n")
+    with pytest.raises(ProviderError, match="web-01 were removed after snapshot before"):
+        provider.prepare_restore(here, "before", stored, lambda machine, doing: None)
+
+
+def test_a_snapshot_is_deleted_where_it_exists(here: Lab, vagrant: Callable[[str], Path]) -> None:
+    calls = vagrant(SNAPSHOT_LIST)
+    assert VagrantProvider().delete_snapshot(here, "other", lambda machine, doing: None)
+    assert "snapshot delete web-01 other" in calls.read_text()
+    assert "snapshot delete lb-01 other" not in calls.read_text()

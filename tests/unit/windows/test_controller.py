@@ -41,13 +41,13 @@ def on_windows(
     script = folder / "script.py"
     script.write_text(code, encoding="utf-8")
     environ = {k: v for k, v in os.environ.items() if not k.startswith("LAB_")}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-X", "warn_default_encoding", EMULATION, script, *map(str, arguments)],
         cwd=ROOT, env={**environ, "HOME": str(folder)},
         encoding="cp1252", errors="replace", capture_output=True, check=False,
     )  # fmt: skip
-    assert not ok or done.returncode == 0, done.stdout + done.stderr
-    return done
+    assert not ok or result.returncode == 0, result.stdout + result.stderr
+    return result
 
 
 INVOKE = """
@@ -125,13 +125,13 @@ def test_tasks_are_listed(tmp_path: Path) -> None:
 
 
 def test_boxes_are_not_built_on_windows(tmp_path: Path) -> None:
-    done = invoke(tmp_path, "box.build", ok=False)
-    assert "error: boxes are built on Linux, and this is Windows\nnext: build it" in done.stderr
+    result = invoke(tmp_path, "box.build", ok=False)
+    assert "error: boxes are built on Linux, and this is Windows\nnext: build it" in result.stderr
 
 
 def test_diagram_uses_only_available_characters(tmp_path: Path) -> None:
-    done = invoke(tmp_path, "lab.diagram", "--topology", "scaled")
-    assert "192.168.56.42" in done.stdout
+    result = invoke(tmp_path, "lab.diagram", "--topology", "scaled")
+    assert "192.168.56.42" in result.stdout
     invoke(tmp_path, "lab.diagram", "--topology", "simple", "--svg", tmp_path / "a.svg")
     assert b"\r" not in (tmp_path / "a.svg").read_bytes()
     invoke(tmp_path, "lab.diagram", "--topology", "simple", "--png", tmp_path / "a.png")
@@ -180,10 +180,10 @@ with locks.lab_lock(here):
         print(error)
     locks._held.update(held)
 """
-    said = on_windows(code, tmp_path, tmp_path).stdout
-    assert "taskkill /PID" in said
-    assert "lab one is in use by another command: script.py" in said
-    assert "fuser" not in said
+    output = on_windows(code, tmp_path, tmp_path).stdout
+    assert "taskkill /PID" in output
+    assert "lab one is in use by another command: script.py" in output
+    assert "fuser" not in output
 
 
 def test_secrets_are_generated_and_read_again(tmp_path: Path) -> None:
@@ -201,13 +201,13 @@ assert two.password("mysql-app") == password
 assert password not in two.redact(f"it is {password}")
 print(two.public_key())
 """
-    said = on_windows(code, tmp_path, tmp_path).stdout
-    assert said.startswith("ssh-ed25519 ")
+    output = on_windows(code, tmp_path, tmp_path).stdout
+    assert output.startswith("ssh-ed25519 ")
     again = subprocess.run(  # OpenSSH itself reads the key
         ["ssh-keygen", "-y", "-f", tmp_path / "one" / "secrets" / "id_ed25519"],
         text=True, capture_output=True, check=True,
     )  # fmt: skip
-    assert again.stdout.split()[1] == said.split()[1]
+    assert again.stdout.split()[1] == output.split()[1]
 
 
 def test_hint_after_a_failed_write(tmp_path: Path) -> None:
@@ -222,9 +222,9 @@ except LabError as error:
     print(error)
 """
     (tmp_path / "file").write_text("not a folder")
-    said = on_windows(code, tmp_path, tmp_path).stdout
-    assert "cannot be written" in said
-    assert not any(word in said for word in ("chown", "ls -ld", "df -h"))
+    output = on_windows(code, tmp_path, tmp_path).stdout
+    assert "cannot be written" in output
+    assert not any(word in output for word in ("chown", "ls -ld", "df -h"))
 
 
 # --- a lab on machines that exist already --------------------------------------------------------
@@ -271,16 +271,16 @@ print(len(problems))
         (topologies / file.name).write_bytes(file.read_bytes())
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh" / "config").write_text("Host web-*\n  User deploy\n")
-    said = on_windows(code, tmp_path, tmp_path, 9).stdout  # port 9: discard, nobody there
-    assert said.strip() == "3"  # no private key
+    output = on_windows(code, tmp_path, tmp_path, 9).stdout  # port 9: discard, nobody there
+    assert output.strip() == "3"  # no private key
 
 
 def test_doctor_of_existing_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = invoke(tmp_path, "lab.doctor", "--provider", "ssh", "--lab", "t-never-up", ok=False)
-    assert done.returncode == 1
-    assert "provider ssh: from --provider" in done.stdout
-    assert "web-01: the private key " in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+    result = invoke(tmp_path, "lab.doctor", "--provider", "ssh", "--lab", "t-never-up", ok=False)
+    assert result.returncode == 1
+    assert "provider ssh: from --provider" in result.stdout
+    assert "web-01: the private key " in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
     monkeypatch.setenv("EMULATED_PROGRAMS_ARE_MISSING", "1")  # that is what it finds out
     host = invoke(tmp_path, "lab.doctor", "--host", "--lab", "t-never-up")
     assert "containers require Linux, and this is Windows" in host.stdout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provision.database.agent.session import MysqlError, connect_local
+from provision.database.agent.session import NO_LAB_TABLE, MysqlError, connect_local
 from provision.engine.agent.files import Journal
 from provision.engine.agent.process import AgentError, Log, run
 from provision.engine.agent.protocol import Probe
@@ -13,7 +13,7 @@ from provision.engine.agent.registry import Args, action, collector
 
 @dataclass(frozen=True)
 class AppliedMigrations:
-    """Numbers of the migrations that a schema has; none when it cannot be read."""
+    """Numbers of the migrations that a schema has."""
 
     numbers: tuple[int, ...]
 
@@ -30,8 +30,10 @@ def collect_migrations(args: Args) -> AppliedMigrations:
     try:
         with connect_local() as session:
             return AppliedMigrations(tuple(int(str(row["number"])) for row in session.query(query)))
-    except MysqlError:
-        return AppliedMigrations(())  # before the first migration there is no table
+    except MysqlError as error:
+        if error.code not in NO_LAB_TABLE:
+            raise
+        return AppliedMigrations(())  # before the first migration
 
 
 @action("migrate")

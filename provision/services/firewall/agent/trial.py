@@ -18,7 +18,8 @@ import re
 from dataclasses import dataclass
 
 from provision.engine.agent.codec import decode, encode
-from provision.engine.agent.files import Journal, read_text, write_atomically
+from provision.engine.agent.files import Journal, write_atomically
+from provision.engine.agent.filesystem import read_text
 from provision.engine.agent.process import AgentError, Log, must, run
 from provision.engine.agent.protocol import Confirmation, Probe
 from provision.engine.agent.registry import Args, action, collector, operation

@@ -1,0 +1,153 @@
+"""The controller's requests to the site for the checks: pages, files, a row, names, TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from provision.checks.database import READ_BACK_SECONDS
+from provision.checks.distribution import LARGEST_SAMPLE, sample_is_complete
+from provision.core.lab import Lab
+from provision.core.parallel import finish_in_time
+from provision.core.waiting import Timeout, timeout_factor, wait_until
+from provision.engine.context import Context
+from provision.services.dns.lookup import query
+from provision.services.tls.https import (
+    SiteResponse,
+    TlsHandshake,
+    connect,
+    handshake,
+    request,
+)
+
+STATIC = "/static/foobar.css"
+PARALLEL = 4
+"""Requests for pages at once, as a few visitors send them."""
+
+SECONDS = 4.0
+"""For one response, multiplied by `timeout_factor`."""
+
+
+@dataclass(frozen=True)
+class SiteObservation:
+    """What the requests returned; see `Observation`."""
+
+    pages: tuple[SiteResponse, ...] = ()
+    responses: dict[str, SiteResponse] = field(default_factory=dict)
+    resolved: dict[str, str] = field(default_factory=dict)
+    tls: TlsHandshake | None = None
+
+
+def marker_path(marker: str) -> str:
+    """Where a row with this marker is written and read."""
+    return f"/api/markers/{marker}"
+
+
+def write_marker(lab: Lab, marker: str) -> SiteResponse:
+    """Write a row through the site."""
+    return request(lab, marker_path(marker), "PUT", timeout=SECONDS)
+
+
+def observe_site(context: Context, write: SiteResponse, marker: str, end: float) -> SiteObservation:
+    """Send all requests, in parallel; those without a response by the end are errors.
+
+    Args:
+        write: the response to `write_marker`.
+        end: in the time of `time.monotonic`.
+    """
+    lab = context.lab
+    work = _single_requests(lab)
+    if write.status in (200, 201):
+        work |= _read_back(lab, marker, end)
+    work["pages"] = lambda: _pages(context, end)
+    work["resolved"] = lambda: _resolve(lab)
+    if lab.topology.https:
+        work["tls"] = lambda: handshake(lab, SECONDS)
+    done = finish_in_time(work, end - time.monotonic())
+    late = SiteResponse(error="no response in time")
+    others = ("pages", "resolved", "tls")
+    responses = {name: done.get(name, late) for name in work if name not in others}
+    return SiteObservation(
+        done.get("pages", (late,)),
+        {**responses, "write": write},
+        done.get("resolved", {}),
+        done.get("tls", TlsHandshake(error=late.error)) if lab.topology.https else None,
+    )
+
+
+def _single_requests(lab: Lab) -> dict[str, Callable[[], Any]]:
+    def get(path: str, **options: Any) -> Callable[[], SiteResponse]:
+        return lambda: request(lab, path, timeout=SECONDS, **options)
+
+    work = {"static": get(STATIC), "missing": get("/no-such-page")}
+    for balancer in lab.with_role("haproxy"):
+        work[f"balancer/{balancer.name}"] = get("/", address=str(balancer.address))
+    if lab.topology.https:
+        work["redirect"] = get("/", plain=True)
+    return work
+
+
+def _read_back(lab: Lab, marker: str, end: float) -> dict[str, Callable[[], SiteResponse]]:
+    """Read the row from each database; where a web server is on the same machine, that one does."""
+
+    def read(name: str) -> Callable[[], SiteResponse]:
+        path = f"{marker_path(marker)}?from={name}"
+        return lambda: _request_until_found(
+            lab, path, min(READ_BACK_SECONDS, end - time.monotonic())
+        )
+
+    databases = [m.name for m in lab.with_role("mysql") if "nginx" not in m.roles]
+    return {f"read-back/{name}": read(name) for name in databases}
+
+
+def _request_until_found(lab: Lab, path: str, seconds: float) -> SiteResponse:
+    """The last response, with status 200 unless that took too long."""
+    response = SiteResponse()
+
+    def found() -> bool:
+        nonlocal response
+        response = request(lab, path, timeout=SECONDS)
+        return response.status == 200
+
+    with contextlib.suppress(Timeout):
+        wait_until(found, seconds, "the row to be readable", interval=0.05)
+    return response
+
+
+def _pages(context: Context, end: float) -> tuple[SiteResponse, ...]:
+    """Pages, requested `PARALLEL` at a time while another connection stays open and idle.
+
+    More than the first few only while their servers differ from what the lab is configured for.
+    """
+    pages: tuple[SiteResponse, ...] = ()
+    with _idle_connection(context.lab):
+        while not sample_is_complete(context, pages) and time.monotonic() < end - SECONDS:
+            work = {n: lambda: request(context.lab, "/", timeout=SECONDS) for n in range(PARALLEL)}
+            pages += tuple(finish_in_time(work, end - time.monotonic()).values())
+    return pages[:LARGEST_SAMPLE]
+
+
+@contextlib.contextmanager
+def _idle_connection(lab: Lab) -> Iterator[None]:
+    """A keep-alive connection that has received one response, as a browser keeps it open."""
+    from urllib3.exceptions import HTTPError
+
+    connection = connect(lab, str(lab.address), SECONDS * timeout_factor())
+    with contextlib.closing(connection):
+        # Whether the site responds is what the other requests show.
+        with contextlib.suppress(OSError, http.client.HTTPException, HTTPError):
+            connection.request("GET", STATIC, headers={"Host": lab.site})
+            connection.getresponse().read()
+        yield
+
+
+def _resolve(lab: Lab) -> dict[str, str]:
+    resolved = {}
+    for server in lab.with_role("dns"):
+        reply = query(str(server.address), lab.site)
+        resolved[server.name] = " ".join(reply.values("A")) or reply.error or reply.code
+    return resolved

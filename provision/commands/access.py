@@ -1,0 +1,104 @@
+"""`lab.*`, when SSH to a machine is broken: pin its host key, get in anyway, recreate it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+from provision.commands.base import open_session, remainder, task
+from provision.commands.lab import configure
+from provision.commands.progress import Progress
+from provision.core.errors import UsageError
+from provision.core.hints import for_lab
+from provision.operations import rebuild as rebuilding
+from provision.operations import rescue as rescuing
+from provision.operations import trust as trusting
+from provision.operations import up as steps
+from provision.operations.machine_access import run_on_terminal
+from provision.operations.session import Session
+
+
+@task(positional=["machine"], help={"yes": "pin it without asking"})
+def trust(c: Any, machine: str, yes: bool = False, lab: str = "") -> None:
+    """Pin the changed host key of a machine, after comparing fingerprints."""
+    session = open_session(lab)
+    keys = trusting.read_host_keys(session, machine)
+    print("\n".join(keys.lines()))
+    if keys.is_pinned:
+        print("it is pinned already: nothing to do")
+        return
+    if not _confirmed("pin the presented key?", yes):
+        print("nothing was changed")
+        return
+    with session.lock():
+        trusting.pin(session, keys)
+    print(for_lab("pinned; next: invoke lab.up", session.lab.name))
+
+
+@task(
+    positional=["machine"],
+    help={"fix": "restore the controller's access, then do what lab.up does"},
+)
+def rescue(c: Any, machine: str, fix: bool = False, lab: str = "") -> None:
+    """Open a root shell without SSH, or run a command: lab.rescue web-01 -- ip address."""
+    session = open_session(lab)
+    session.lab.machine(machine)
+    if not fix:
+        sys.stdout.flush()
+        raise SystemExit(run_on_terminal(session, machine, remainder()))
+    with session.lock():
+        with Progress() as report:
+            restored = rescuing.restore_access(session, machine, report)
+        for line in restored.repaired or ("nothing: access was not broken",):
+            print(f"{machine}: repaired {line}" if restored.repaired else f"{machine}: {line}")
+        if restored.copies:
+            print(f"{machine}: copies of replaced files are in {restored.copies}")
+        _up(session)
+
+
+@task(
+    positional=["machine"],
+    help={
+        "yes": "do not ask for confirmation",
+        "accept-data-loss": "also rebuild a primary, or a replica with transactions of its own",
+    },
+)
+def rebuild(
+    c: Any, machine: str, yes: bool = False, accept_data_loss: bool = False, lab: str = ""
+) -> None:
+    """Remove one machine, create it again, and configure it."""
+    session = open_session(lab)
+    plan = rebuilding.plan_rebuild(session, machine, accept_data_loss)
+    text = f"{machine} is removed and created again" + (f"; {plan.data}" if plan.data else "")
+    print(text)
+    if not _confirmed(f"rebuild {machine}?", yes):
+        print("nothing was changed")
+        return
+    found = session.lab.machine(machine)
+    with session.lock(), contextlib.ExitStack() as stack:
+        with Progress() as report:
+            stack.enter_context(rebuilding.out_of_rotation(session, found, report))
+            current = rebuilding.remove_for_rebuild(session, plan, report)
+        _up(current)
+
+
+def _up(session: Session) -> None:
+    """Boot, configure and check."""
+    with Progress() as report:
+        fleet = steps.boot(session, report)
+    with fleet:
+        configure(session, fleet)
+
+
+def _confirmed(question: str, yes: bool) -> bool:
+    """Ask, unless confirmed on the command line.
+
+    Raises:
+        UsageError: when the user cannot be asked.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError(f"not confirmed: {question}", "pass --yes to confirm")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

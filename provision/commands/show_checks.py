@@ -1,0 +1,106 @@
+"""Terminal output of checks: one line each, what failed in detail, and the root causes last."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from provision.checks import CheckResult, root_causes, summary
+from provision.checks.graph import skipped_because
+from provision.checks.paths import TracedPath
+from provision.core.hints import for_lab
+
+MARKS = {
+    "ok": "[green]ok[/]    ",
+    "failed": "[red]FAIL[/]  ",
+    "skipped": "[yellow]skip[/]  ",
+    "warning": "[yellow]warn[/]  ",
+}
+
+
+def check_values(results: Sequence[CheckResult], only: str = "") -> list[dict[str, Any]]:
+    """The results as plain values, each with the text of the root cause that it is, if any.
+
+    Args:
+        only: those whose name contains this.
+    """
+    causes = {cause.result.check.name: cause.text for cause in root_causes(results)}
+    return [
+        {**result.values(), "root_cause": causes.get(result.check.name, "")}
+        for result in results
+        if only in result.check.name
+    ]
+
+
+def print_checks(
+    console: Any, results: Sequence[CheckResult], only: str = "", *, only_bad: bool = False
+) -> None:
+    """Print the checks, their counts, and the root causes.
+
+    Args:
+        results: of all checks.
+        only: print those whose name contains this.
+        only_bad: leave out those that passed.
+    """
+    shown = [result for result in results if only in result.check.name]
+    for result in shown:
+        if not (only_bad and result.status == "ok"):
+            _print_check(console, result, results)
+    console.print(counts(shown))
+    names = {result.check.name for result in shown}
+    blocking = names | {name for result in shown for name in result.blocked_by}
+    relevant = [r for r in results if r.check.name in blocking]
+    for line in summary(relevant):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _print_check(console: Any, result: CheckResult, results: Sequence[CheckResult]) -> None:
+    check, verdict = result.check, result.verdict
+    text = {
+        "ok": verdict.got,
+        "skipped": "skipped: " + skipped_because(result, results) if result.blocked_by else "",
+    }.get(result.status, f"{check.machine}: {check.service}")
+    console.print(MARKS[result.status] + f"{check.name:<26} ", end="")
+    console.print(text, markup=False, soft_wrap=True)
+    if result.status in ("ok", "skipped"):
+        return
+    lines = [f"expected  {verdict.expected}", f"got       {verdict.got}"]
+    lines += [f"          {line}" for line in verdict.detail.splitlines()]
+    for line in (*lines, f"next      {check.hint}"):
+        console.print(f"        {line}", markup=False, soft_wrap=True)
+
+
+def counts(results: Sequence[CheckResult]) -> str:
+    """How many checks passed, failed, were skipped, and warn."""
+    by_status = Counter(result.status for result in results)
+    passed = by_status["ok"] + by_status["warning"]
+    more = [
+        f"{by_status['failed']} failed" if by_status["failed"] else "",
+        f"{by_status['skipped']} skipped" if by_status["skipped"] else "",
+        f"{by_status['warning']} with a warning" if by_status["warning"] else "",
+    ]
+    listed = ", ".join(text for text in more if text)
+    return f"{passed} of {len(results)} checks passed" + (f": {listed}" if listed else "")
+
+
+def hint_after_up(results: Sequence[CheckResult]) -> str:
+    """The next command for the first root cause, when lab.up itself has just run."""
+    check = root_causes(results)[0].result.check
+    if not check.hint.startswith("invoke lab.up"):
+        return check.hint
+    return f"invoke lab.logs {check.machine} shows why"
+
+
+def print_paths(console: Any, paths: Sequence[TracedPath], lab: str) -> None:
+    """Print every path, where it stops, and the next command."""
+    for path in paths:
+        mark = MARKS["ok" if path.ok else "failed"]
+        console.print(f"{mark}{path.text}", soft_wrap=True)
+        if path.failed:
+            console.print(f"        stops at  {path.failed}", markup=False, soft_wrap=True)
+            console.print(f"        got       {path.error}", markup=False, soft_wrap=True)
+    complete = sum(path.ok for path in paths)
+    console.print(f"{complete} of {len(paths)} paths reach the database")
+    if complete < len(paths):
+        console.print("next: " + for_lab("invoke lab.check names the root cause", lab))

@@ -1,0 +1,111 @@
+"""Trees of a machine, such as a release: one digest for their content, and replacing them."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+from dataclasses import dataclass
+
+from provision.engine.agent.files import Journal
+from provision.engine.agent.filesystem import (
+    digest_and_start,
+    is_real_directory,
+    kind_of,
+    read_bytes,
+    walk,
+)
+from provision.engine.agent.overwritten import digest
+from provision.engine.agent.process import AgentError, Log, must
+from provision.engine.agent.protocol import Probe
+from provision.engine.agent.registry import Args, action, collector
+
+FILE_LIMIT = 64 * 1024 * 1024
+"""Bytes; a larger file in a tree is not read: no release has one."""
+
+
+@dataclass(frozen=True)
+class TreeFacts:
+    """Digest of a folder (see `tree_digest`); empty when there is none."""
+
+    digest: str
+
+
+def tree_probe(path: str) -> Probe[TreeFacts]:
+    """The digest of a folder."""
+    return Probe("tree", f"tree {path}", {"path": path}, TreeFacts)
+
+
+@collector("tree")
+def collect_tree(args: Args) -> TreeFacts:
+    """See `tree_probe`."""
+    return TreeFacts(tree_digest(args["path"]) if is_real_directory(args["path"]) else "")
+
+
+def tree_digest(top: str) -> str:
+    """One digest over the names, modes and contents of everything below ``top``.
+
+    Links, fifos, sockets and devices count with their type; directories do not.
+    """
+    lines = []
+    try:
+        for path, status in walk(top):
+            kind = kind_of(status)
+            executable = "x" if status.st_mode & 0o100 else "-"
+            what = f"{executable} {_content_digest(path, status)}" if kind == "file" else kind
+            lines.append(f"{os.path.relpath(path, top)} {what}")
+    except AgentError as error:  # a tree of this size is no release
+        return str(error)
+    return digest("\n".join(sorted(lines)).encode(errors="surrogateescape"))
+
+
+def _content_digest(path: str, status: os.stat_result) -> str:
+    if status.st_size > FILE_LIMIT:
+        return f"{status.st_size} bytes"
+    try:
+        return digest_and_start(path, 0)[0]
+    except (OSError, AgentError):  # it vanished, or was replaced, meanwhile
+        return "not readable"
+
+
+@action("tree")
+def tree(args: Args, journal: Journal, log: Log) -> None:
+    """Replace a folder by the contents of ``tar`` (base64); all of it belongs to ``owner``."""
+    import io
+    import tarfile
+
+    path = args["path"]
+    new, old = f"{path}.lab-new", f"{path}.lab-old"
+    must(["rm", "-rf", new, old])
+    journal.make_parents(new)
+    os.mkdir(new)
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(args["tar"]))) as archive:
+        archive.extractall(new, filter="data")
+    must(["chown", "-R", f"{args['owner']}:{args['group']}", new])
+    for file, status in walk(new):
+        if kind_of(status) == "file":
+            journal.wrote(f"{path}{file.removeprefix(new)}", read_bytes(file))
+    if is_real_directory(path):
+        _keep_changes(path, new, journal)
+        os.rename(path, old)
+    elif os.path.lexists(path):
+        journal.copies.move(path)
+    os.rename(new, path)
+    must(["rm", "-rf", old])
+
+
+def _keep_changes(old: str, new: str, journal: Journal) -> None:
+    """Keep copies of the files of a tree that differ in the new one, or are not in it."""
+    with contextlib.suppress(AgentError):  # of a tree that is too large, the first ones
+        for path, status in walk(old):
+            replacement = f"{new}{path.removeprefix(old)}"
+            if kind_of(status) != "file" or _same_content(path, replacement):
+                continue
+            if journal.copies.changed_by_hand(path, read_bytes(path), below=old):
+                journal.copies.keep(path)
+
+
+def _same_content(first: str, second: str) -> bool:
+    import filecmp
+
+    return os.path.isfile(second) and filecmp.cmp(first, second, shallow=False)

@@ -1,0 +1,116 @@
+"""Restore a lab from a snapshot: all of it, or nothing.
+
+Everything that can fail for a reason known beforehand fails before the first change. From then on a
+mark (`interrupted_restore`) is in the lab's directory; a killed restore is repeated and finishes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from provision import providers
+from provision.core import interrupted_restore
+from provision.core import state as states
+from provision.core.errors import LabError, ProviderError
+from provision.core.lab import ROOT, Lab
+from provision.core.report import Report
+from provision.core.ssh_config import write_ssh_config
+from provision.core.state import State
+from provision.operations import snapshot_archive as archive
+from provision.operations.session import Session, open_session
+from provision.operations.snapshot_archive import SnapshotManifest
+from provision.operations.up import require_ready
+from provision.providers import snapshot_names
+from provision.providers.base import Provider
+from provision.topology.labs import open_lab
+from provision.topology.networks import recorded_networks
+
+
+@dataclass(frozen=True)
+class RestoredLab:
+    """A restored lab.
+
+    Args:
+        removed: machines that the snapshot does not have.
+        halted: machines that did not run when the snapshot was taken.
+        topology_copy: the path of the restored topology file, when the checkout's has changed.
+    """
+
+    session: Session
+    removed: tuple[str, ...]
+    halted: tuple[str, ...]
+    topology_copy: str = ""
+
+
+def restore(lab_name: str, name: str, report: Report, root: Path = ROOT) -> RestoredLab:
+    """Bring machines and files of a lab back. Call it with the lab locked.
+
+    The checks are not run: the machines have booted when this returns.
+
+    Raises:
+        LabError: when the snapshot cannot be restored; its message says whether anything changed.
+    """
+    directory = root / ".lab" / lab_name
+    current = None
+    with contextlib.suppress(LabError):  # a damaged state is replaced by the snapshot's
+        current = states.load(directory)
+    if current is not None and current.provider == "ssh":
+        lab, _ = open_lab(lab_name, root=root)
+        providers.for_state(current).prepare_restore(lab, name, {}, report)  # refuses
+    snapshot_names.check_exists(name, archive.names(directory))
+    manifest = archive.load(directory, name)
+    provider = _provider(directory, current, manifest)
+    archive.verify(directory, manifest)
+    lab, _ = archive.stored_lab(directory, manifest, root)
+    _require_network(lab)
+    require_ready(lab, provider)
+    provider.prepare_restore(lab, name, manifest.machines, report)
+
+    interrupted_restore.begin(directory, name)
+    removed = _remove_others(lab, provider, manifest, report)
+    copy = archive.put_back(directory, manifest, root)
+    provider.restore(lab, name, manifest.machines, report)
+    session = open_session(lab_name)
+    endpoints = provider.endpoints(session.lab)
+    if endpoints:
+        write_ssh_config(session.lab, endpoints)
+    interrupted_restore.finish(directory)
+    halted = tuple(m for m, stored in manifest.machines.items() if not stored.running)
+    return RestoredLab(session, removed, halted, copy)
+
+
+def _provider(directory: Path, current: State | None, manifest: SnapshotManifest) -> Provider:
+    if current is not None and current.provider not in ("", manifest.provider):
+        raise ProviderError(
+            f"snapshot {manifest.name} has machines of provider {manifest.provider}, and lab "
+            f"{directory.name} has machines of provider {current.provider}; nothing was changed",
+            "invoke lab.snapshots lists the snapshots",
+        )
+    return providers.provider(manifest.provider)
+
+
+def _require_network(lab: Lab) -> None:
+    for other, network in recorded_networks(lab).items():
+        if network.overlaps(lab.network):
+            raise LabError(
+                f"the snapshot's network {lab.network} is used by lab {other}; nothing was changed",
+                f"invoke lab.destroy --lab {other}, if that lab is no longer needed",
+            )
+
+
+def _remove_others(
+    lab: Lab, provider: Provider, manifest: SnapshotManifest, report: Report
+) -> tuple[str, ...]:
+    """Remove the machines that were added after the snapshot."""
+    current = lab
+    with contextlib.suppress(LabError):  # its topology or state cannot be read any more
+        current, _ = open_lab(lab.name, root=lab.root)
+    states_by_name = provider.state(current)
+    existing = {name for name, state in states_by_name.items() if state != "absent"}
+    existing |= set(provider.orphaned_machines(current))
+    others = tuple(sorted(existing - manifest.machines.keys()))
+    if others:
+        provider.remove(current, others, report)
+    return others

@@ -1,0 +1,67 @@
+"""Backend servers that go down and up again: transitions in HAProxy's log."""
+
+from __future__ import annotations
+
+import csv
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from provision.engine.agent.http import socket_command
+from provision.engine.agent.process import must
+from provision.engine.agent.protocol import Probe
+from provision.engine.agent.registry import Args, collector
+
+DOWN = re.compile(r"Server [^/\s]+/(\S+) is DOWN")
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """How often each server went down, of those whose state changed a moment ago."""
+
+    downs: Mapping[str, int] = field(default_factory=dict)
+
+
+def transitions_probe(socket: str, window: float, quiet: float) -> Probe[Transitions]:
+    """Servers that keep going down.
+
+    Args:
+        socket: HAProxy's runtime socket.
+        window: seconds in which transitions are counted.
+        quiet: seconds after which a state counts as stable.
+    """
+    args = {"socket": socket, "window": window, "quiet": quiet}
+    return Probe("transitions", "transitions of servers", args, Transitions)
+
+
+@collector("transitions")
+def collect_transitions(args: Args) -> Transitions:
+    """See `transitions_probe`; the journal is read only when a state has just changed."""
+    reply = socket_command(args["socket"], "show stat")
+    if reply.error or not changed(reply.text, args["quiet"]):
+        return Transitions()
+    since = f"--since=@{time.time() - args['window']:.0f}"
+    argv = ["journalctl", "--quiet", "--no-pager", "-o", "cat", since, "-u", "haproxy.service"]
+    return Transitions(count_downs(must(argv, timeout=5).stdout))
+
+
+def changed(statistics: str, seconds: float) -> bool:
+    """Whether a server changed its state so recently (management guide, 9.1, ``lastchg``)."""
+    rows = csv.DictReader(statistics.removeprefix("# ").splitlines())
+    servers = (row for row in rows if row["svname"] not in ("FRONTEND", "BACKEND"))
+    return any(
+        row["chkdown"].isdigit()
+        and int(row["chkdown"]) > 0
+        and row["lastchg"].isdigit()
+        and int(row["lastchg"]) <= seconds
+        for row in servers
+    )
+
+
+def count_downs(log: str) -> dict[str, int]:
+    """Lines ``Server web/web-01 is DOWN`` by server."""
+    counts: dict[str, int] = {}
+    for name in DOWN.findall(log):
+        counts[name] = counts.get(name, 0) + 1
+    return counts

@@ -1,0 +1,151 @@
+"""Drift: what a plan says about changes by hand, old processes and resources without a result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from provision.engine.agent import overwritten
+from provision.engine.agent.files import LoadedFacts, PathFacts
+from provision.engine.agent.originals import OriginalPath
+from provision.engine.agent.owned import OwnedFacts, compare
+from provision.engine.agent.protocol import ProbeResponse, Results
+from provision.engine.agent.secret_content import first_certificate, setting_digests
+from provision.engine.agent.unit_files import LastChange, SystemdUnit, parse_timestamp
+from provision.engine.ownership import with_ownership
+from provision.engine.plan import Unit, UnitPlan, plan
+from provision.engine.resources import EffectiveUnit, File, OwnedDirectory
+from provision.services.system.agent.machine_state import parse_links, parse_routes
+
+CONFIG = File("/etc/x.conf", "a\n")
+UNIT = Unit("x", (CONFIG,), service="x.service", activate="reload")
+PRESENT = PathFacts(
+    "file", "root", "root", "0644", digest=hashlib.sha256(b"a\n").hexdigest(), content="a\n"
+)
+FRAGMENT = "/usr/lib/systemd/system/x.service"
+
+
+def planned(unit: Unit, loaded: SystemdUnit, last: LastChange) -> UnitPlan:
+    values = {
+        CONFIG.probe().name: PRESENT,
+        "loaded x": LoadedFacts(unit.fingerprint),
+        "systemd unit x.service": loaded,
+        "last change x": last,
+    }
+    return plan("m", [unit], Results.of("m", values)).units[0]
+
+
+def running(since: float = 100.0, started: float = 100.0, **files: float) -> SystemdUnit:
+    paths = {FRAGMENT: 10.0, **{f"/etc/{name}.conf": when for name, when in files.items()}}
+    return SystemdUnit("loaded", "active", FRAGMENT, paths, since=since, started=started)
+
+
+def test_a_process_that_is_newer_than_its_files_is_left_alone() -> None:
+    assert planned(UNIT, running(), LastChange("/etc/x.conf", 99.0)).empty
+
+
+def test_a_file_that_changed_after_the_last_reload_is_loaded() -> None:
+    changed = planned(UNIT, running(since=100.0), LastChange("/etc/x.conf", 101.0))
+    assert (changed.outdated, changed.verb) == ("/etc/x.conf", "reload")
+    assert planned(UNIT, running(since=102.0), LastChange("/etc/x.conf", 101.0)).empty
+
+
+def test_a_drop_in_that_changed_requires_a_restart_even_after_a_reload() -> None:
+    changed = planned(UNIT, running(since=300.0, hand=200.0), LastChange("", 0.0))
+    assert (changed.outdated, changed.verb) == ("/etc/hand.conf", "restart")
+
+
+def test_a_passive_drop_in_requires_nothing() -> None:
+    unit = Unit("x", (CONFIG,), service="x.service", activate="reload", passive=("/etc/hand.conf",))
+    assert planned(unit, running(hand=200.0), LastChange("", 0.0)).empty
+
+
+def test_a_stopped_service_is_not_outdated() -> None:
+    stopped = SystemdUnit("loaded", "inactive", FRAGMENT, {FRAGMENT: 10.0})
+    assert planned(UNIT, stopped, LastChange("/etc/x.conf", 101.0)).empty
+
+
+def test_a_probe_that_failed_is_no_change() -> None:
+    failed = ProbeResponse(error="MySQL error 1040: Too many connections")
+    (unit,) = plan("m", [Unit("y", (CONFIG,))], Results("m", {CONFIG.probe().name: failed})).units
+    assert not unit.changes
+    assert [item.reason for item in unit.unreadable] == ["MySQL error 1040: Too many connections"]
+
+
+def test_overrides_that_nobody_declared_are_foreign() -> None:
+    declared = "/etc/systemd/system/x.service.d/lab.conf"
+    hand = "/run/systemd/system.control/x.service.d/50-MemoryMax.conf"
+    resource = EffectiveUnit("x.service", (declared,))
+    facts = SystemdUnit("loaded", "active", FRAGMENT, {FRAGMENT: 1, declared: 1, hand: 1})
+    assert resource.foreign(facts) == (hand,)
+    assert [d.before for d in resource.differences(facts)] == [hand]
+
+
+def test_units_know_what_other_units_declare() -> None:
+    drop_in = File("/etc/systemd/system/x.service.d/lab.conf", "", passive=True)
+    folder = OwnedDirectory("/etc/systemd/system")
+    first, second = with_ownership([UNIT, Unit("own", (drop_in, folder))])
+    assert isinstance(first.resources[0], EffectiveUnit)
+    assert first.passive == (drop_in.path,)
+    completed = second.resources[1]
+    assert isinstance(completed, OwnedDirectory)
+    assert drop_in.path in completed.declared
+
+
+def test_files_are_compared_with_what_was_there_at_first(tmp_path: Path) -> None:
+    kept, foreign, packaged = (tmp_path / name for name in ("kept", "foreign", "packaged"))
+    for path in (kept, foreign, packaged):
+        path.write_text("x")
+    entries = {
+        str(kept): OriginalPath("file", content="b3RoZXI="),
+        str(tmp_path / "gone"): OriginalPath("file"),
+    }
+    paths = [str(foreign), str(kept), str(packaged)]
+    found = compare(str(tmp_path), entries, paths, {str(packaged)}, ())
+    assert found == OwnedFacts(
+        True,
+        (str(foreign),),
+        ((str(kept), "content was changed"), (str(tmp_path / "gone"), "is missing")),
+    )
+
+
+def test_a_copy_is_kept_of_what_the_lab_did_not_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overwritten, "HOME", str(tmp_path))
+    monkeypatch.setattr(overwritten, "FOLDER", str(tmp_path / "overwritten"))
+    monkeypatch.setattr(overwritten, "WRITTEN", str(tmp_path / "written.json"))
+    overwritten.record_written({"/etc/x": overwritten.digest(b"lab")})
+    copies = overwritten.Copies()
+    assert not copies.changed_by_hand("/etc/x", b"lab")
+    assert copies.changed_by_hand("/etc/x", b"hand")
+    assert not copies.changed_by_hand("/etc/packaged", b"")
+    for number in range(overwritten.KEPT + 5):
+        file = tmp_path / f"file{number}"
+        file.write_text("hand")
+        overwritten.Copies().keep(str(file))
+    assert len(list((tmp_path / "overwritten").iterdir())) == overwritten.KEPT
+    newest = max((tmp_path / "overwritten").iterdir())
+    assert [p.read_text() for p in newest.rglob("file*") if p.is_file()] == ["hand"]
+    assert newest.stat().st_mode & 0o077 == 0
+
+
+def test_a_secret_file_shows_names_of_settings_and_its_certificate_only() -> None:
+    digests = setting_digests(b"# comment\nUSER=me\nPASSWORD=secret\n")
+    assert list(digests) == ["USER", "PASSWORD"]
+    assert "secret" not in json.dumps(dict(digests))
+    pem = b"-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n"
+    key = b"-----BEGIN PRIVATE KEY-----\nk=1\n-----END PRIVATE KEY-----\n"
+    assert first_certificate(key + pem) == pem.decode()
+    assert setting_digests(key) == {}
+
+
+def test_timestamps_links_and_routes_are_parsed() -> None:
+    assert parse_timestamp("Thu 1970-01-01 00:01:40.500000 UTC") == 100.5
+    assert parse_timestamp("") == 0.0
+    line = "2: eth0@if7: <UP> mtu 1500 qdisc noqueue state UP mode DEFAULT group default qlen 1000"
+    assert parse_links(line) == {"mtu eth0": "1500", "qdisc eth0": "noqueue"}
+    assert parse_routes("b dev eth0 linkdown \na dev eth0\n") == "a dev eth0\nb dev eth0"
