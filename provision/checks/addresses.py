@@ -1,11 +1,13 @@
 """Checks that each address of the lab's network belongs to one device: its machine.
 
 Machines ask for every address by ARP. A machine that answers for another one's address is at fault;
-for an unknown device, the machine whose address it uses.
+for an unknown device, the machine whose address it uses. A device that answers for several
+addresses is a proxy (proxy ARP), not a conflict.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +69,9 @@ def conflicts(own: Mapping[str, str], answered: Mapping[str, set[str]]) -> Itera
         answered: by machine, the MACs that answer for its address.
     """
     names = {mac: name for name, mac in own.items()}
-    for owner, macs in answered.items():
+    proxies = _proxies(names, answered)
+    for owner, observed_macs in answered.items():
+        macs = observed_macs - proxies
         for mac in sorted(macs & names.keys()):
             if names[mac] != owner:
                 yield Conflict(names[mac], owner)
@@ -75,6 +79,14 @@ def conflicts(own: Mapping[str, str], answered: Mapping[str, set[str]]) -> Itera
         # One of them belongs to a machine whose own MAC is unknown.
         for mac in strangers[0 if owner in own else 1 :]:
             yield Conflict(owner, owner, mac)
+
+
+def _proxies(names: Mapping[str, str], answered: Mapping[str, set[str]]) -> set[str]:
+    """The MACs that answer for several addresses besides their own: proxy ARP (RFC 1027)."""
+    count = Counter(
+        mac for owner, macs in answered.items() for mac in macs if names.get(mac) != owner
+    )
+    return {mac for mac, addresses in count.items() if addresses > 1}
 
 
 def _check(context: Context, machine: Machine) -> Check:

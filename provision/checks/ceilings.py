@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
 from typing import Any
 
 from provision.checks import prerequisites as requires
@@ -23,6 +25,7 @@ from provision.core.thresholds import (
     MEMORY_WARNING_PERCENT,
     PORTS_RESERVE,
 )
+from provision.core.waiting import timeout_factor
 from provision.engine.agent.http import socket_probe
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.unit_health import UnitsHealth, journal_probe
@@ -32,6 +35,9 @@ from provision.services.haproxy.interface import SOCKET
 from provision.services.haproxy.statistics import parse_slots
 
 HAPROXY_INFO = socket_probe(SOCKET, "show info")
+
+LAB_PATHS = ("/", "/var", "/srv", "/run", "/tmp")
+"""Where the lab writes."""
 
 TOO_MANY_CONNECTIONS = "1040"
 """MySQL's error when max_connections is reached."""
@@ -64,7 +70,7 @@ class Level:
 def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:
     """What is used of the machine, whether its journal writes, and HAProxy's slots."""
     yield usage_probe()
-    yield journal_probe()
+    yield journal_probe(timeout_factor())
     if "haproxy" in machine.roles:
         yield HAPROXY_INFO
 
@@ -73,8 +79,11 @@ def checks(context: Context) -> Iterator[Check]:
     """The ceilings of every machine and of the services of its roles."""
     for machine in context.lab.machines:
         name = machine.name
-        yield _usage(name, "disk", "disk", f"invoke lab.ssh {name} -- df -h", judge_disk)
-        yield _usage(name, "inodes", "disk", f"invoke lab.ssh {name} -- df -i", judge_inodes)
+        # Machines of provider ssh have file systems that the lab does not use.
+        needed = LAB_PATHS if context.state.provider == "ssh" else ()
+        disk, inodes = partial(judge_disk, needed=needed), partial(judge_inodes, needed=needed)
+        yield _usage(name, "disk", "disk", f"invoke lab.ssh {name} -- df -h", disk)
+        yield _usage(name, "inodes", "disk", f"invoke lab.ssh {name} -- df -i", inodes)
         yield _memory(context, machine)
         hint = f"invoke lab.ssh {name} -- ss -s"
         yield _usage(name, "ports", "network", hint, judge_ports)
@@ -121,8 +130,20 @@ def judge_levels(
     return Verdict(True, expected, got)
 
 
-def judge_disk(usage: Usage) -> Verdict:
-    """Blocks of all file systems."""
+def holding(usage: Usage, paths: Iterable[str]) -> tuple[FileSystem, ...]:
+    """The file systems that hold some paths; all of them without paths."""
+    if not paths:
+        return usage.filesystems
+    mounts = {filesystem.mount for filesystem in usage.filesystems}
+    holders = set()
+    for path in map(PurePosixPath, paths):
+        above = (str(folder) for folder in (path, *path.parents))
+        holders.add(next((folder for folder in above if folder in mounts), ""))
+    return tuple(filesystem for filesystem in usage.filesystems if filesystem.mount in holders)
+
+
+def judge_disk(usage: Usage, needed: tuple[str, ...] = ()) -> Verdict:
+    """Blocks of the file systems that hold some paths; see `holding`."""
 
     def level(filesystem: FileSystem) -> Level:
         return Level(filesystem.mount, filesystem.size - filesystem.free, filesystem.size)
@@ -131,15 +152,15 @@ def judge_disk(usage: Usage) -> Verdict:
         full = "ENOSPC, " if level.used >= level.limit else ""
         return f"{level.what}: {full}{level.percent} % used of {size_text(level.limit)}"
 
-    levels = [level(filesystem) for filesystem in usage.filesystems]
+    levels = [level(filesystem) for filesystem in holding(usage, needed)]
     return judge_levels("each disk", levels, DISK_USED_PERCENT, DISK_WARNING_PERCENT, text)
 
 
-def judge_inodes(usage: Usage) -> Verdict:
-    """Inodes of all file systems that have a fixed number."""
+def judge_inodes(usage: Usage, needed: tuple[str, ...] = ()) -> Verdict:
+    """Inodes of these file systems, where their number is fixed; see `holding`."""
     levels = [
         Level(filesystem.mount, filesystem.inodes - filesystem.inodes_free, filesystem.inodes)
-        for filesystem in usage.filesystems
+        for filesystem in holding(usage, needed)
         if filesystem.inodes
     ]
 
@@ -215,7 +236,7 @@ def _journal(name: str) -> Check:
     expected = "journald writes to disk"
 
     def judge(observation: Observation) -> Verdict:
-        result = observation.result(name, journal_probe())
+        result = observation.result(name, journal_probe(timeout_factor()))
         got = UNKNOWN if result is None else result.error or expected
         return Verdict(got == expected, expected, got, cause=f"systemd-journald: {got}")
 

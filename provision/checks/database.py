@@ -9,6 +9,7 @@ from provision.checks import prerequisites as requires
 from provision.checks.base import UNKNOWN, Check, Verdict, passed_if
 from provision.checks.observation import Observation
 from provision.core.lab import Machine
+from provision.core.waiting import timeout_factor
 from provision.database.agent.probes import server_probe
 from provision.database.agent.server_status import ServerStatus
 from provision.engine.agent.http import HttpResponse, http_probe
@@ -18,7 +19,7 @@ from provision.engine.context import Context
 READ_BACK_SECONDS = 5.0
 """Time in which a row that was written is readable on every database."""
 
-READ_BACK_TIMEOUT = 2.0
+READ_BACK_TIMEOUT = 2.0 * timeout_factor()
 """Seconds for one attempt."""
 
 READ_BACK = "the row written through the site can be read here"

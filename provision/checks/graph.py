@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from provision.checks.base import Check, CheckResult
+from provision.checks.base import Check, CheckResult, Verdict
 from provision.checks.observation import Observation
 
 
@@ -64,7 +64,10 @@ def evaluate(checks: Iterable[Check], observation: Observation) -> tuple[CheckRe
 
 
 def _judge(check: Check, observation: Observation) -> CheckResult:
-    verdict = check.judge(observation)
+    try:
+        verdict = check.judge(observation)
+    except Exception as error:  # of one check; the others still have verdicts
+        verdict = Verdict(False, "a verdict", f"{type(error).__name__}: {error}")
     # The cure may depend on what is wrong.
     return CheckResult(replace(check, hint=verdict.hint) if verdict.hint else check, verdict)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import threading
 import time
@@ -26,8 +25,11 @@ from provision.services.tls.https import SiteResponse
 DEADLINE = 9.0 * timeout_factor()
 """Seconds for one observation; what has not responded by then has failed."""
 
-MARGIN = 2.0
+MARGIN = 2.0 * timeout_factor()
 """Seconds before the end at which a machine responds without the probes that hang."""
+
+READ_BACK_LEAST = 0.5
+"""Seconds that the request for the row has, however late it is written."""
 
 SITE = "the site"
 """The key of the requests among those of the machines."""
@@ -57,26 +59,28 @@ def observe(
         with_requests: False skips requests to the site, and the row that they write.
     """
     end = time.monotonic() + DEADLINE
+    gathered: dict[str, Results] = {}
     errors: dict[str, str] = {}
     hints: dict[str, str] = {}
     marker = Marker()
     if not with_requests:
         marker.sent.set()
 
-    def gather(host: Host) -> Results | None:
-        probes = list(checks.probes(context, context.lab.machine(host.name)))
+    def gather(host: Host) -> None:
+        name = host.name
         try:
-            results = _gather(host, probes, end)
+            probes = list(checks.probes(context, context.lab.machine(name)))
+            results = gathered[name] = _gather(host, probes, end, MARGIN)
+            read_back = _read_back(context, name, marker)
+            if read_back and marker.is_written(end - MARGIN):
+                more = _gather(host, read_back, end, READ_BACK_LEAST)
+                responses = {**results.responses, **more.responses}
+                gathered[name] = Results(name, responses, ProbeFailedError)
         except HostError as error:
-            errors[host.name], hints[host.name] = error.what, error.hint
-            return None
-        read_back = _read_back(context, host.name, marker)
-        if not read_back or not marker.is_written(end - MARGIN):
-            return results
-        with contextlib.suppress(HostError):  # then the row is not found
-            more = _gather(host, read_back, end)
-            return Results(host.name, {**results.responses, **more.responses}, ProbeFailedError)
-        return results
+            if name not in gathered:  # otherwise only the row is not found
+                errors[name], hints[name] = error.what, error.hint
+        except Exception as error:  # the other machines are still judged
+            errors[name] = f"{name}: {type(error).__name__}: {error}"
 
     def site() -> SiteObservation:
         marker.response = write_marker(context.lab, marker.text)
@@ -89,25 +93,30 @@ def observe(
     done = finish_in_time(work, end - time.monotonic())
     for name in fleet.hosts.keys() - done.keys():
         fleet.hosts[name].close()  # ends the thread that waits for it
-        errors[name] = f"{name}: no response in {DEADLINE:g} s"
+        if name not in gathered:
+            errors[name] = f"{name}: no response in {DEADLINE:g} s"
     requested: SiteObservation = done.pop(SITE, SiteObservation())
     return Observation(
         states,
-        {name: results for name, results in done.items() if results is not None},
-        errors,
+        dict(gathered),
+        dict(errors),
         requested.pages,
         requested.responses,
         requested.resolved,
         requested.tls,
-        hints,
+        dict(hints),
     )
 
 
-def _gather(host: Host, probes: list[Probe[Any]], end: float) -> Results:
-    """Collect facts; probes that hang fail `MARGIN` before the end, so that the others arrive."""
-    host.connect()
+def _gather(host: Host, probes: list[Probe[Any]], end: float, least: float) -> Results:
+    """Collect facts; probes that hang fail `MARGIN` before the end, so that the others arrive.
+
+    Args:
+        least: seconds that every probe has.
+    """
+    host.start()  # takes its time before the rest is shared out
     remaining = end - time.monotonic()
-    return host.gather(probes, remaining, each=max(MARGIN, remaining - MARGIN))
+    return host.gather(probes, remaining, each=max(least, remaining - MARGIN))
 
 
 def _bind(function: Callable[[Host], Any], host: Host) -> Callable[[], Any]:

@@ -18,6 +18,7 @@ from provision.checks.site_requests import SECONDS, marker_path, write_marker
 from provision.core.errors import HostError
 from provision.core.lab import Lab, Machine
 from provision.core.parallel import finish_in_time
+from provision.core.waiting import timeout_factor
 from provision.engine.agent.http import HttpResponse, http_probe
 from provision.engine.agent.protocol import HttpRequest, Probe, Results
 from provision.engine.context import Context
@@ -27,8 +28,11 @@ from provision.services.app.role import local_request
 from provision.services.tls import interface as tls
 from provision.services.tls.https import request
 
-DEADLINE = 12.0
+DEADLINE = 12.0 * timeout_factor()
 """Seconds for all hops of all paths."""
+
+ROW_SECONDS = 3.0
+"""Until the row is readable on a replica, multiplied by `timeout_factor`."""
 
 WORKSTATION = "workstation"
 
@@ -164,7 +168,8 @@ def hop_probe(context: Context, hop: PathHop, marker: str, written: bool) -> Pro
         wanted = local_request(context, context.lab.machine(hop.client), path)
         until = 200 if written else 0
         wanted = replace(wanted, timeout=TIMEOUT)
-        return http_probe(f"hop {hop}", wanted, until=until, deadline=3.0 if written else 0.0)
+        deadline = ROW_SECONDS * timeout_factor() if written else 0.0
+        return http_probe(f"hop {hop}", wanted, until=until, deadline=deadline)
     return http_probe(f"hop {hop}", wanted)
 
 

@@ -66,7 +66,7 @@ def observe_site(context: Context, write: SiteResponse, marker: str, end: float)
     work["pages"] = lambda: _pages(context, end)
     work["resolved"] = lambda: _resolve(lab)
     if lab.topology.https:
-        work["tls"] = lambda: handshake(lab, SECONDS)
+        work["tls"] = lambda: handshake(lab, SECONDS * timeout_factor())
     done = finish_in_time(work, end - time.monotonic())
     late = SiteResponse(error="no response in time")
     others = ("pages", "resolved", "tls")

@@ -87,7 +87,8 @@ def _write(path: Path, content: bytes) -> None:
 
 def _picture(name: str, topology: str) -> pictures.Diagram:
     """The lab's current state; a topology, when one is given or the lab does not exist."""
-    here, recorded = labs.open_lab(name, topology=topology or None)
+    # A lab that was never up is drawn on its topology's own network: none has to be free.
+    here, recorded = labs.open_lab(name, topology=topology or None, keep_addresses=True)
     if recorded is not None and not topology:
         session = open_session(name)
         return pictures.diagram(session.context, observe_lab(session))

@@ -38,7 +38,7 @@ FLAPS = 4
 LOOP_SECONDS = 60
 """The period in which they are counted."""
 
-LOOP_QUIET_SECONDS = 15
+LOOP_QUIET_SECONDS = 8
 """After so long without another one, it has stopped; less than `lab.up` waits for its checks."""
 
 RECENT_RESTART_SECONDS = 600
@@ -50,8 +50,11 @@ TIMER_SECONDS = {"lab-facts.timer": 300}
 DAILY_TIMER_SECONDS = 26 * 3600
 """For daily timers, with their random delay."""
 
-CATCH_UP_SECONDS = 20 * 60
-"""A persistent timer makes up for a missed run within this time after the machine's start."""
+CATCH_UP_SECONDS = 70 * 60
+"""A persistent timer makes up for a missed run within this time after the machine's start.
+
+The longest RandomizedDelaySec of the lab's timers is one hour.
+"""
 
 ERROR_RATE = 0.05
 """This share of requests may fail."""

@@ -163,15 +163,17 @@ class Account(Resource[AccountFacts]):
 
 @dataclass(frozen=True)
 class OtherAccounts(Resource[AccountList]):
-    """No accounts but the lab's, and those of Debian and MySQL for local use.
+    """No accounts but the lab's, those of Debian and MySQL for local use, and those before the lab.
 
     Args:
         accounts: ``user@host`` of the lab's accounts.
         replicated: as for `Account`.
+        drop: whether accounts that appear later are dropped.
     """
 
     accounts: tuple[str, ...]
     replicated: bool = False
+    drop: bool = True
 
     @property
     def runtime(self) -> bool:
@@ -185,13 +187,16 @@ class OtherAccounts(Resource[AccountList]):
         return account_list_probe()
 
     def expected(self) -> State:
-        return {"unknown": "none", **dict.fromkeys(LOCAL_ACCOUNTS, LOCAL_LOGIN)}
+        local = dict.fromkeys(LOCAL_ACCOUNTS, LOCAL_LOGIN)
+        return {"unknown": "none", "existing": "recorded", **local} if self.drop else local
 
     def actual(self, result: AccountList) -> State:
-        known = {*self.accounts, *LOCAL_ACCOUNTS}
-        unknown = sorted(name for name in result.accounts if name not in known)
+        known = {*self.accounts, *LOCAL_ACCOUNTS, *(result.recorded or ())}
+        existing = "unknown" if result.recorded is None else "recorded"
+        # Until they are recorded, all accounts are those that existed before.
+        appeared = result.accounts.keys() - known if result.recorded is not None else set()
         local = {name: result.accounts.get(name, "") for name in LOCAL_ACCOUNTS}
-        return {"unknown": ", ".join(unknown) or "none", **local}
+        return {"unknown": ", ".join(sorted(appeared)) or "none", "existing": existing, **local}
 
     def differences(self, result: AccountList) -> tuple[Difference, ...]:
         # A server that does not run has no accounts to correct yet.
@@ -202,6 +207,7 @@ class OtherAccounts(Resource[AccountList]):
             "known": [*self.accounts, *LOCAL_ACCOUNTS],
             "local": list(LOCAL_ACCOUNTS),
             "replicated": self.replicated,
+            "drop": self.drop,
         }
         return [Action("mysql_other_accounts", args)]
 

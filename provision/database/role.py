@@ -6,6 +6,7 @@ from typing import Any
 
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
+from provision.core.waiting import timeout_factor
 from provision.database.agent.backup_file import FOLDER, SCHEMA
 from provision.database.agent.comparison import SCHEMAS, Comparison, comparison_probe
 from provision.database.agent.requests import AssumeRole, ReplicationAccount
@@ -155,16 +156,18 @@ def replication(context: Context, machine: Machine) -> Replication:
 
 
 def all_accounts(context: Context, machine: Machine) -> tuple[Resource[Any], ...]:
-    """The lab's accounts on a machine, and no others."""
+    """The lab's accounts on a machine, and no others that appeared after the lab."""
     own = accounts(context, machine)
     names = tuple(f"{account.user}@{account.host}" for account in own)
-    return (*own, OtherAccounts(names, machine.name != context.state.primary))
+    # Existing machines may have accounts that are none of the lab's business.
+    drop = context.state.provider != "ssh"
+    return (*own, OtherAccounts(names, machine.name != context.state.primary, drop))
 
 
 def compare_with_primary(context: Context) -> Probe[Comparison]:
     """A replica compared with the lab's primary."""
     password = context.secrets.password("mysql-repl")
-    return comparison_probe(str(context.primary.address), REPL, password)
+    return comparison_probe(str(context.primary.address), REPL, password, timeout_factor())
 
 
 def _server(context: Context, machine: Machine) -> Unit:

@@ -72,6 +72,11 @@ class Context:
     roles: tuple[Role, ...]
     rolling: bool = False
 
+    @property
+    def owns_machines(self) -> bool:
+        """Whether the machines belong to the lab; existing ones belong to somebody else."""
+        return self.state.provider != "ssh"
+
     @cached_property
     def secrets(self) -> Secrets:
         """Passwords and keys of this lab."""
@@ -94,7 +99,7 @@ class Context:
         """All units of a machine in order, each with the role that declares it."""
         if machine.name not in self._desired:
             declared = self._declared(machine)
-            completed = with_ownership([unit for _, unit in declared])
+            completed = with_ownership([unit for _, unit in declared], exclusive=self.owns_machines)
             roles = (role for role, _ in declared)
             self._desired[machine.name] = tuple(zip(roles, completed, strict=True))
         return self._desired[machine.name]

@@ -155,6 +155,9 @@ def _apply_units(
     for position, unit in enumerate(units):
         if progress.stop.is_set():
             raise Stopped
+        if unit.name == "ownership" and changed:
+            # It judges files and accounts that the other units may have changed since.
+            planned[unit.name] = inspect_unit(host, unit)
         unit_plan = _after(planned[unit.name], written)
         if not unit_plan.empty:
             for name in unit.needs:

@@ -104,6 +104,15 @@ class Host:
             if self._connection is None:
                 self._connection = ssh.connect(self.name, self.endpoint)
 
+    def start(self) -> None:
+        """Log in and start the agent, unless it runs.
+
+        Raises:
+            HostError: as for `connect`, and when the agent cannot be started.
+        """
+        with self._lock:
+            self._agent()
+
     @property
     def connection(self) -> Any:
         """The Fabric connection, for terminals, port forwards and file transfers."""
@@ -264,9 +273,10 @@ class Host:
         """
         self.close()
         what = f"the machine stopped responding ({error})"
-        hint = f"invoke lab.rescue {self.name} --fix restores access"
+        hint = "invoke lab.status shows which machines run; invoke lab.up continues from here"
         if SUDO.search(output):
             what = "sudo asks for a password"
+            hint = f"invoke lab.rescue {self.name} --fix restores access"
         elif NO_PYTHON.search(output):
             what, hint = "python3 is not installed", f"invoke lab.rebuild {self.name}"
         elif BROKEN_PYTHON.search(output):

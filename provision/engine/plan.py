@@ -28,6 +28,7 @@ from provision.engine.agent.protocol import (
 from provision.engine.agent.unit_files import (
     LastChange,
     SystemdUnit,
+    generated,
     last_change_probe,
     systemd_unit_probe,
 )
@@ -321,11 +322,21 @@ def outdated_by(unit: Unit, results: Results) -> tuple[str, bool]:
     if loaded.replaced:
         return "its program", True
     last = results.get(unit.last_change())
-    if last is not None and last.changed > loaded.since:
+    if last is not None and last.changed > max(loaded.since, _applied_at_run_time(unit, results)):
         return last.path, False
     return "", False
 
 
+def _applied_at_run_time(unit: Unit, results: Results) -> float:
+    """When the process got its configuration without a reload, as through HAProxy's socket."""
+    stamp = results.get(loaded_probe(unit.name))
+    return stamp.recorded if stamp is not None and stamp.fingerprint == unit.fingerprint else 0.0
+
+
 def _changed_unit_file(unit: Unit, loaded: SystemdUnit) -> tuple[str, float]:
-    times = {path: when for path, when in loaded.files.items() if path not in unit.passive}
+    times = {
+        path: when
+        for path, when in loaded.files.items()
+        if path not in unit.passive and not generated(path)
+    }
     return max(times.items(), key=lambda item: item[1], default=("", 0.0))

@@ -186,6 +186,25 @@ def _has_rebooted(host: Host, before: str) -> bool:
         return False
 
 
+def awaited(context: Context, kinds: Collection[str], machine: str = "") -> list[checks.Check]:
+    """The checks of some kinds that a restart can affect, of one machine or of all.
+
+    Timers, sockets and the last runs of oneshot units are not restarted.
+    """
+    restarted = {
+        f"service/{m.name}/{unit.removesuffix('.service')}"
+        for m in context.lab.machines
+        for unit in context.services(m)
+    }
+    return [
+        check
+        for check in checks.checks(context)
+        if machine in ("", check.machine)
+        and (kind := check.name.partition("/")[0]) in kinds
+        and (kind != "service" or check.name in restarted)
+    ]
+
+
 def _wait_until_healthy(
     context: Context, fleet: Fleet, kinds: tuple[str, ...], report: Report, machine: str = ""
 ) -> None:
@@ -195,11 +214,7 @@ def _wait_until_healthy(
         LabError: with the checks that still fail.
     """
     context = _recorded(context)
-    selected = [
-        check
-        for check in checks.checks(context)
-        if machine in ("", check.machine) and check.name.partition("/")[0] in kinds
-    ]
+    selected = awaited(context, kinds, machine)
     failed: list[checks.CheckResult] = []
 
     def healthy() -> bool:

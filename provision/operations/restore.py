@@ -7,6 +7,7 @@ mark (`interrupted_restore`) is in the lab's directory; a killed restore is repe
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def restore(lab_name: str, name: str, report: Report, root: Path = ROOT) -> Rest
     if current is not None and current.provider == "ssh":
         lab, _ = open_lab(lab_name, root=root)
         providers.for_state(current).prepare_restore(lab, name, {}, report)  # refuses
-    snapshot_names.check_exists(name, archive.names(directory))
+    _require_archive(lab_name, name, current, root)
     manifest = archive.load(directory, name)
     provider = _provider(directory, current, manifest)
     archive.verify(directory, manifest)
@@ -79,6 +80,23 @@ def restore(lab_name: str, name: str, report: Report, root: Path = ROOT) -> Rest
     interrupted_restore.finish(directory)
     halted = tuple(m for m, stored in manifest.machines.items() if not stored.running)
     return RestoredLab(session, removed, halted, copy)
+
+
+def _require_archive(lab_name: str, name: str, current: State | None, root: Path) -> None:
+    """Refuse a snapshot whose files are not in the lab's directory."""
+    known = archive.names(root / ".lab" / lab_name)
+    machines_only: Sequence[str] = ()
+    if name not in known and current is not None and current.provider:
+        with contextlib.suppress(LabError):  # its topology cannot be read any more
+            lab, _ = open_lab(lab_name, root=root)
+            machines_only = providers.for_state(current).snapshots(lab)
+    if name in machines_only:
+        raise LabError(
+            f"snapshot {name} was taken by an earlier version and holds machines only",
+            f"invoke lab.snapshot NAME takes a new one; invoke lab.snapshot {name} --delete"
+            " removes this one",
+        )
+    snapshot_names.check_exists(name, known)
 
 
 def _provider(directory: Path, current: State | None, manifest: SnapshotManifest) -> Provider:

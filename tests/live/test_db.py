@@ -310,6 +310,7 @@ def test_the_primary_machine_is_killed(pair: RunningLab) -> None:
     assert writable(pair) == ["web-02"]
     pair.invoke("db.rejoin", "web-01")
     wait_until(lambda: not writers.missing(pair, "web-01"), "the old primary has all writes")
+    pair.up()
     pair.invoke("lab.check")
 
 

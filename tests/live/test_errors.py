@@ -138,7 +138,7 @@ def test_a_package_source_that_does_not_answer_a_machine(repaired: RunningLab) -
         result = repaired.invoke("lab.up", check=False)
         assert result.returncode == 1
         assert "lb-01: packages failed at step 'change'" in result.stderr
-        assert "the package source http://127.0.0.1:9 does not respond" in result.stderr
+        assert "package source http://127.0.0.1:9 is unreachable" in result.stderr
         assert time.monotonic() - started < 90
     finally:
         repaired.out("lb-01", "cp", "/root/kept", sources)

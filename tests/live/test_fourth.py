@@ -30,7 +30,7 @@ def test_a_fourth_machine_beside_another_lab(
     four.up("--topology", str(file))
 
     output = four.invoke("lab.check").stdout
-    for name in ("replication/web-03", "marker/web-03", "balancer/lb-01/web-03", "round-robin"):
+    for name in ("replication/web-03", "read-back/web-03", "balancer/lb-01/web-03", "round-robin"):
         assert f"ok    {name}" in output
     served = [four.get().headers["X-Served-By"] for _ in range(12)]
     assert set(served) == {"web-01", "web-02", "web-03"}

@@ -45,7 +45,7 @@ def database_results(context: Context, machine: Machine) -> dict[str, Any]:
             results[resource.probe().name] = account_facts(resource)
             names[f"{resource.user}@{resource.host}"] = "caching_sha2_password"
         else:
-            results[resource.probe().name] = AccountList("", names)
+            results[resource.probe().name] = AccountList("", names, recorded=())
     if machine.name != context.state.primary:
         results[compare_with_primary(context).name] = COMPARED
     return results

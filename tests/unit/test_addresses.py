@@ -56,6 +56,10 @@ def test_replies_are_parsed_and_other_frames_ignored() -> None:
             [Conflict("web-01", "web-01", "ff:ff")],
         ),
         ({}, {"web-01": set()}, []),
+        # Proxy ARP, of a router and of a machine.
+        (OWN, {"web-01": {"aa:01", "ff:ff"}, "web-02": {"aa:02", "ff:ff"}}, []),
+        (OWN, {"web-01": {"aa:01", "aa:00"}, "web-02": {"aa:02", "aa:00"}}, []),
+        (OWN, {"lb-01": {"aa:00"}, "web-01": {"aa:01", "aa:00"}}, [Conflict("lb-01", "web-01")]),
     ],
 )
 def test_who_is_at_fault(

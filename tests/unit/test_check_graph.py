@@ -41,6 +41,15 @@ def test_a_failure_behind_a_failed_prerequisite_is_skipped() -> None:
     assert causes(*listed) == ["a-x"]
 
 
+def test_an_exception_in_a_judge_is_a_failure_of_its_check() -> None:
+    def broken(_: Observation) -> Verdict:
+        raise KeyError("x")
+
+    first, second = evaluate([replace(check("a-x"), judge=broken), check("b-x")], Observation({}))
+    assert first.verdict == Verdict(False, "a verdict", "KeyError: 'x'")
+    assert second.verdict.got == "bad"
+
+
 def test_prerequisites_are_transitive_through_checks_that_pass() -> None:
     listed = (check("a-x"), check("b-x", "a-x", ok=True), check("c-x", "b-x"))
     assert statuses(*listed)["c-x"] == "skipped"

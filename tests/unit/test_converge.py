@@ -180,6 +180,12 @@ def test_state_is_read_again_after_packages() -> None:
     assert [name for _, name in lab.calls] == ["gather", "packages", "gather", "a"]
 
 
+def test_ownership_is_judged_after_what_the_other_units_have_changed() -> None:
+    lab = Lab({"web-01": (unit("a"), unit("ownership"))})
+    lab.run()
+    assert [name for _, name in lab.calls] == ["gather", "a", "gather", "ownership"]
+
+
 def test_ctrl_c_lets_every_machine_finish_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     lab = Lab({"web-01": (unit("a"), unit("b")), "web-02": (unit("c", "web-01/b"),)})
     stopped = threading.Event()

@@ -144,3 +144,11 @@ def test_databases_restart_with_the_primary_last() -> None:
     assert [m.name for m in restart.order(lab, "mysql", machines)] == ["web-02", "web-01"]
     assert [m.name for m in restart.order(lab, "nginx", machines)] == ["web-01", "web-02"]
     assert [m.name for m in restart.services(lab)["foobar"]] == ["web-01", "web-02"]
+
+
+def test_a_restart_waits_for_the_services_that_it_restarts() -> None:
+    lab = context(primary="web-01")
+    names = {check.name for check in restart.awaited(lab, restart.KINDS, "web-02")}
+    services = {name for name in names if name.startswith("service/")}
+    assert services == {"service/web-02/mysql", "service/web-02/nginx", "service/web-02/foobar"}
+    assert "database/web-02" in names

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from ipaddress import IPv4Network
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from PIL import Image, ImageColor
 from provision import topology
 from provision.checks.balancer import address_probe
 from provision.checks.observation import Observation
+from provision.commands.diagram import _picture as picture_of
+from provision.core.errors import LabError
 from provision.core.lab import ROOT
 from provision.engine.agent.process import ProcessResult
 from provision.engine.agent.protocol import ProbeResponse, Results
@@ -37,6 +40,7 @@ from provision.teaching.drawing import Arrow, Drawing, Rectangle, Words
 from provision.teaching.drawing.layout import COLORS, drawing
 from provision.teaching.drawing.png import png
 from provision.teaching.drawing.svg import svg
+from provision.topology import labs, networks
 from tests.unit import samples
 
 INVOKE = str(Path(sys.executable).with_name("invoke"))
@@ -360,3 +364,11 @@ def test_other_tasks_do_not_import_pillow() -> None:
         [sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=True
     )
     assert result.stdout.strip() == "False"
+
+
+def test_a_lab_that_was_never_up_needs_no_free_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "POOL", IPv4Network("192.168.56.0/24"))
+    with pytest.raises(LabError, match="is free for another lab"):
+        labs.open_lab("never-up")
+    picture = picture_of("never-up", "")
+    assert picture.layers[0].boxes[0].address == "192.168.56.10"

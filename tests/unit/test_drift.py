@@ -8,17 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from provision.engine.agent import overwritten
-from provision.engine.agent.files import LoadedFacts, PathFacts
+from provision.engine.agent import overwritten, owned, package_files, packages
+from provision.engine.agent.files import Journal, LoadedFacts, PathFacts
 from provision.engine.agent.originals import OriginalPath
-from provision.engine.agent.owned import OwnedFacts, compare
+from provision.engine.agent.owned import CONTENT_CHANGED, OwnedFacts, compare, without_packaged
+from provision.engine.agent.process import ProcessResult
 from provision.engine.agent.protocol import ProbeResponse, Results
 from provision.engine.agent.secret_content import first_certificate, setting_digests
 from provision.engine.agent.unit_files import LastChange, SystemdUnit, parse_timestamp
 from provision.engine.ownership import with_ownership
 from provision.engine.plan import Unit, UnitPlan, plan
-from provision.engine.resources import EffectiveUnit, File, OwnedDirectory
-from provision.services.system.agent.machine_state import parse_links, parse_routes
+from provision.engine.resources import EffectiveUnit, File, OwnedDirectory, Packages
+from provision.services.system.agent.machine_state import (
+    differing,
+    parse_links,
+    parse_routes,
+    without_temporary,
+)
+from tests.unit.samples import context
 
 CONFIG = File("/etc/x.conf", "a\n")
 UNIT = Unit("x", (CONFIG,), service="x.service", activate="reload")
@@ -63,6 +70,15 @@ def test_a_passive_drop_in_requires_nothing() -> None:
     assert planned(unit, running(hand=200.0), LastChange("", 0.0)).empty
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/run/systemd/generator.late/x.service", "/run/systemd/system/service.d/zzz-lxc-service.conf"],
+)
+def test_a_generated_unit_file_requires_nothing(path: str) -> None:
+    unit = SystemdUnit("loaded", "active", FRAGMENT, {path: 200.0}, since=100.0, started=100.0)
+    assert planned(UNIT, unit, LastChange("", 0.0)).empty
+
+
 def test_a_stopped_service_is_not_outdated() -> None:
     stopped = SystemdUnit("loaded", "inactive", FRAGMENT, {FRAGMENT: 10.0})
     assert planned(UNIT, stopped, LastChange("/etc/x.conf", 101.0)).empty
@@ -95,6 +111,20 @@ def test_units_know_what_other_units_declare() -> None:
     assert drop_in.path in completed.declared
 
 
+def test_on_a_machine_of_somebody_else_nothing_is_foreign() -> None:
+    units = [UNIT, Unit("own", (Packages(("x",)), OwnedDirectory("/etc/x.d", service=True)))]
+    first, second = with_ownership(units, exclusive=False)
+    assert first.resources == (CONFIG,)
+    assert second.resources == (Packages(("x",), (CONFIG.path,), conffiles=False),)
+    for provider, expected in (("ssh", False), ("lxc", True)):
+        here = context(provider=provider)
+        resources = [r for m in here.lab.machines for u in here.desired(m) for r in u.resources]
+        owning = [r for r in resources if isinstance(r, EffectiveUnit | OwnedDirectory)]
+        assert bool(owning) == expected
+        judged = {r.conffiles for r in resources if isinstance(r, Packages)}
+        assert judged == {expected}
+
+
 def test_files_are_compared_with_what_was_there_at_first(tmp_path: Path) -> None:
     kept, foreign, packaged = (tmp_path / name for name in ("kept", "foreign", "packaged"))
     for path in (kept, foreign, packaged):
@@ -110,6 +140,64 @@ def test_files_are_compared_with_what_was_there_at_first(tmp_path: Path) -> None
         (str(foreign),),
         ((str(kept), "content was changed"), (str(tmp_path / "gone"), "is missing")),
     )
+
+
+def test_what_a_package_brought_since_is_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("added", "by-hand", "upgraded", "edited")
+    added, by_hand, upgraded, edited = (str(tmp_path / name) for name in names)
+    for name in names:
+        (tmp_path / name).write_text(name)
+    digests = {upgraded: package_files.md5(upgraded), edited: "0" * 32}
+    monkeypatch.setattr(owned, "owned_by_packages", lambda paths: {added}.intersection(paths))
+    monkeypatch.setattr(package_files, "conffile_digests", lambda: {"p": digests})
+    absent, file = OriginalPath("absent"), OriginalPath("file")
+    entries = {added: absent, by_hand: absent, upgraded: file, edited: file}
+    facts = compare(str(tmp_path), entries, list(entries), set(), ())
+    kept = ((by_hand, "is now: file"), (edited, CONTENT_CHANGED))
+    assert without_packaged(facts, entries).changed == kept
+
+
+def test_changed_conffiles_are_moved_away_before_the_reinstallation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed, configured, intact = (tmp_path / name for name in ("changed", "configured", "intact"))
+    for path in (changed, configured, intact):
+        path.write_text("text")
+    digests = {str(changed): "0", str(configured): "0", str(intact): package_files.md5(str(intact))}
+    commands: list[list[str]] = []
+
+    def run(argv: list[str], timeout: float = 0.0) -> ProcessResult:
+        commands.append(argv)
+        if "--reinstall" in argv:
+            assert changed.exists() != repaired
+        return ProcessResult(0, "", "")
+
+    monkeypatch.setattr(overwritten, "FOLDER", str(tmp_path / "overwritten"))
+    monkeypatch.setattr(overwritten, "WRITTEN", str(tmp_path / "written.json"))
+    monkeypatch.setattr(package_files, "conffile_digests", lambda _packages: {"p": digests})
+    monkeypatch.setattr(packages, "POLICY", str(tmp_path / "policy"))
+    monkeypatch.setattr(packages, "run", run)
+    args = {"names": [], "reinstall": ["p"], "configured": [str(configured)]}
+    for repaired in (False, True):
+        packages.install({**args, "conffiles": repaired}, Journal(), lambda _text: None)
+    assert sum("--reinstall" in argv for argv in commands) == 2
+    assert configured.exists()
+    assert intact.exists()
+    (copy,) = (path for path in (tmp_path / "overwritten").rglob("*") if path.is_file())
+    assert copy.name == "changed"
+
+
+def test_copies_outlive_the_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overwritten, "FOLDER", str(tmp_path / "overwritten"))
+    monkeypatch.setattr(overwritten, "BACKUPS", str(tmp_path / "backups"))
+    assert not overwritten.move_to_backups()
+    for number in ("first", "second"):
+        (tmp_path / "overwritten" / number).mkdir(parents=True)
+        assert overwritten.move_to_backups()
+        assert not (tmp_path / "overwritten").exists()
+    assert {path.name for path in (tmp_path / "backups").iterdir()} == {"first", "second"}
 
 
 def test_a_copy_is_kept_of_what_the_lab_did_not_write(
@@ -149,3 +237,28 @@ def test_timestamps_links_and_routes_are_parsed() -> None:
     line = "2: eth0@if7: <UP> mtu 1500 qdisc noqueue state UP mode DEFAULT group default qlen 1000"
     assert parse_links(line) == {"mtu eth0": "1500", "qdisc eth0": "noqueue"}
     assert parse_routes("b dev eth0 linkdown \na dev eth0\n") == "a dev eth0\nb dev eth0"
+    leased = "default via 10.0.2.2 dev eth0 proto dhcp src 10.0.2.15 metric 100\n"
+    assert parse_routes(f"{leased}a dev eth0\n") == "a dev eth0"
+
+
+def test_values_whose_subject_is_gone_are_not_restored() -> None:
+    recorded = {
+        "sysctl net.core.gone": "1",
+        "sysctl net.core.somaxconn": "4096",
+        "mtu eth9": "1500",
+        "qdisc eth9": "fq",
+        "table inet gone": "present",
+        "account gone": "900:900:::",
+    }
+    present = {"sysctl net.core.somaxconn": "1", "table ip foreign": "present", "mtu eth1": "9000"}
+    names = ["sysctl net.core.somaxconn", "account gone", "table ip foreign"]
+    assert differing(recorded, present) == names
+
+
+def test_older_records_are_read_without_leases_and_dynamic_users() -> None:
+    values = {
+        "routes": "a dev eth0\nb dev eth0 proto dhcp",
+        "account dynamic": "61184:61184:::",
+        "account app": "900:900:::",
+    }
+    assert without_temporary(values) == {"routes": "a dev eth0", "account app": "900:900:::"}

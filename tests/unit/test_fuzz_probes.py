@@ -98,7 +98,7 @@ def test_every_path_has_a_result(entries: dict[bytes, str]) -> None:
             assert shown(path).isprintable()
             with contextlib.suppress(AgentError):  # larger than the limit
                 read_text(path)
-            package_files._md5(path)
+            package_files.md5(path)
     finally:
         shutil.rmtree(top)
 

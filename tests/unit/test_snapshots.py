@@ -241,6 +241,13 @@ def test_refusals_before_anything_is_touched(provider: FakeProvider) -> None:
     interrupted_restore.refuse_interrupted(directory(provider))
 
 
+def test_a_snapshot_of_machines_only_is_refused(provider: FakeProvider) -> None:
+    provider.stored["old"] = {}
+    with pytest.raises(LabError, match="taken by an earlier version and holds machines") as error:
+        restore(provider, "old")
+    assert "invoke lab.snapshot old --delete" in error.value.hint
+
+
 @pytest.mark.parametrize("step", ["remove", "restore"])
 def test_an_interrupted_restore_blocks_the_lab_until_it_is_repeated(
     provider: FakeProvider, step: str

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from provision.checks.base import Verdict
 from provision.checks.history import judge_backup, judge_flapping, judge_restarts, judge_timer
-from provision.checks.units import cure, judge_others, service_state
+from provision.checks.units import as_warning, cure, judge_others, service_state
 from provision.database.agent.backup_age import BackupAge
 from provision.engine.agent.unit_health import (
     UnitHealth,
@@ -17,6 +18,7 @@ from provision.engine.agent.unit_health import (
     parse_unit_health,
 )
 from provision.services.haproxy.agent.flapping import changed, count_downs
+from tests.unit.samples import context
 
 RUNNING = UnitHealth("loaded", "active", "enabled", "success", since=5000.0)
 TIMER = replace(RUNNING, since=3 * 86400.0, last_run=3600.0, next_run=82800.0)
@@ -89,6 +91,8 @@ def test_restarts(restarts: int, recent: int, since: float, ok: bool, severity: 
         (replace(TIMER, last_run=None, since=60.0), ""),
         (replace(TIMER, last_run=50 * HOUR), "error"),
         (replace(TIMER, last_run=50 * HOUR, next_run=300.0), "warning"),
+        (replace(TIMER, last_run=50 * HOUR, next_run=3900.0), "warning"),
+        (replace(TIMER, last_run=50 * HOUR, next_run=5000.0), "error"),
         (replace(TIMER, next_run=None), "error"),
         (replace(TIMER, next_run=9000 * HOUR), "error"),
         (replace(TIMER, last_run=None), "error"),
@@ -170,3 +174,9 @@ def test_states_of_needed_units() -> None:
     assert masked is not None
     assert masked.enabled == "masked"
     assert service_state(None) is None
+
+
+def test_other_units_of_existing_machines_are_warnings() -> None:
+    failed = Verdict(False, "expected", "got")
+    assert as_warning(failed, context("simple", provider="ssh")).severity == "warning"
+    assert as_warning(failed, context("simple", provider="lxc")) == failed

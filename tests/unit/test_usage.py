@@ -6,7 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from provision.checks.ceilings import judge_disk, judge_inodes, judge_memory, judge_ports
+from provision.checks.ceilings import (
+    LAB_PATHS,
+    judge_disk,
+    judge_inodes,
+    judge_memory,
+    judge_ports,
+)
 from provision.engine.agent.unit_health import UnitHealth, UnitsHealth
 from provision.engine.agent.usage import (
     FileSystem,
@@ -109,6 +115,16 @@ def test_levels_of_disks_and_inodes() -> None:
     full = judge_inodes(usage(filesystems=(FileSystem("/run", 100, 90, 100, 2),)))
     assert (full.ok, full.severity) == (False, "error")
     assert "/run: 98 % of 100 inodes" in full.cause
+
+
+def test_existing_machines_are_judged_by_the_file_systems_that_the_lab_uses() -> None:
+    sizes = {"/": GIB, "/home": 0, "/var": GIB, "/var/log": 0}
+    disks = tuple(FileSystem(mount, GIB, free, 100, 50) for mount, free in sizes.items())
+    assert not judge_disk(usage(filesystems=disks)).ok
+    assert judge_disk(usage(filesystems=disks), LAB_PATHS).ok
+    full = FileSystem("/var", GIB, 0, 100, 0)
+    assert not judge_disk(usage(filesystems=(*disks[:2], full)), LAB_PATHS).ok
+    assert not judge_inodes(usage(filesystems=(*disks[:2], full)), LAB_PATHS).ok
 
 
 def test_ports() -> None:

@@ -401,7 +401,7 @@ def test_the_error_of_a_request_names_the_machine(machine_here: Host) -> None:
 @pytest.mark.parametrize(
     ("script", "what", "hint"),
     [
-        ("exit", "web-01: the machine stopped responding", "invoke lab.rescue"),
+        ("exit", "web-01: the machine stopped responding", "invoke lab.status"),
         ("echo sudo: a password is required >&2", "sudo asks for a password", "invoke lab.rescue"),
         (
             "echo bash: line 1: python3: command not found >&2",

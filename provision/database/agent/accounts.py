@@ -15,11 +15,13 @@ from collections.abc import Iterable, Iterator
 from provision.database.agent.probes import (
     ACCOUNTS,
     PRIVILEGES,
+    RECORDED,
     list_accounts,
     parse_account,
+    read_recorded_accounts,
 )
 from provision.database.agent.session import MysqlError, MysqlSession, connect_local, quote_name
-from provision.engine.agent.files import Journal
+from provision.engine.agent.files import Journal, write_atomically
 from provision.engine.agent.process import AgentError, Log
 from provision.engine.agent.registry import Args, action
 from provision.engine.agent.waiting import AgentTimeoutError, wait_until
@@ -158,19 +160,25 @@ def correct_replicated_account(args: Args, journal: Journal, log: Log) -> None:
 
 @action("mysql_other_accounts")
 def drop_other_accounts(args: Args, journal: Journal, log: Log) -> None:
-    """Drop accounts that are not known, after keeping their definition in `DROPPED`.
+    """Drop accounts that appeared after the first run, after keeping their definition in `DROPPED`.
+
+    The first run records those that exist already, and drops none.
 
     Args:
-        args: ``known`` and ``local`` accounts as ``user@host``; ``replicated`` as for `Account`.
+        args: ``known`` and ``local`` accounts as ``user@host``; ``replicated`` as for `Account`;
+            ``drop``: whether accounts are recorded and dropped at all.
     """
     connect = connect_local if args["replicated"] else connect_writable
     with connect() as session:
         writes = _unlogged_writes(session) if args["replicated"] else contextlib.nullcontext()
         accounts = list_accounts(session)
+        unknown = appeared(accounts.keys() - {*args["known"]}, journal) if args["drop"] else []
         with writes:
-            for name in sorted(accounts.keys() - {*args["known"]}):
+            for name in unknown:
                 user, _, host = name.rpartition("@")
                 _keep_definition(session, user, host)
+                if DROPPED not in journal.copies.paths:
+                    journal.copies.paths.append(DROPPED)
                 log(f"dropping the account {name}; its definition is kept in {DROPPED}")
                 session.query("DROP USER IF EXISTS %s@%s", [user, host])
             for name in args["local"]:
@@ -178,6 +186,17 @@ def drop_other_accounts(args: Args, journal: Journal, log: Log) -> None:
                     user, _, host = name.rpartition("@")
                     log(f"account {name}")
                     _restore_local_account(session, user, host)
+
+
+def appeared(unknown: set[str], journal: Journal) -> list[str]:
+    """The unknown accounts that are not recorded; the first call records all of them."""
+    recorded = read_recorded_accounts()
+    if recorded is None:
+        journal.keep(RECORDED)
+        os.makedirs(os.path.dirname(RECORDED), exist_ok=True)
+        write_atomically(RECORDED, json.dumps(sorted(unknown)).encode() + b"\n", 0o600)
+        return []
+    return sorted(unknown - {*recorded})
 
 
 @contextlib.contextmanager

@@ -73,14 +73,17 @@ class Comparison:
     not_compared: tuple[str, ...] = ()
 
 
-def comparison_probe(address: str, user: str, password: str) -> Probe[Comparison]:
+def comparison_probe(
+    address: str, user: str, password: str, factor: float = 1.0
+) -> Probe[Comparison]:
     """The machine's replica compared with the primary.
 
     Args:
         address: of the primary.
         user: the account that replicates; it may read everything that is compared.
+        factor: by which all time limits are multiplied.
     """
-    args = {"address": address, "user": user, "password": password}
+    args = {"address": address, "user": user, "password": password, "factor": factor}
     return Probe("mysql.comparison", "replica and primary", args, Comparison)
 
 
@@ -91,7 +94,10 @@ def collect_comparison(args: Args) -> Comparison:
         with connect_local() as replica:
             try:
                 primary = connect_remote(
-                    args["address"], args["user"], args["password"], PEER_SECONDS
+                    args["address"],
+                    args["user"],
+                    args["password"],
+                    PEER_SECONDS * args["factor"],
                 )
             except MysqlError as error:
                 return Comparison(f"cannot log in to the primary as {args['user']}: {error}")
@@ -110,7 +116,7 @@ def compare(primary: MysqlSession, replica: MysqlSession, args: Args) -> Compari
     executed, of_primary = GtidSet(own["done"] or ""), GtidSet(other["done"] or "")
     errant = executed - of_primary
     missing = GtidSet()
-    if not _wait_for(replica, of_primary, WAIT_SECONDS):
+    if not _wait_for(replica, of_primary, WAIT_SECONDS * args["factor"]):
         missing = of_primary - GtidSet(replica.value("SELECT @@global.gtid_executed"))
     oldest = _age_of_oldest(executed, args) if missing else None
     comparison = Comparison(
@@ -124,7 +130,7 @@ def compare(primary: MysqlSession, replica: MysqlSession, args: Args) -> Compari
     )
     if missing or errant:
         return comparison
-    tables, differences, not_compared = _compare_tables(primary, replica)
+    tables, differences, not_compared = _compare_tables(primary, replica, args["factor"])
     return replace(comparison, tables=tables, differences=differences, not_compared=not_compared)
 
 
@@ -140,16 +146,16 @@ def _wait_for(replica: MysqlSession, gtids: GtidSet, seconds: float) -> bool:
 
 
 def _compare_tables(
-    primary: MysqlSession, replica: MysqlSession
+    primary: MysqlSession, replica: MysqlSession, factor: float
 ) -> tuple[int, tuple[TableDifference, ...], tuple[str, ...]]:
     """Compare all tables until `COMPARE_SECONDS` are over."""
-    deadline = time.monotonic() + COMPARE_SECONDS
+    deadline = time.monotonic() + COMPARE_SECONDS * factor
     ours, theirs = read_tables(replica, SCHEMAS), read_tables(primary, SCHEMAS)
     compared, differences, left_out = 0, [], []
 
     def catch_up() -> bool:
         done = GtidSet(primary.value("SELECT @@global.gtid_executed"))
-        return _wait_for(replica, done, WAIT_SECONDS)
+        return _wait_for(replica, done, WAIT_SECONDS * factor)
 
     if ours.keys() != theirs.keys():
         # A table may have been created or dropped between the two queries.
@@ -198,7 +204,7 @@ def _age_of_oldest(executed: GtidSet, args: Args) -> float | None:
         stderr=subprocess.DEVNULL,
         env={**os.environ, "MYSQL_PWD": args["password"]},
     )
-    deadline = time.monotonic() + LOG_SECONDS
+    deadline = time.monotonic() + LOG_SECONDS * args["factor"]
     try:
         return _first_commit(process, deadline)
     finally:

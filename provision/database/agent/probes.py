@@ -5,12 +5,15 @@ A server that does not run is a result too. Changes are in the modules that regi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from provision.database.agent.server_status import Row, ServerStatus
 from provision.database.agent.session import MysqlError, MysqlSession, connect_local
 from provision.database.agent.status_query import read_server_status
+from provision.engine.agent.filesystem import read_text
+from provision.engine.agent.process import AgentError
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, batch_collector, collector
 
@@ -35,6 +38,9 @@ SCHEMAS = (
 )
 SECONDS = 4.0
 """For each response of a server whose status is collected; one that is stopped never responds."""
+
+RECORDED = "/var/lib/foobar-lab/mysql-accounts.json"
+"""The unknown accounts that existed before the lab first looked; they are left alone."""
 
 STORED = "SELECT SHA2(user_password, 256) FROM mysql.slave_master_info"
 
@@ -75,10 +81,12 @@ class AccountList:
     Args:
         error: why they are unknown.
         accounts: authentication plugin by ``user@host``; locked ones included.
+        recorded: see `read_recorded_accounts`.
     """
 
     error: str = ""
     accounts: Mapping[str, str] = field(default_factory=dict)
+    recorded: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,9 +144,17 @@ def collect_account_list(args: Args) -> AccountList:
     """See `account_list_probe`."""
     try:
         with connect_local() as session:
-            return AccountList("", list_accounts(session))
+            return AccountList("", list_accounts(session), read_recorded_accounts())
     except MysqlError as error:
         return AccountList(str(error))
+
+
+def read_recorded_accounts() -> tuple[str, ...] | None:
+    """``user@host`` of the unknown accounts in `RECORDED`; None without a readable record."""
+    try:
+        return tuple(map(str, json.loads(read_text(RECORDED))))
+    except (OSError, ValueError, TypeError, AgentError):
+        return None
 
 
 def list_accounts(session: MysqlSession) -> dict[str, str]:

@@ -16,6 +16,7 @@ from provision.core import state as records
 from provision.core.errors import HostError, LabError, UsageError
 from provision.core.parallel import finish_in_time
 from provision.core.state import State
+from provision.core.waiting import timeout_factor
 from provision.database.agent.requests import Inspect
 from provision.database.agent.results import ServerInspection
 from provision.database.failover import feature
@@ -93,7 +94,8 @@ def adopt(context: Context, fleet: Fleet, seconds: float = 30.0) -> Context:
     """Record a promotion by automatic failover.
 
     Args:
-        seconds: after which a machine that has not responded has no vote.
+        seconds: after which a machine that has not responded has no vote, multiplied by
+            `timeout_factor`.
 
     Raises:
         LabError: when the machines contradict each other.
@@ -107,7 +109,9 @@ def adopt(context: Context, fleet: Fleet, seconds: float = 30.0) -> Context:
             servers[host.name] = execute(host, Inspect(host.name), 15)
 
     hosts = [fleet.hosts[m.name] for m in context.lab.with_role("mysql") if m.name in fleet.hosts]
-    done = finish_in_time({host.name: partial(inspect, host) for host in hosts}, seconds)
+    done = finish_in_time(
+        {host.name: partial(inspect, host) for host in hosts}, seconds * timeout_factor()
+    )
     for host in hosts:
         if host.name not in done:
             host.close()  # so that it can be used again

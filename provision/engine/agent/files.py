@@ -61,9 +61,15 @@ class PathFacts:
 
 @dataclass(frozen=True)
 class LoadedFacts:
-    """The fingerprint that a unit's process has loaded; empty when it is unknown."""
+    """What a unit's process has loaded.
+
+    Args:
+        fingerprint: of the configuration; empty when it is unknown.
+        recorded: when, in seconds since 1970.
+    """
 
     fingerprint: str
+    recorded: float = 0.0
 
 
 def path_probe(path: str, *, secret: bool = False) -> Probe[PathFacts]:
@@ -117,7 +123,9 @@ def _owner(status: os.stat_result) -> tuple[str, str]:
 @collector("loaded")
 def collect_loaded(args: Args) -> LoadedFacts:
     """See `loaded_probe`."""
-    return LoadedFacts(read_text(f"{LOADED}/{args['unit']}").strip())
+    path = f"{LOADED}/{args['unit']}"
+    status = status_of(path)
+    return LoadedFacts(read_text(path).strip(), status.st_mtime if status else 0.0)
 
 
 # --- changes -------------------------------------------------------------------------------------
@@ -248,11 +256,24 @@ def _ids(owner: str, group: str) -> tuple[int, int]:
 def write(args: Args, journal: Journal, log: Log) -> None:
     """Write a file: ``path``, ``content`` (base64), ``owner``, ``group``, ``mode`` (octal)."""
     path = args["path"]
+    data, mode = base64.b64decode(args["content"]), int(args["mode"], 8)
+    uid, gid = _ids(args["owner"], args["group"])
+    if _is_file_with(path, data, (mode, uid, gid)):
+        return  # another unit of this plan wrote it; its process has loaded it
     journal.keep(path)
     journal.make_parents(path)
-    data, mode = base64.b64decode(args["content"]), int(args["mode"], 8)
     journal.wrote(path, data)
-    write_atomically(path, data, mode, *_ids(args["owner"], args["group"]))
+    write_atomically(path, data, mode, uid, gid)
+
+
+def _is_file_with(path: str, data: bytes, attributes: tuple[int, int, int]) -> bool:
+    status = status_of(path)
+    if status is None or kind_of(status) != "file" or status.st_size != len(data):
+        return False
+    if (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) != attributes:
+        return False
+    with open(path, "rb") as file:
+        return file.read() == data
 
 
 @action("link")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from provision.engine.agent.codec import decode, encode
 from provision.engine.agent.files import Journal, write_atomically
 from provision.engine.agent.filesystem import kind_of, read_bytes, read_text, status_of
+from provision.engine.agent.overwritten import BACKUPS, move_to_backups
 from provision.engine.agent.packages import installed_packages
 from provision.engine.agent.process import AgentError, Log, must, run
 from provision.engine.agent.protocol import Probe
@@ -281,6 +282,8 @@ def clean_up(args: Args, journal: Journal, log: Log) -> None:
     run(["systemctl", "reset-failed"])
     for service in sorted(set(record.active) & set(args["services"])):
         run(["systemctl", "restart", service], timeout=120)
+    if move_to_backups():
+        log(f"copies of files that the lab has overwritten are in {BACKUPS}")
     must(["rm", "-rf", "--one-file-system", "--", HOME])
 
 

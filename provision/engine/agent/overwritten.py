@@ -21,6 +21,9 @@ HOME = "/var/lib/foobar-lab"
 FOLDER = f"{HOME}/overwritten"
 """One folder per time, readable by root only; below it, files have their full path."""
 
+BACKUPS = "/var/backups/foobar-lab-overwritten"
+"""Where the copies stay when the lab is removed from a machine."""
+
 WRITTEN = f"{HOME}/written.json"
 """SHA-256 by path of what the lab wrote last."""
 
@@ -43,6 +46,16 @@ def written() -> dict[str, str]:
         return {str(path): str(value) for path, value in values.items()}
     except (OSError, ValueError, AttributeError, AgentError):
         return {}
+
+
+def move_to_backups() -> bool:
+    """Move all copies to `BACKUPS`, to those of an earlier clean-up; whether there were any."""
+    if not os.path.isdir(FOLDER):
+        return False
+    os.makedirs(BACKUPS, mode=0o700, exist_ok=True)
+    must(["cp", "--archive", "--", f"{FOLDER}/.", BACKUPS])
+    shutil.rmtree(FOLDER)
+    return True
 
 
 def record_written(digests: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from provision.engine.agent.codec import decode, encode
 from provision.engine.agent.files import Journal, write_atomically
@@ -29,6 +29,11 @@ RECORD = "/var/lib/foobar-lab/created.json"
 
 UCF = "/var/lib/ucf/registry"
 """Configuration files that a package's scripts manage (ucf(1)): package and path per line."""
+
+UCF_DIGESTS = "/var/lib/ucf/hashfile"
+"""MD5 and path per line, of the versions that the packages brought."""
+
+CONTENT_CHANGED = "content was changed"
 
 UNIT_SUFFIXES = (".service", ".socket", ".timer", ".path", ".mount", ".target", ".slice")
 PACKAGE = OriginalPath("package")
@@ -134,7 +139,10 @@ def collect_owned(batch: Sequence[Args]) -> list[OwnedFacts | Exception]:
     ]
     packaged = owned_by_packages(unknown)
     return [
-        compare(args["key"], record[args["key"]], paths, packaged, args["declared"])
+        without_packaged(
+            compare(args["key"], record[args["key"]], paths, packaged, args["declared"]),
+            record[args["key"]],
+        )
         if args["key"] in record
         else OwnedFacts(False)
         for args, paths in zip(batch, found, strict=True)
@@ -165,6 +173,31 @@ def compare(
     return OwnedFacts(True, foreign if key != "files" else (), tuple(changed))
 
 
+def without_packaged(facts: OwnedFacts, entries: Mapping[str, OriginalPath]) -> OwnedFacts:
+    """The difference without files that a package has brought or upgraded since the record."""
+    if not facts.changed:
+        return facts
+    from provision.engine.agent.package_files import md5
+
+    added = owned_by_packages([p for p, _ in facts.changed if entries[p].type == "absent"])
+    rewritten = [path for path, how in facts.changed if how == CONTENT_CHANGED]
+    digests = _packaged_digests() if rewritten else {}
+    upgraded = {path for path in rewritten if path in digests and md5(path) == digests[path]}
+    kept = ((path, how) for path, how in facts.changed if path not in added | upgraded)
+    return replace(facts, changed=tuple(kept))
+
+
+def _packaged_digests() -> dict[str, str]:
+    """MD5 by path of the configuration files that packages or ucf(1) brought."""
+    from provision.engine.agent.package_files import conffile_digests
+
+    digests = {path: md5 for own in conffile_digests().values() for path, md5 in own.items()}
+    with contextlib.suppress(OSError, AgentError):
+        rows = (line.split() for line in read_text(UCF_DIGESTS).splitlines())
+        digests |= {row[1]: row[0] for row in rows if len(row) == 2}
+    return digests
+
+
 def _difference(before: OriginalPath, after: OriginalPath) -> str:
     if before.type != after.type:
         return "is missing" if after.type == "absent" else f"is now: {after.type}"
@@ -173,7 +206,7 @@ def _difference(before: OriginalPath, after: OriginalPath) -> str:
     if before.type == "link":
         return "" if before.target == after.target else f"links to {after.target}"
     if before.content != after.content:
-        return "content was changed"
+        return CONTENT_CHANGED
     if (before.mode, before.uid, before.gid) != (after.mode, after.uid, after.gid):
         return f"mode is {after.mode:04o}, owner {after.uid}:{after.gid}"
     return ""

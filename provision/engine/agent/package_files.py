@@ -37,11 +37,14 @@ LISTED_FILES = 3
 
 
 def damage(
-    names: Sequence[str], configured: Iterable[str]
+    names: Sequence[str], configured: Iterable[str], *, conffiles: bool = True
 ) -> dict[str, dict[str, tuple[str, ...]]]:
     """By package: itself and its parts that are damaged, with what is wrong with some files.
 
     Parts are direct dependencies of the same name up to the first hyphen: nginx and nginx-common.
+
+    Args:
+        conffiles: whether changed configuration files count.
     """
     if not names:
         return {}
@@ -52,13 +55,14 @@ def damage(
         relations = re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9+.-]*)", depends)
         parts[name] = [name, *(other for other in relations if _is_part(name, other))]
     skipped = frozenset(configured)
-    conffiles = _conffiles(sorted({part for group in parts.values() for part in group}))
+    all_parts = sorted({part for group in parts.values() for part in group})
+    digests = conffile_digests(all_parts) if conffiles else {}
     checked: dict[str, tuple[str, ...]] = {}
     damaged: dict[str, dict[str, tuple[str, ...]]] = {}
     for name, group in parts.items():
         for part in group:
             if part not in checked:
-                checked[part] = problems(part, conffiles.get(part, {}), skipped)
+                checked[part] = problems(part, digests.get(part, {}), skipped)
             if checked[part]:
                 damaged.setdefault(name, {})[part] = checked[part]
     return damaged
@@ -69,8 +73,8 @@ def _is_part(name: str, other: str) -> bool:
     return other.partition("-")[0] == stem and stem not in ("python3", "gcc") and stem[:3] != "lib"
 
 
-def _conffiles(packages: Sequence[str]) -> dict[str, dict[str, str]]:
-    """MD5 by path of the configuration files of packages, as dpkg installed them."""
+def conffile_digests(packages: Sequence[str] = ()) -> dict[str, dict[str, str]]:
+    """MD5 by path of the configuration files of packages, or of all, as dpkg installed them."""
     result: dict[str, dict[str, str]] = {}
     package = ""
     form = "=${Package}\\n${Conffiles}\\n"
@@ -97,14 +101,14 @@ def problems(
             wrong.append(f"{path} is missing")
         elif kind in IN_THE_WAY:
             wrong.append(f"{shown(path)} is a {kind}")
-        elif path in conffiles and _md5(path) != conffiles[path]:
+        elif path in conffiles and md5(path) != conffiles[path]:
             wrong.append(f"{path} was changed")
     return tuple(wrong[:LISTED_FILES])
 
 
 def obstructions(packages: Iterable[str]) -> list[str]:
     """What dpkg cannot replace: no files where packages have files."""
-    conffiles = _conffiles(sorted(packages))
+    conffiles = conffile_digests(sorted(packages))
     paths = []
     for package, own in conffiles.items():
         for path in _listed(package):
@@ -116,6 +120,18 @@ def obstructions(packages: Iterable[str]) -> list[str]:
     return paths
 
 
+def changed_conffiles(packages: Iterable[str], configured: Iterable[str]) -> list[str]:
+    """Configuration files that differ from their package's, without those the lab configures."""
+    skipped = frozenset(configured)
+    return [
+        path
+        for own in conffile_digests(sorted(packages)).values()
+        for path, digest in own.items()
+        if path not in skipped and not path.startswith(STRIPPED)
+        if os.path.isfile(path) and md5(path) != digest
+    ]
+
+
 def _listed(package: str) -> list[str]:
     for name in (package, f"{package}:amd64", f"{package}:arm64"):
         with contextlib.suppress(OSError, AgentError):
@@ -124,7 +140,8 @@ def _listed(package: str) -> list[str]:
     return []
 
 
-def _md5(path: str) -> str:
+def md5(path: str) -> str:
+    """MD5 of a file; empty when it is not readable."""
     try:
         return hashlib.md5(read_bytes(path), usedforsecurity=False).hexdigest()
     except (OSError, AgentError):

@@ -54,13 +54,16 @@ class PackageVersions:
     damaged: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
 
-def packages_probe(names: Sequence[str], configured: Sequence[str] = ()) -> Probe[PackageVersions]:
+def packages_probe(
+    names: Sequence[str], configured: Sequence[str] = (), *, conffiles: bool = True
+) -> Probe[PackageVersions]:
     """Which of some packages are installed and complete.
 
     Args:
         configured: paths whose content may differ from the package's, or that may be missing.
+        conffiles: whether other configuration files that were changed count as damage.
     """
-    args = {"names": list(names), "configured": list(configured)}
+    args = {"names": list(names), "configured": list(configured), "conffiles": conffiles}
     return Probe("packages", f"packages {' '.join(names)}", args, PackageVersions)
 
 
@@ -73,7 +76,11 @@ def collect_packages(batch: Sequence[Args]) -> list[PackageVersions]:
     return [
         PackageVersions(
             {name: installed.get(name, "") for name in args["names"]},
-            damage([n for n in args["names"] if n in installed], args.get("configured", ())),
+            damage(
+                [name for name in args["names"] if name in installed],
+                args.get("configured", ()),
+                conffiles=args.get("conffiles", True),
+            ),
         )
         for args in batch
     ]
@@ -107,10 +114,11 @@ def _apt(arguments: Sequence[str], timeout: float) -> ProcessResult:
 def install(args: Args, journal: Journal, log: Log) -> None:
     """Install packages: ``names``, and ``reinstall`` with the configuration files they lack.
 
-    Services do not start before they are configured.
+    With ``conffiles``, their changed configuration files are restored too, except ``configured``
+    ones; copies are kept. Services do not start before they are configured.
     """
     names: list[str] = args["names"]
-    damaged: list[str] = args.get("reinstall", [])
+    damaged: list[str] = args["reinstall"]
     if run(["dpkg", "--audit"]).stdout.strip():
         log("completing an interrupted installation")
         run(["dpkg", "--configure", "-a"], timeout=600)
@@ -119,11 +127,15 @@ def install(args: Args, journal: Journal, log: Log) -> None:
         log("reading package lists")
         _apt(["update"], 180)
         if damaged:
-            from provision.engine.agent.package_files import obstructions
+            from provision.engine.agent.package_files import changed_conffiles, obstructions
 
             log(f"reinstalling {', '.join(damaged)}")
-            for path in obstructions(damaged):
+            paths = obstructions(damaged)
+            if args["conffiles"]:  # dpkg keeps changed ones, and restores missing ones
+                paths += changed_conffiles(damaged, args["configured"])
+            for path in paths:
                 journal.keep(path)
+                journal.copies.keep(path)
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
             _apt(["install", "--reinstall", *RESTORE, "--no-install-recommends", *damaged], 900)

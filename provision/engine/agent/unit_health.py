@@ -31,6 +31,7 @@ JOURNAL_SOCKET = "/run/systemd/journal/io.systemd.journal"
 """journald's Varlink interface; ``Synchronize`` returns when everything is written to disk."""
 
 JOURNAL_SECONDS = 3.0
+"""How long journald may take to respond."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,14 @@ def units_probe(names: Iterable[str], window: float) -> Probe[UnitsHealth]:
     return Probe("units-health", "units health", args, UnitsHealth)
 
 
-def journal_probe() -> Probe[JournalHealth]:
-    """Whether journald is alive and writes."""
-    return Probe("journal-health", "journal health", {}, JournalHealth)
+def journal_probe(factor: float) -> Probe[JournalHealth]:
+    """Whether journald is alive and writes.
+
+    Args:
+        factor: by which `JOURNAL_SECONDS` are multiplied.
+    """
+    args = {"seconds": JOURNAL_SECONDS * factor}
+    return Probe("journal-health", "journal health", args, JournalHealth)
 
 
 @collector("units-health")
@@ -231,7 +237,7 @@ def collect_journal(args: Args) -> JournalHealth:
     call = {"method": "io.systemd.Journal.Synchronize", "parameters": {}}
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(JOURNAL_SECONDS)
+            connection.settimeout(args["seconds"])
             connection.connect(JOURNAL_SOCKET)
             connection.sendall(json.dumps(call).encode() + b"\0")
             received = b""
@@ -241,7 +247,7 @@ def collect_journal(args: Args) -> JournalHealth:
                     return JournalHealth("journald closed the connection")
                 received += chunk
     except TimeoutError:
-        return JournalHealth(f"journald does not respond in {JOURNAL_SECONDS:g} s")
+        return JournalHealth(f"journald does not respond in {args['seconds']:g} s")
     except OSError as error:
         return JournalHealth(f"journald does not accept connections: {error.strerror}")
     return JournalHealth(parse_reply(received))

@@ -8,16 +8,11 @@ from dataclasses import dataclass
 from provision.engine.agent.filesystem import shown
 from provision.engine.agent.owned import OwnedFacts, owned_files_probe, owned_probe
 from provision.engine.agent.protocol import Action, Probe
-from provision.engine.agent.unit_files import SystemdUnit, systemd_unit_probe
+from provision.engine.agent.unit_files import SystemdUnit, generated, systemd_unit_probe
 from provision.engine.plan import Difference, Resource, State
 
-PACKAGED = (
-    "/usr/lib/systemd/",
-    "/lib/systemd/",
-    "/run/systemd/generator",
-    "/run/systemd/transient",
-)
-"""Unit files of packages, and those that systemd itself generates."""
+PACKAGED = ("/usr/lib/systemd/", "/lib/systemd/", "/run/systemd/transient")
+"""Unit files of packages, and transient ones."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +147,7 @@ class EffectiveUnit(Resource[SystemdUnit]):
         return tuple(
             path
             for path in result.files
-            if path not in self.files
-            and not path.startswith(PACKAGED)
-            and not path.rpartition("/")[2].startswith("zzz-lxc")
+            if path not in self.files and not path.startswith(PACKAGED) and not generated(path)
         )
 
     def _overrides(self, result: SystemdUnit) -> str:

@@ -25,10 +25,12 @@ class Packages(Resource[PackageVersions]):
 
     Args:
         configured: paths that the lab writes, which differ from what packages bring.
+        conffiles: whether other configuration files must be the packages', too.
     """
 
     names: tuple[str, ...]
     configured: tuple[str, ...] = ()
+    conffiles: bool = True
 
     @property
     def name(self) -> str:
@@ -36,7 +38,7 @@ class Packages(Resource[PackageVersions]):
         return "packages"
 
     def probe(self) -> Probe[PackageVersions]:
-        return packages_probe(self.names, self.configured)
+        return packages_probe(self.names, self.configured, conffiles=self.conffiles)
 
     def expected(self) -> State:
         return dict.fromkeys(self.names, "installed")
@@ -54,7 +56,13 @@ class Packages(Resource[PackageVersions]):
     def actions(self, result: PackageVersions) -> list[Action]:
         missing = [name for name in self.names if not result.versions[name]]
         damaged = {package for damage in result.damaged.values() for package in damage}
-        return [Action("packages", {"names": missing, "reinstall": sorted(damaged)})]
+        args = {
+            "names": missing,
+            "reinstall": sorted(damaged),
+            "configured": list(self.configured),
+            "conffiles": self.conffiles,
+        }
+        return [Action("packages", args)]
 
 
 @dataclass(frozen=True)

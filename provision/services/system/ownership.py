@@ -57,11 +57,6 @@ DIRECTORIES: dict[str, tuple[str, ...]] = {
 """Directories and the patterns of names in them that the machine's programs read."""
 
 
-def owns_machine(context: Context) -> bool:
-    """Whether the machine belongs to the lab; an existing one belongs to its owner."""
-    return context.state.provider != "ssh"
-
-
 def files(user: str) -> tuple[str, ...]:
     """The patterns of `FILES` for the user that the controller logs in as."""
     return tuple(pattern.format(user=user) for pattern in FILES)
@@ -69,14 +64,14 @@ def files(user: str) -> tuple[str, ...]:
 
 def early_units(context: Context, user: str) -> tuple[Unit, ...]:
     """Restores what everything else depends on, before anything is configured."""
-    if not owns_machine(context):
+    if not context.owns_machines:
         return ()
     return (Unit("machine", (OriginalFiles(files(user)), CreatedState())),)
 
 
 def late_units(context: Context, machine: Machine, user: str) -> tuple[Unit, ...]:
     """Records the original state once; removes what is foreign in the machine's directories."""
-    if not owns_machine(context):
+    if not context.owns_machines:
         return ()
     directories: list[Resource[Any]] = [
         OwnedDirectory(path, patterns) for path, patterns in DIRECTORIES.items()

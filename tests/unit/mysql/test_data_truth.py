@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from provision.checks.replication import judge_data
+from provision.database.agent import accounts, probes
 from provision.database.agent.comparison import Comparison
 from provision.database.agent.gtid import GtidSet
 from provision.database.agent.probes import AccountList
@@ -16,13 +20,14 @@ from provision.database.agent.settings import SettingsFacts, parse_persisted
 from provision.database.agent.table_checksums import TableDifference, compare_rows
 from provision.database.replication_health import replica_problems
 from provision.database.resources import OtherAccounts
-from provision.database.role import configuration, settings
+from provision.database.role import compare_with_primary, configuration, settings
 from provision.database.settings import (
     DEFAULTS,
     EffectiveSettings,
     expected_settings,
     parse_configuration,
 )
+from provision.engine.agent.files import Journal
 from tests.unit.database_samples import LOCAL
 from tests.unit.samples import context
 
@@ -189,13 +194,66 @@ def test_differences_of_settings() -> None:
     assert "1040" in item.before
 
 
-def test_unknown_accounts_differ() -> None:
+def test_accounts_that_appear_later_differ() -> None:
     resource = OtherAccounts(("repl@10.0.0.0/24",))
-    known = {**LOCAL, "repl@10.0.0.0/24": "caching_sha2_password"}
-    assert resource.differences(AccountList("", known)) == ()
-    (item,) = resource.differences(AccountList("", {**known, "x@%": "caching_sha2_password"}))
+    plugin = "caching_sha2_password"
+    known = {**LOCAL, "repl@10.0.0.0/24": plugin}
+    assert resource.differences(AccountList("", known, ())) == ()
+    later = {**known, "x@%": plugin}
+    (item,) = resource.differences(AccountList("", later, ()))
     assert (item.key, item.before) == ("unknown", "x@%")
-    (item,) = resource.differences(
-        AccountList("", {**known, "root@localhost": "caching_sha2_password"})
-    )
+    assert resource.differences(AccountList("", later, ("x@%",))) == ()
+    (item,) = resource.differences(AccountList("", later, None))
+    assert (item.key, item.after) == ("existing", "recorded")
+    (item,) = resource.differences(AccountList("", {**known, "root@localhost": plugin}, ()))
     assert item.key == "root@localhost"
+    # On provider ssh.
+    kept = OtherAccounts(("repl@10.0.0.0/24",), drop=False)
+    assert kept.differences(AccountList("", later, None)) == ()
+
+
+class FakeSession:
+    """A server with accounts; records the accounts that are dropped."""
+
+    def __init__(self, *names: str) -> None:
+        self.accounts = {**LOCAL, **dict.fromkeys(names, "caching_sha2_password")}
+        self.dropped: list[str] = []
+
+    def row(self, sql: str, values: list[str]) -> dict[str, str]:
+        return {"CREATE USER": f"CREATE USER {values[0]}"}
+
+    def query(self, sql: str, values: list[str]) -> list[dict[str, str]]:
+        if sql.startswith("DROP USER"):
+            self.dropped.append("@".join(values))
+        return []
+
+
+def test_only_accounts_that_appear_after_the_first_run_are_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, definitions = str(tmp_path / "accounts.json"), str(tmp_path / "dropped.sql")
+    for module in (accounts, probes):
+        monkeypatch.setattr(module, "RECORDED", record)
+    monkeypatch.setattr(accounts, "DROPPED", definitions)
+    monkeypatch.setattr(accounts, "list_accounts", lambda session: session.accounts)
+    monkeypatch.setattr(os, "fchown", lambda *_: None, raising=False)
+
+    def run(*names: str, drop: bool = True) -> tuple[list[str], list[str]]:
+        session, journal = FakeSession(*names), Journal()
+        monkeypatch.setattr(accounts, "connect_writable", lambda: nullcontext(session))
+        args = {"known": list(LOCAL), "local": list(LOCAL), "replicated": False, "drop": drop}
+        accounts.drop_other_accounts(args, journal, lambda _: None)
+        return session.dropped, journal.copies.paths
+
+    assert run("old@%", drop=False) == ([], [])
+    assert probes.read_recorded_accounts() is None
+    assert run("old@%") == ([], [])
+    assert probes.read_recorded_accounts() == ("old@%",)
+    assert run("old@%", "new@%", "newer@%") == (["new@%", "newer@%"], [definitions])
+    assert "CREATE USER new;" in Path(definitions).read_text(encoding="utf-8")
+    assert run("old@%", "new@%", drop=False) == ([], [])
+
+
+def test_time_limits_of_the_comparison_are_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_PATIENCE", "3")
+    assert compare_with_primary(context()).args["factor"] == 3.0

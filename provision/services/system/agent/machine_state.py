@@ -34,8 +34,6 @@ SYSCTLS = (
     "vm/dirty_background_ratio",
     "fs/file-max",
     "fs/nr_open",
-    "kernel/pid_max",
-    "kernel/threads-max",
 )
 """Below ``/proc/sys``; those that this machine may not write belong to its host."""
 
@@ -46,8 +44,21 @@ CHANGING = (
     "rps_default_mask",
     "_mem",
     "forwarding",
+    "ip_forward",
+    "netdev_rss_key",
+    "tcp_max_orphans",
+    "tcp_max_tw_buckets",
+    "tcp_max_syn_backlog",
+    "tcp_ehash_entries",
+    "udp_hash_entries",
 )
-"""Ends of names that the lab or the kernel changes."""
+"""Ends of names that the lab or the kernel changes, or whose value follows from the memory."""
+
+OPTIONAL = ("sysctl ", "mtu ", "qdisc ", "table ")
+"""Starts of names that are compared only when they are present: their subject may be gone."""
+
+DYNAMIC_USERS = range(61184, 65520)
+"""systemd allocates these while a service runs (systemd.exec(5), DynamicUser=)."""
 
 LAB_TABLES = ("inet lab", "ip lab_handover")
 
@@ -77,8 +88,7 @@ def collect_machine_state(args: Args) -> MachineState:
     """See `machine_state_probe`."""
     recorded, present = load(), read_state()
     new = [name for name in present if name.startswith("account ") and name not in recorded]
-    names = [name for name in recorded if recorded[name] != present.get(name, "")]
-    names += [name for name in present if name.startswith("table ") and name not in recorded]
+    names = differing(recorded, present)
     if not recorded:
         return MachineState(False)
     return MachineState(
@@ -88,13 +98,36 @@ def collect_machine_state(args: Args) -> MachineState:
     )
 
 
+def differing(recorded: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
+    """The names whose recorded value has to be restored, and firewall tables of nobody."""
+    names = [
+        name
+        for name, value in recorded.items()
+        if name in present or not name.startswith(OPTIONAL)
+        if present.get(name, "") != value
+    ]
+    return names + [name for name in present if name.startswith("table ") and name not in recorded]
+
+
 def load() -> dict[str, str]:
     """The record; empty when there is none."""
     try:
         values = json.loads(read_text(RECORD) or "{}")
+        return without_temporary({str(name): str(value) for name, value in values.items()})
     except ValueError:
         return {}
-    return {str(name): str(value) for name, value in values.items()}
+
+
+def without_temporary(values: Mapping[str, str]) -> dict[str, str]:
+    """Values without leased routes and dynamic users, which older records contain."""
+    kept = {
+        name: value
+        for name, value in values.items()
+        if not (name.startswith("account ") and int(value.split(":")[0]) in DYNAMIC_USERS)
+    }
+    if "routes" in kept:
+        kept["routes"] = parse_routes(kept["routes"])
+    return kept
 
 
 def read_state() -> dict[str, str]:
@@ -132,9 +165,11 @@ def _routes() -> dict[str, str]:
 
 
 def parse_routes(text: str) -> str:
-    """Routes or rules, one per line, sorted, without states that come and go."""
+    """Routes or rules, one per line, sorted, without states and leased routes: they come and go."""
     lines = (
-        " ".join(word for word in line.split() if word != "linkdown") for line in text.splitlines()
+        " ".join(word for word in line.split() if word != "linkdown")
+        for line in text.splitlines()
+        if " proto dhcp" not in line
     )
     return "\n".join(sorted(line for line in lines if line))
 
@@ -142,11 +177,8 @@ def parse_routes(text: str) -> str:
 def _sysctls() -> dict[str, str]:
     values = {}
     for pattern in SYSCTLS:
-        parent = "/proc/sys/net" if pattern.startswith("net/") else "/proc/sys"
-        if os.statvfs(parent).f_flag & os.ST_RDONLY:
-            continue  # a container's: these belong to the host
         for path in glob.glob(f"/proc/sys/{pattern}"):
-            if path.endswith(CHANGING) or not os.path.isfile(path):
+            if path.endswith(CHANGING) or not os.path.isfile(path) or not os.access(path, os.W_OK):
                 continue
             with contextlib.suppress(OSError, UnicodeDecodeError), open(path) as file:
                 name = path.removeprefix("/proc/sys/").replace("/", ".")
@@ -170,7 +202,7 @@ def _accounts() -> dict[str, str]:
     return {
         f"account {entry.pw_name}": ":".join(map(str, entry[2:]))
         for entry in pwd.getpwall()
-        if entry.pw_uid != 65534
+        if entry.pw_uid != 65534 and entry.pw_uid not in DYNAMIC_USERS
     }
 
 
@@ -250,4 +282,5 @@ def _restore_account(name: str, value: str) -> None:
         options = ["--uid", uid, "--gid", gid, "--comment", comment, "--home-dir", home]
         must(["useradd", "--system", "--no-create-home", *options, "--shell", shell, name])
         return
-    must(["usermod", "--gid", gid, "--comment", comment, "--home", home, "--shell", shell, name])
+    options = ["--uid", uid, "--gid", gid, "--comment", comment, "--home", home, "--shell", shell]
+    must(["usermod", *options, name])
