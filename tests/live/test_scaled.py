@@ -105,7 +105,7 @@ def test_a_new_lab_passes_all_checks(scaled: RunningLab) -> None:
     boxes = [b for layer in _diagram(scaled)["layers"] for b in layer["boxes"]]
     assert {p["state"] for b in boxes for p in b["programs"]} == {"active"}
     hops = json.loads(scaled.invoke("dns.trace", "--json").stdout)
-    where = {hop["what"]: hop["where"].split()[-1] for hop in hops}
+    where = {hop["component"]: hop["location"].split()[-1] for hop in hops}
     assert where["application"] in ("app-01", "app-02")
 
 

@@ -68,7 +68,8 @@ class MachineState:
     """The recorded values that differ, and the present ones.
 
     Args:
-        recorded: whether there is a record, complete for the present accounts.
+        recorded: whether there is a record. Accounts that appear later are not part of it: packages
+            and deployments create some.
         original: by name such as ``sysctl net.core.somaxconn`` or ``mtu eth0``.
         present: the same names; empty text for what no longer exists.
     """
@@ -87,12 +88,11 @@ def machine_state_probe() -> Probe[MachineState]:
 def collect_machine_state(args: Args) -> MachineState:
     """See `machine_state_probe`."""
     recorded, present = load(), read_state()
-    new = [name for name in present if name.startswith("account ") and name not in recorded]
     names = differing(recorded, present)
     if not recorded:
         return MachineState(False)
     return MachineState(
-        not new,
+        True,
         {name: recorded.get(name, "") for name in names},
         {name: present.get(name, "") for name in names},
     )
