@@ -334,10 +334,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if LIVE in item.path.parents:
             item.add_marker(pytest.mark.flaky(reruns=1))
-            if topology_group(item.path):
-                item.add_marker(pytest.mark.topologies)
-            elif DIAGNOSIS in item.path.parents:
+            if DIAGNOSIS in item.path.parents:
                 item.add_marker(pytest.mark.diagnosis)
+            elif topology_group(item.path):
+                item.add_marker(pytest.mark.topologies)
     items.sort(key=order)
 
 
