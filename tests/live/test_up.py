@@ -400,6 +400,7 @@ def test_a_file_that_cannot_be_written_leaves_the_unit_as_it_was(repaired: Runni
         result = repaired.invoke("lab.up", check=False)
         assert result.returncode == 1
         assert "web-02: nginx failed at step 'change': Device or resource busy" in result.stderr
+        assert "rolled back: " in result.stderr
         assert repaired.out("web-02", "tail", "-n1", "/etc/nginx/nginx.conf") == "# by hand\n"
     finally:
         repaired.out("web-02", "umount", page)

@@ -350,3 +350,27 @@ def test_a_wait_ends_at_its_deadline_with_the_last_response() -> None:
     with pytest.raises(AgentTimeoutError, match="waiting for x") as caught:
         http.wait_until_ready(Readiness("x", 0.1, http=request), silent)
     assert "refused" in caught.value.output
+
+
+def test_a_path_that_cannot_be_restored_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("old\n")
+    second.write_text("old\n")
+    journal = files.Journal()
+    for path in (first, second):
+        journal.keep(str(path))
+        path.write_text("new\n")
+    write = files.write_atomically
+
+    def fails_for_second(path: str, *args: Any) -> None:
+        if path == str(second):
+            raise OSError(16, "Device or resource busy")
+        write(path, *args)
+
+    monkeypatch.setattr(files, "write_atomically", fails_for_second)
+    with pytest.raises(files.RollbackError, match="second: Device or resource busy") as raised:
+        journal.roll_back()
+    assert raised.value.restored == (str(first),)
+    assert first.read_text() == "old\n"

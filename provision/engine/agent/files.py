@@ -131,6 +131,14 @@ def collect_loaded(args: Args) -> LoadedFacts:
 # --- changes -------------------------------------------------------------------------------------
 
 
+class RollbackError(OSError):
+    """Paths that could not be restored; ``restored`` are those that were."""
+
+    def __init__(self, restored: tuple[str, ...], problems: str) -> None:
+        super().__init__(problems)
+        self.restored = restored
+
+
 class Journal:
     """What was at the paths that a unit changes, for its rollback; copies of changes by hand."""
 
@@ -187,17 +195,34 @@ class Journal:
             os.mkdir(part)
 
     def roll_back(self) -> tuple[str, ...]:
-        """Restore every recorded path, the last one first, and return them."""
+        """Restore every recorded path, the last one first, and return them.
+
+        Raises:
+            RollbackError: for paths that cannot be restored; all others are.
+        """
+        restored, problems = [], []
         for path, (kind, data, status) in reversed(self._before.items()):
-            _remove_created(path, keep=kind in ("link", "file"))
-            if kind == "link":
-                _replace_link(path, os.fsdecode(data))
-            elif kind == "moved":
-                self.copies.move_back(os.fsdecode(data), path)
-            elif kind == "file" and status is not None:
-                mode = stat.S_IMODE(status.st_mode)
-                write_atomically(path, data, mode, status.st_uid, status.st_gid)
-        return tuple(sorted(self._before))
+            try:
+                self._restore(path, kind, data, status)
+                restored.append(path)
+            except OSError as error:
+                problems.append(f"{path}: {error.strerror or error}")
+        if problems:
+            raise RollbackError(tuple(sorted(restored)), "; ".join(problems))
+        return tuple(sorted(restored))
+
+    def _restore(self, path: str, kind: str, data: bytes, status: os.stat_result | None) -> None:
+        if kind == "file" and status is not None:
+            mode = stat.S_IMODE(status.st_mode)
+            if _is_file_with(path, data, (mode, status.st_uid, status.st_gid)):
+                return  # the change that failed was this one
+        _remove_created(path, keep=kind in ("link", "file"))
+        if kind == "link":
+            _replace_link(path, os.fsdecode(data))
+        elif kind == "moved":
+            self.copies.move_back(os.fsdecode(data), path)
+        elif kind == "file" and status is not None:
+            write_atomically(path, data, mode, status.st_uid, status.st_gid)
 
 
 def _remove_created(path: str, *, keep: bool) -> None:
@@ -225,7 +250,11 @@ def write_atomically(path: str, data: bytes, mode: int, uid: int = 0, gid: int =
         os.fsync(file.fileno())
     if is_real_directory(path):
         Copies().move(path)
-    os.replace(temporary, path)
+    try:
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
 
 
 def _unused(temporary: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from provision.engine.agent.codec import decode
-from provision.engine.agent.files import Journal, record_loaded
+from provision.engine.agent.files import Journal, RollbackError, record_loaded
 from provision.engine.agent.http import wait_until_ready
 from provision.engine.agent.process import AgentError, Log, run
 from provision.engine.agent.protocol import UnitRequest, UnitResponse
@@ -131,8 +131,8 @@ class Transaction:
         after = ""
         try:
             restored = self._journal.roll_back()
-        except OSError as problem:
-            after = f"the old files could not be restored: {_describe(problem)}"
+        except RollbackError as problem:
+            restored, after = problem.restored, f"not restored: {problem}"
         if self._activated and restored and self._was_active:
             after = self._activate_again()
         elif self._activated and not self._was_active:
