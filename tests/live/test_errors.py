@@ -244,16 +244,19 @@ def test_packages_over_ssh_survive_a_killed_controller(other_lab: NewLab) -> Non
 
 @pytest.fixture
 def slow_reload(repaired: RunningLab) -> Iterator[RunningLab]:
-    """A lab whose HAProxy needs a while for a reload, and whose configuration was changed."""
+    """A lab whose HAProxy reloads slowly, and whose configuration was changed.
+
+    The drop-in is named like those of LXC, which are no drift.
+    """
     folder = "/run/systemd/system/haproxy.service.d"
     unit = "[Service]\nExecReload=\nExecReload=/bin/sleep 8\n"
-    script = f"mkdir -p {folder}; cat > {folder}/slow.conf; systemctl daemon-reload"
+    script = f"mkdir -p {folder}; cat > {folder}/zzz-lxc-slow.conf; systemctl daemon-reload"
     repaired.out("lb-01", "sh", "-c", script, input=unit)
     repaired.out("lb-01", "sh", "-c", "echo '# by hand' >> /etc/haproxy/haproxy.cfg")
     maintenance = "echo 'set server web/web-02 state maint' | socat - /run/haproxy/admin.sock"
     repaired.out("lb-01", "sh", "-c", maintenance)
     yield repaired
-    repaired.out("lb-01", "sh", "-c", f"rm {folder}/slow.conf; systemctl daemon-reload")
+    repaired.out("lb-01", "sh", "-c", f"rm {folder}/zzz-lxc-slow.conf; systemctl daemon-reload")
 
 
 def test_ctrl_c_ends_the_step_and_begins_no_other(slow_reload: RunningLab) -> None:

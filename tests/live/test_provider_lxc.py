@@ -249,6 +249,7 @@ def test_restore_reverts_changed_removed_and_emptied_files(lab: Lab) -> None:
     assert ssh(lab, endpoints["beta"], shown) == "one\n/usr/share/base-files"
     with pytest.raises(ProviderError, match="existing snapshots: one"):
         PROVIDER.prepare_restore(lab, "two", taken.machines, report)
+    PROVIDER.delete_snapshot(lab, "one", report)
 
 
 def test_a_large_snapshot_becomes_a_lower_layer_and_stays_while_it_is_used(
@@ -258,7 +259,7 @@ def test_a_large_snapshot_becomes_a_lower_layer_and_stays_while_it_is_used(
     own, endpoints = LabPaths.of(lab), up(lab)
     shown = "ls /usr/bin/lsof /srv/later 2>/dev/null; cat /srv/s"
     ssh(lab, endpoints["beta"], "echo one | sudo tee /srv/s >/dev/null; sudo rm -f /usr/bin/lsof")
-    one = PROVIDER.snapshot(lab, "one", report).machines
+    one = PROVIDER.snapshot(lab, "first", report).machines
 
     def restore(name: str, machines: Mapping[str, StoredMachine]) -> None:
         ssh(lab, endpoints["beta"], "sudo touch /srv/later")
@@ -266,27 +267,27 @@ def test_a_large_snapshot_becomes_a_lower_layer_and_stays_while_it_is_used(
         PROVIDER.restore(lab, name, machines, report)
         assert up(lab) == endpoints
 
-    restore("one", one)
+    restore("first", one)
     assert ssh(lab, endpoints["beta"], shown) == "one"
     ssh(lab, endpoints["beta"], "echo two | sudo tee /srv/s >/dev/null")
-    two = PROVIDER.snapshot(lab, "two", report).machines
-    restore("two", two)
+    two = PROVIDER.snapshot(lab, "second", report).machines
+    restore("second", two)
     assert ssh(lab, endpoints["beta"], shown) == "two"
     # Deleted, and still a lower layer of machines and of the other snapshot.
-    folder = own.snapshots / "one@1"
-    assert not PROVIDER.delete_snapshot(lab, "one", report)
-    assert PROVIDER.snapshots(lab) == ["two"]
+    folder = own.snapshots / "first@1"
+    assert not PROVIDER.delete_snapshot(lab, "first", report)
+    assert PROVIDER.snapshots(lab) == ["second"]
     assert folder.is_dir()
-    again = PROVIDER.snapshot(lab, "one", report).machines
-    assert (own.snapshots / "one@2").is_dir()
+    again = PROVIDER.snapshot(lab, "first", report).machines
+    assert (own.snapshots / "first@2").is_dir()
     monkeypatch.setattr(snapshot, "MAX_LAYERS", 0)
-    restore("one", again)
+    restore("first", again)
     assert ssh(lab, endpoints["beta"], shown) == "two"
-    assert PROVIDER.delete_snapshot(lab, "one", report)  # it was copied
-    assert not PROVIDER.delete_snapshot(lab, "two", report)
-    assert sorted(path.name for path in own.snapshots.iterdir()) == ["one@1", "two@1"]
+    assert PROVIDER.delete_snapshot(lab, "first", report)  # it was copied
+    assert not PROVIDER.delete_snapshot(lab, "second", report)
+    assert sorted(path.name for path in own.snapshots.iterdir()) == ["first@1", "second@1"]
     PROVIDER.remove(lab, NAMES, report)
-    assert PROVIDER.delete_snapshot(lab, "two", report)
+    assert PROVIDER.delete_snapshot(lab, "second", report)
     assert list(own.snapshots.iterdir()) == []
 
 
