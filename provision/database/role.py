@@ -102,7 +102,7 @@ def accounts(context: Context, machine: Machine) -> tuple[Account, ...]:
             REPL,
             "mysql-repl",
             Grant(("REPLICATION SLAVE", "BACKUP_ADMIN"), "*.*"),
-            # To compare tables; whoever replicates receives all data anyway.
+            # To compare tables; a replica receives all data anyway.
             *(Grant(("SELECT",), f"{schema}.*") for schema in SCHEMAS),
         ),
         account(

@@ -11,7 +11,7 @@ from pathlib import Path
 def tree_digest(directory: Path) -> str:
     """Return one SHA-256 over the paths, executable bits and contents of all files.
 
-    Compiled Python is left out. Whoever deploys a release computes the same.
+    Compiled Python is left out. The controller computes the same digest.
     """
     lines = []
     for folder, folders, files in os.walk(directory):

@@ -25,7 +25,7 @@ from provision.engine.agent.protocol import (
 from provision.engine.agent.registry import operation
 
 controller_gone: Callable[[], bool] = bool
-"""Whether nobody reads responses any more; `main` sets it."""
+"""Whether the controller has closed the connection; `main` sets it."""
 
 
 @operation("gather")

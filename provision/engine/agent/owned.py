@@ -47,7 +47,7 @@ class OwnedFacts:
 
     Args:
         recorded: whether the original content is recorded.
-        foreign: paths that nobody declared.
+        foreign: paths that no resource declares.
         changed: paths that were there at first and have been changed or removed, with how.
     """
 

@@ -60,20 +60,6 @@ class ProcessResult:
         return self.stdout + self.stderr
 
 
-def start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a program; `finish` reads its output."""
-    process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    CHILDREN.add(process)
-    return process
-
-
-def finish(process: subprocess.Popen[bytes], timeout: float = 30.0) -> ProcessResult:
-    """Wait for a started program, and kill it after ``timeout`` seconds (status `TIMED_OUT`)."""
-    return _communicate(process, None, timeout, ["the program"])
-
-
 def run(argv: Sequence[str], input: str = "", timeout: float = 60.0) -> ProcessResult:
     """Run a program, and kill it after ``timeout`` seconds (status `TIMED_OUT`).
 
@@ -117,7 +103,7 @@ def _communicate(
 
 
 def kill_children() -> None:
-    """Kill the programs that still run, when nobody waits for them any more."""
+    """Kill the programs that still run after the controller has gone."""
     for process in list(CHILDREN):
         with contextlib.suppress(OSError):
             process.kill()

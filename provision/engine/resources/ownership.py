@@ -115,7 +115,7 @@ def _restore(
 
 @dataclass(frozen=True)
 class EffectiveUnit(Resource[SystemdUnit]):
-    """A systemd unit without overrides that nobody declared: what its process runs as.
+    """A systemd unit without undeclared overrides: what its process runs as.
 
     Limits, user, command line and environment of a unit follow from its file and drop-ins. So
     those are compared, wherever systemd would read them from (`systemctl edit`, `set-property`).
@@ -143,7 +143,7 @@ class EffectiveUnit(Resource[SystemdUnit]):
         return {"overrides": "none", "loaded": "the present files"}
 
     def foreign(self, result: SystemdUnit) -> tuple[str, ...]:
-        """Paths of overrides that nobody declared."""
+        """Paths of undeclared overrides."""
         return tuple(
             path
             for path in result.files

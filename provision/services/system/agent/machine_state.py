@@ -99,7 +99,7 @@ def collect_machine_state(args: Args) -> MachineState:
 
 
 def differing(recorded: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
-    """The names whose recorded value has to be restored, and firewall tables of nobody."""
+    """The names whose recorded value has to be restored, and unrecorded firewall tables."""
     names = [
         name
         for name, value in recorded.items()
