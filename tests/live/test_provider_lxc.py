@@ -126,6 +126,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield made
 
 
+@pytest.fixture
+def separate_lab(tmp_path: Path) -> Iterator[Lab]:
+    """Two machines without the history of the others: small, and in no snapshot."""
+    with removed_afterwards(new_lab(tmp_path)) as made:
+        yield made
+
+
 def test_machines_are_debian_with_systemd_names_and_tools(lab: Lab) -> None:
     endpoints = up(lab)
     assert PROVIDER.state(lab) == {"alpha": "running", "beta": "running"}
@@ -253,9 +260,10 @@ def test_restore_reverts_changed_removed_and_emptied_files(lab: Lab) -> None:
 
 
 def test_a_large_snapshot_becomes_a_lower_layer_and_stays_while_it_is_used(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    separate_lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshot, "LAYER_BYTES", 0)
+    lab = separate_lab
     own, endpoints = LabPaths.of(lab), up(lab)
     shown = "ls /usr/bin/lsof /srv/later 2>/dev/null; cat /srv/s"
     ssh(lab, endpoints["beta"], "echo one | sudo tee /srv/s >/dev/null; sudo rm -f /usr/bin/lsof")
