@@ -10,6 +10,7 @@ import socket
 import stat
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from provision.engine.agent import commands, files, http, overwritten, trees, units
+from provision.engine.agent.change_time import change_time
 from provision.engine.agent.process import AgentError, run
 from provision.engine.agent.protocol import (
     Action,
@@ -65,6 +67,24 @@ def test_a_file_is_written_and_rolled_back(tmp_path: Path) -> None:
 
 
 @needs_root
+@needs_root
+def test_a_restored_file_has_not_changed_until_it_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "conf"
+    path.write_text("before")
+    unchanged = change_time(str(path))
+    time.sleep(0.02)  # a time stamp of the file system is as coarse as the kernel's clock tick
+    for _ in range(2):
+        journal = files.Journal()
+        files.write(write(path, "refused"), journal, silent)
+        assert change_time(str(path)) > unchanged
+        journal.roll_back()
+        assert path.read_text() == "before"
+        assert path.stat().st_ctime > unchanged
+        assert change_time(str(path)) == unchanged
+    path.write_text("by hand")
+    assert change_time(str(path)) > unchanged
+
+
 def test_links_are_created_replaced_and_rolled_back(tmp_path: Path) -> None:
     journal = files.Journal()
     link, file = tmp_path / "link", tmp_path / "file"

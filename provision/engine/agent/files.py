@@ -9,6 +9,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from provision.engine.agent.change_time import change_time, record_restored
 from provision.engine.agent.filesystem import (
     TEXT_LIMIT,
     digest_and_start,
@@ -144,6 +145,7 @@ class Journal:
 
     def __init__(self) -> None:
         self._before: dict[str, tuple[str, bytes, os.stat_result | None]] = {}
+        self._changed: dict[str, float] = {}
         self._written: dict[str, str] = {}
         self.copies = Copies()
 
@@ -167,7 +169,7 @@ class Journal:
         """
         if path in self._before:
             return
-        status = status_of(path)
+        status, changed = status_of(path), change_time(path)
         kind = kind_of(status) if status else "absent"
         data = b""
         if kind == "link":
@@ -179,6 +181,8 @@ class Journal:
         elif kind != "absent":
             kind, data = "moved", os.fsencode(self.copies.move(path))
         self._before[path] = (kind, data, status)
+        if kind in ("file", "link"):
+            self._changed[path] = changed
 
     def make_parents(self, path: str) -> None:
         """Create the directories above ``path``; what else is there is kept and removed."""
@@ -207,6 +211,7 @@ class Journal:
                 restored.append(path)
             except OSError as error:
                 problems.append(f"{path}: {error.strerror or error}")
+        record_restored({p: t for p, t in self._changed.items() if p in restored})
         if problems:
             raise RollbackError(tuple(sorted(restored)), "; ".join(problems))
         return tuple(sorted(restored))

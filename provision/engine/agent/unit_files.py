@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from provision.engine.agent.change_time import change_time
 from provision.engine.agent.files import Journal
 from provision.engine.agent.filesystem import is_real_directory, walk
 from provision.engine.agent.process import AgentError, Log, must, run
@@ -142,19 +143,6 @@ def overriding_drop_ins(name: str) -> list[str]:
 def generated(path: str) -> bool:
     """Whether systemd or LXC writes a unit file at boot or at each daemon-reload."""
     return path.startswith("/run/systemd/generator") or os.path.basename(path).startswith("zzz-lxc")
-
-
-def change_time(path: str) -> float:
-    """The ctime of a path itself; 0 when there is nothing.
-
-    The mtime of what packages install: in a container these files belong to an image, whose ctime
-    changes with every hard link that the host makes of them.
-    """
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return 0.0
-    return status.st_mtime if path.startswith("/usr/lib/") else status.st_ctime
 
 
 def _program_replaced(pid: str) -> bool:
