@@ -111,12 +111,12 @@ CONFIRMED = FirewallFacts(
     ("facts", "keys"),
     [
         (CONFIRMED, []),
-        (replace(CONFIRMED, listing="", unchanged=False), ["content"]),
+        (replace(CONFIRMED, listing="", unchanged=False), ["state"]),
         (replace(CONFIRMED, unchanged=False), ["content"]),
         (replace(CONFIRMED, confirmed="other"), ["content"]),
         (replace(CONFIRMED, file=""), ["at boot"]),
         (replace(CONFIRMED, file="other"), ["at boot"]),
-        (FirewallFacts("", False, "", ""), ["content", "at boot"]),
+        (FirewallFacts("", False, "", ""), ["state", "at boot"]),
     ],
 )
 def test_drift_is_detected(facts: FirewallFacts, keys: list[str]) -> None:

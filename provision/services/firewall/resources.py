@@ -42,14 +42,16 @@ class Ruleset(Resource[FirewallFacts]):
         return firewall_probe(self.path)
 
     def expected(self) -> State:
-        return {"content": self._table, "at boot": "the same"}
+        return {"state": "rules are loaded", "content": self._table, "at boot": "the same"}
 
     def actual(self, result: FirewallFacts) -> State:
         digest = hashlib.sha256(self.text.encode()).hexdigest()
-        loaded = result.confirmed == digest and result.unchanged
+        confirmed = result.confirmed == digest and result.unchanged
+        loaded = "rules are loaded" if result.listing else "no rules are loaded: all ports are open"
         at_boot = "the same" if result.file == self.text else "other rules"
         return {
-            "content": self._table if loaded else result.listing,
+            "state": loaded,
+            "content": self._table if confirmed or not result.listing else result.listing,
             "at boot": at_boot if result.file else "none",
         }
 
