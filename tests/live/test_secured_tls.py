@@ -174,11 +174,13 @@ def test_a_web_server_with_a_wrong_certificate_gets_no_requests(
         wait_until(left_out, "the balancer refuses web-01")
         assert {status for status, _ in answers} == {200}, answers
 
-        def told() -> bool:
-            result = secured_lab.invoke("lab.check", "--only", "web-01", check=False)
-            return "DOWN" in result.stdout and output in result.stdout
-
-        wait_until(told, "the checks say why")
+        result = secured_lab.invoke("lab.check", check=False)
+        causes = [line for line in result.stdout.splitlines() if line.startswith("root cause: ")]
+        assert len(causes) == 1
+        assert causes[0].startswith("root cause: web-01: nginx: ")
+        assert interface.BUNDLE in causes[0]
+        log = ("journalctl", "--unit", "haproxy", "--since", "-60s", "--output", "cat")
+        assert output in secured_lab.out("lb-01", *log), "HAProxy logs the reason"
         assert f"file {interface.BUNDLE}" in planned(secured_lab)
     finally:
         secured_lab.up()
