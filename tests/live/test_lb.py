@@ -227,11 +227,11 @@ def test_invalid_arguments_are_refused_and_change_nothing(
     assert (lab.session().lab.directory / "state.json").read_text() == before
 
 
-def _stopped(unit: str) -> Fault:
+def _stop(unit: str) -> Fault:
     return Fault(
         f"{unit} stopped on the active server",
-        lambda scene: scene.on("web-01", "systemctl", "stop", unit),
-        lambda scene: scene.on("web-01", "systemctl", "start", unit, "foobar.service"),
+        lambda experiment: experiment.on("web-01", "systemctl", "stop", unit),
+        lambda experiment: experiment.on("web-01", "systemctl", "start", unit, "foobar.service"),
         seconds=4,
     )
 
@@ -242,8 +242,8 @@ def test_the_passive_server_takes_over_and_fails_back_without_a_failed_read(
     plain.invoke("lb.mode", "active-passive")
     assert answering(plain) == {"web-01": 12}
     for unit in ("foobar.socket", "nginx.service"):
-        row = measure(plain, _stopped(unit))
-        assert row.stream.failures == (), unit
+        outcome = measure(plain, _stop(unit))
+        assert outcome.result.failures == (), unit
         assert status(plain)["web-02"].total != 0
         assert answering(plain) == {"web-01": 12}
 

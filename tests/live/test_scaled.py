@@ -19,7 +19,7 @@ from provision.services.keepalived import interface as keepalived
 from provision.services.tls.https import request
 from tests.live.conftest import RunningLab, wait_until
 from tests.live.faults.faults import release
-from tests.live.faults.stream import Stream, Users, count
+from tests.live.faults.workload import Workload, WorkloadResult, count_writes
 
 pytestmark = pytest.mark.live
 
@@ -236,41 +236,41 @@ def test_every_balancer_serves_the_monitoring_page(scaled: RunningLab) -> None:
     assert set(json.loads(scaled.invoke("monitor.qps", "--json").stdout)) == {"web-01", "web-02"}
 
 
-def work(lab: RunningLab, seconds: float, what: Callable[[], object]) -> Stream:
-    """The users' stream during an operation that must not lose a request."""
-    users = Users(lab.session().lab, seconds)
-    users.start()
-    users.wait(0.5)
-    what()
-    users.end()
-    stream = users.finish()
-    assert stream.failures == ()
-    assert stream.acknowledged
-    assert stream.unanswered == frozenset()
+def under_load(lab: RunningLab, seconds: float, operation: Callable[[], object]) -> WorkloadResult:
+    """The results of a workload during an operation that must not lose a request."""
+    workload = Workload(lab.session().lab, seconds)
+    workload.start()
+    workload.wait(0.5)
+    operation()
+    workload.stop()
+    result = workload.finish()
+    assert result.failures == ()
+    assert result.acknowledged
+    assert result.unanswered == frozenset()
     with lab.fleet() as fleet:
-        found = count(fleet, stream)
-    assert all((each.missing, each.doubled) == (0, 0) for each in found.values()), found
-    return stream
+        counts = count_writes(fleet, result)
+    assert {(c.missing, c.duplicated) for c in counts.values()} == {(0, 0)}
+    return result
 
 
 def test_a_deploy_and_a_rollback_lose_no_request(scaled: RunningLab) -> None:
     with release("9.1.0") as folder:
-        stream = work(scaled, 60, lambda: scaled.invoke("app.deploy", str(folder)))
-    assert stream.refusals == ()
+        result = under_load(scaled, 60, lambda: scaled.invoke("app.deploy", str(folder)))
+    assert result.refusals == ()
     runs = json.loads(scaled.invoke("app.releases", "--json").stdout)
     assert [r["machines"] for r in runs if r["version"] == "9.1.0"] == [["app-01", "app-02"]]
-    assert work(scaled, 60, lambda: scaled.invoke("app.rollback")).refusals == ()
+    assert under_load(scaled, 60, lambda: scaled.invoke("app.rollback")).refusals == ()
 
 
 @pytest.mark.parametrize("what", ["foobar", "app-01", "lb-01"])
 def test_a_restart_loses_no_request(scaled: RunningLab, what: str) -> None:
-    assert work(scaled, 90, lambda: scaled.invoke("lab.restart", what)).refusals == ()
+    assert under_load(scaled, 90, lambda: scaled.invoke("lab.restart", what)).refusals == ()
 
 
 def test_a_restart_of_the_primary_includes_a_switchover(scaled: RunningLab) -> None:
     primary = scaled.session().state.primary
-    stream = work(scaled, 120, lambda: scaled.invoke("lab.restart", primary))
-    assert stream.pause < 5
+    result = under_load(scaled, 120, lambda: scaled.invoke("lab.restart", primary))
+    assert result.pause < 5
     assert scaled.session().state.primary == primary
 
 
