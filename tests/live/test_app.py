@@ -49,13 +49,13 @@ def fresh(lab: RunningLab) -> Iterator[RunningLab]:
 def running(lab: RunningLab) -> dict[str, str]:
     """The release that each application server runs."""
     with lab.fleet() as fleet:
-        found = {}
+        versions = {}
         for machine in fleet.lab.with_role("app"):
             probe = http_probe("version", HttpRequest("/version", socket=SOCKET))
             response = fleet.host(machine.name).gather([probe])[probe]
             assert response.headers["x-app-version"] == json.loads(response.body)["version"]
-            found[machine.name] = response.headers["x-app-version"]
-        return found
+            versions[machine.name] = response.headers["x-app-version"]
+        return versions
 
 
 def rotation(lab: RunningLab) -> dict[str, str]:
@@ -168,7 +168,7 @@ def test_an_invalid_release_is_refused_and_changes_nothing(
         ):
             refused = fresh.invoke("app.deploy", *words, check=False)
             assert refused.returncode in (1, 2)
-            assert any(each in refused.stderr for each in messages.split("|")), refused.stderr
+            assert any(message in refused.stderr for message in messages.split("|")), refused.stderr
     unknown = fresh.invoke("app.rollback", "--version", "0.0.1", check=False)
     assert "no release '0.0.1' was deployed here" in unknown.stderr
     assert running(fresh) == EVERYWHERE

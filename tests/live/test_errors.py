@@ -215,9 +215,9 @@ def test_killed_while_a_layer_is_built(other_lab: NewLab, elsewhere: Path, way: 
     cache = elsewhere / "cache"
     for kind in ("images", "layers"):
         (cache / kind).mkdir(parents=True)
-        for each in (paths.cache() / kind).glob("[!.]*"):
-            if each.name != wanted:
-                copy = ["cp", "-al", str(each), str(cache / kind)]
+        for image in (paths.cache() / kind).glob("[!.]*"):
+            if image.name != wanted:
+                copy = ["cp", "-al", str(image), str(cache / kind)]
                 if subprocess.run([*ROOT_WORDS, *copy], check=False).returncode:
                     pytest.skip(f"{cache} is on another file system than the images")
     lab = other_lab(f"b-{way[-3:].lower()}", LAB_CACHE=str(cache))
@@ -290,8 +290,8 @@ def killed_at(lab: RunningLab, machine: str, words: str) -> None:
     """Run lab.up, kill a machine when it does that: a clear error in bounded time; then mend it."""
     run = lab.start("lab.up")
     run.wait_for_output(words)
-    now = lab.session()
-    now.provider.kill(now.lab, machine)
+    session = lab.session()
+    session.provider.kill(session.lab, machine)
     started = time.monotonic()
     assert run.wait(120) == 1, run.output
     assert time.monotonic() - started < 60

@@ -23,10 +23,10 @@ pytestmark = pytest.mark.live
 def plain(lab: RunningLab) -> Iterator[RunningLab]:
     """The session's lab; all operator settings are reverted afterwards."""
     yield lab
-    now = lab.session()
-    with now.fleet() as fleet:
+    session = lab.session()
+    with session.fleet() as fleet:
         defaults: dict[str, object] = {"admin": {}, "weights": {}, "mode": "", "algorithm": ""}
-        context = traffic.record_and_apply(now.context, fleet, **defaults)
+        context = traffic.record_and_apply(session.context, fleet, **defaults)
         for name in ("web-01", "web-02"):
             runtime.wait_until_up(context, fleet, name)
 
@@ -67,8 +67,8 @@ def change_at_runtime(lab: RunningLab, line: str) -> None:
 
 
 def test_lb_status_as_json(lab: RunningLab) -> None:
-    found = json.loads(lab.invoke("lb.status", "--json").stdout)["lb-01"]
-    assert [(v["name"], v["status"], v["weight"]) for v in found] == [
+    servers = json.loads(lab.invoke("lb.status", "--json").stdout)["lb-01"]
+    assert [(v["name"], v["status"], v["weight"]) for v in servers] == [
         ("web-01", "UP", 1),
         ("web-02", "UP", 1),
     ]
@@ -148,15 +148,15 @@ def slow_write(lab: RunningLab, server: str) -> Iterator[Callable[[], list[str]]
 
         def finish() -> list[str]:
             answers = []
-            for each in held:
-                each.sendall(body[5:])
-                answers.append(each.recv(4096).decode().splitlines()[0])
+            for connection in held:
+                connection.sendall(body[5:])
+                answers.append(connection.recv(4096).decode().splitlines()[0])
             return answers
 
         yield finish
     finally:
-        for each in held:
-            each.close()
+        for connection in held:
+            connection.close()
 
 
 def test_drain_waits_for_open_requests_up_to_its_deadline(plain: RunningLab) -> None:
@@ -166,10 +166,12 @@ def test_drain_waits_for_open_requests_up_to_its_deadline(plain: RunningLab) -> 
         assert "open sessions on web-02 after 0.5 s" in late.stderr
         assert status(plain)["web-02"].status == "DRAIN"
         assert answering(plain) == {"web-01": 12}
-        now = plain.session()
+        session = plain.session()
         messages: list[str] = []
-        with now.fleet() as fleet, ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(traffic.drain, now.context, fleet, "web-02", 20, messages.append)
+        with session.fleet() as fleet, ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(
+                traffic.drain, session.context, fleet, "web-02", 20, messages.append
+            )
             wait_until(lambda: bool(messages), "it reports the open sessions")
             assert not waiting.done()
             assert set(finish()) == {"HTTP/1.1 201 CREATED"}

@@ -29,23 +29,23 @@ def lines(text: str) -> set[str]:
 def tables() -> set[str]:
     text = run("reading", ["nft", "-j", "list", "ruleset"]).stdout
     # Whatever else counts packets on this host goes on counting them.
-    found = json.loads(COUNTED.sub('"counter": null', text))["nftables"]
-    names = {f"{t['table']['family']} {t['table']['name']}" for t in found if "table" in t}
-    rules = {json.dumps(r["rule"]["expr"]) + r["rule"]["table"] for r in found if "rule" in r}
+    entries = json.loads(COUNTED.sub('"counter": null', text))["nftables"]
+    names = {f"{t['table']['family']} {t['table']['name']}" for t in entries if "table" in t}
+    rules = {json.dumps(r["rule"]["expr"]) + r["rule"]["table"] for r in entries if "rule" in r}
     return names | rules
 
 
 def processes() -> set[str]:
     """Everything that runs, as ``pid born command``."""
-    found = set()
+    running = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             born = (folder / "stat").read_text().rpartition(")")[2].split()[19]
             groups = (folder / "cgroup").read_text().replace("\n", " ")
             command = (folder / "cmdline").read_text().replace("\0", " ")
             if command:
-                found.add(f"{folder.name} {born} {command} {groups}")
-    return found
+                running.add(f"{folder.name} {born} {command} {groups}")
+    return running
 
 
 def groups() -> set[str]:
@@ -86,8 +86,8 @@ def test_nothing_is_left_of_a_lab(other_lab: Callable[..., RunningLab]) -> None:
     others = {p.name for p in HOST.glob("*") if p.is_dir()}
     before = host()
     lab.up()
-    now = lab.session().lab
-    marks = [now.id, str(now.gateway), str(now.network), f".lab/{lab.name}"]
+    definition = lab.session().lab
+    marks = [definition.id, str(definition.gateway), str(definition.network), f".lab/{lab.name}"]
     during = bearing(marks, host())
     seen = {kind for kind, every in during.items() if every}
     # The marks find what there is while it is there; else finding nothing would mean nothing.

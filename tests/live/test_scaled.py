@@ -31,10 +31,10 @@ TAKEOVER = 1.2
 
 def holders(lab: RunningLab) -> list[str]:
     """The balancers that have the virtual address on their network interface."""
-    now = lab.session()
-    where = ("dev", keepalived.network_interface(now.context), "to", str(now.lab.address))
+    session = lab.session()
+    where = ("dev", keepalived.network_interface(session.context), "to", str(session.lab.address))
     argv = ("ip", "-4", "-oneline", "address", "show", *where)
-    return [m.name for m in now.lab.with_role("keepalived") if lab.out(m.name, *argv).strip()]
+    return [m.name for m in session.lab.with_role("keepalived") if lab.out(m.name, *argv).strip()]
 
 
 class Clients:
@@ -94,12 +94,12 @@ def one_holder(lab: RunningLab, other_than: str = "") -> None:
 
 def test_a_new_lab_passes_all_checks(scaled: RunningLab) -> None:
     assert scaled.up().stdout.count(" 0 changed") == 8
-    found = json.loads(scaled.invoke("lab.check", "--json").stdout)
-    names = {check["name"] for check in found}
+    checks = json.loads(scaled.invoke("lab.check", "--json").stdout)
+    names = {check["name"] for check in checks}
     assert {"tls/web-01", "tls/app-02", "virtual-address", "autopromote", "targets/lb-01"} <= names
     assert {f"firewall/{m.name}" for m in scaled.session().lab.machines} <= names
     shown = json.loads(scaled.invoke("lab.status", "--json").stdout)["machines"]
-    services = {each["name"]: each["services"] for each in shown}
+    services = {status["name"]: status["services"] for status in shown}
     assert services["db-01"]["lab-autopromote"] == services["lb-02"]["keepalived"] == "active"
     scaled.invoke("lab.status")
     boxes = [b for layer in _diagram(scaled)["layers"] for b in layer["boxes"]]
@@ -223,16 +223,16 @@ def test_balancers_share_their_stick_tables(scaled: RunningLab) -> None:
 
 
 def test_every_balancer_serves_the_monitoring_page(scaled: RunningLab) -> None:
-    now = scaled.session().lab
-    for machine in now.with_role("haproxy"):
-        page = request(now, "/_monitor/", address=str(machine.address))
+    definition = scaled.session().lab
+    for machine in definition.with_role("haproxy"):
+        page = request(definition, "/_monitor/", address=str(machine.address))
         assert page.status == 200, f"{machine.name}: {page.error or page.status}"
     scaled.get("/")
     shown = json.loads(scaled.invoke("monitor.show", "--json").stdout)
-    targets = {(each["job"], each["machine"]): each["up"] for each in shown["targets"]}
+    targets = {(row["job"], row["machine"]): row["up"] for row in shown["targets"]}
     assert len(targets) == 14
     assert all(targets.values())
-    assert {each["name"] for each in shown["servers"]} == {"web-01", "web-02"}
+    assert {row["name"] for row in shown["servers"]} == {"web-01", "web-02"}
     assert set(json.loads(scaled.invoke("monitor.qps", "--json").stdout)) == {"web-01", "web-02"}
 
 

@@ -18,8 +18,8 @@ SCALED = ["lb-01", "lb-02", "web-01", "web-02", "app-01", "app-02", "db-01", "db
 
 
 def states(lab: RunningLab) -> dict[str, str]:
-    found = json.loads(lab.invoke("lab.status", "--json").stdout)
-    return {m["name"]: m["state"] for m in found["machines"]}
+    status = json.loads(lab.invoke("lab.status", "--json").stdout)
+    return {m["name"]: m["state"] for m in status["machines"]}
 
 
 def note(lab: RunningLab, text: str) -> None:
@@ -29,7 +29,7 @@ def note(lab: RunningLab, text: str) -> None:
 
 
 def notes(lab: RunningLab) -> list[str]:
-    return sorted(each["text"] for each in lab.get("/api/notes").json())
+    return sorted(item["text"] for item in lab.get("/api/notes").json())
 
 
 def kept(lab: RunningLab, text: str) -> None:

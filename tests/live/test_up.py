@@ -25,8 +25,8 @@ pytestmark = pytest.mark.live
 
 def changed_in(output: str) -> dict[str, int]:
     """How many changes lab.up tells for each machine in its summary."""
-    found = re.findall(r"^(\S+)\s+(?:un)?changed\s+(\d+) changed\s", output, re.MULTILINE)
-    return {name: int(count) for name, count in found}
+    counts = re.findall(r"^(\S+)\s+(?:un)?changed\s+(\d+) changed\s", output, re.MULTILINE)
+    return {name: int(count) for name, count in counts}
 
 
 def plan(lab: RunningLab) -> tuple[int, str]:
@@ -60,9 +60,9 @@ def test_a_run_that_changes_nothing_restarts_nothing(lab: RunningLab) -> None:
 
 
 def test_a_run_that_changes_nothing_costs_one_round_trip_a_machine(lab: RunningLab) -> None:
-    now = lab.session()
-    with now.fleet() as fleet:
-        outcomes = converge(fleet, now.context.desired_of(fleet.hosts))
+    session = lab.session()
+    with session.fleet() as fleet:
+        outcomes = converge(fleet, session.context.desired_of(fleet.hosts))
     assert {name: o.round_trips for name, o in outcomes.items()} == dict.fromkeys(outcomes, 1)
     assert all(not o.changed and o.error is None for o in outcomes.values())
 
@@ -252,9 +252,9 @@ def identity(lab: RunningLab, note: dict[str, str]) -> Identity:
     """Who the machines are now, and the note as it is read now."""
     with requests.Session() as http:
         http.trust_env = False
-        found = http.get(f"{lab.url}/api/notes/{note['id']}", timeout=10).json()
+        stored = http.get(f"{lab.url}/api/notes/{note['id']}", timeout=10).json()
     return Identity(
-        found,
+        stored,
         [lab.sql(name, "SELECT @@server_uuid") for name in ("web-01", "web-02")],
         {name: host.endpoint.host_key for name, host in lab.fleet().hosts.items()},
         [lab.out(m.name, "cat", "/etc/machine-id") for m in lab.session().lab.machines],
@@ -293,13 +293,13 @@ def test_a_reboot_of_the_host_loses_no_data(repaired: RunningLab) -> None:
     """All power is cut, and bridge, address translation and forwarder are gone, as after a boot."""
     note = new_note(repaired)
     before = identity(repaired, note)
-    now = repaired.session()
-    for machine in now.lab.machines:
-        now.provider.kill(now.lab, machine.name)
-    bridge = f"lab-{now.lab.id}"
+    session = repaired.session()
+    for machine in session.lab.machines:
+        session.provider.kill(session.lab, machine.name)
+    bridge = f"lab-{session.lab.id}"
     subprocess.run(["ip", "link", "delete", "dev", bridge, "type", "bridge"], check=True)
-    subprocess.run(["nft", "delete", "table", "ip", f"lab_{now.lab.id}"], check=True)
-    pid_file = Path("/var/lib/foobar-lab") / now.lab.id / "dnsmasq.pid"
+    subprocess.run(["nft", "delete", "table", "ip", f"lab_{session.lab.id}"], check=True)
+    pid_file = Path("/var/lib/foobar-lab") / session.lab.id / "dnsmasq.pid"
     os.kill(int(pid_file.read_text()), signal.SIGKILL)
     refused = repaired.invoke("lab.plan", check=False)
     assert refused.returncode == 1

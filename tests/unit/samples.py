@@ -72,11 +72,11 @@ def context(
     read = topology.load(topology.find(name, ROOT))
     recorded = State(primary=primary or read.primary, topology=name, **state)
     lab = Lab("default", root or Path("/checkout"), read)
-    found = registry.context(lab, recorded, rolling=rolling)
+    result = registry.context(lab, recorded, rolling=rolling)
     if root is None:
-        found.__dict__["secrets"] = FixedSecrets()
-        found.__dict__["authority"] = FixedAuthority()
-    return found
+        result.__dict__["secrets"] = FixedSecrets()
+        result.__dict__["authority"] = FixedAuthority()
+    return result
 
 
 def recorded(file: str) -> Any:

@@ -146,8 +146,8 @@ def test_a_halted_machine_is_the_only_root_cause(topology: str) -> None:
     listed = checks.checks(here)
     for machine in here.lab.machines:
         failing = [replace(c, judge=_fails_behind(c, machine.name, listed)) for c in listed]
-        found = root_causes(evaluate(failing, Observation({})))
-        assert [cause.result.check.machine for cause in found] == [machine.name]
+        causes = root_causes(evaluate(failing, Observation({})))
+        assert [cause.result.check.machine for cause in causes] == [machine.name]
 
 
 def _fails_behind(check: Check, machine: str, listed: tuple[Check, ...]):  # type: ignore[no-untyped-def]

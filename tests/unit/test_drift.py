@@ -134,8 +134,8 @@ def test_files_are_compared_with_what_was_there_at_first(tmp_path: Path) -> None
         str(tmp_path / "gone"): OriginalPath("file"),
     }
     paths = [str(foreign), str(kept), str(packaged)]
-    found = compare(str(tmp_path), entries, paths, {str(packaged)}, ())
-    assert found == OwnedFacts(
+    facts = compare(str(tmp_path), entries, paths, {str(packaged)}, ())
+    assert facts == OwnedFacts(
         True,
         (str(foreign),),
         ((str(kept), "content was changed"), (str(tmp_path / "gone"), "is missing")),

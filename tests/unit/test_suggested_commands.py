@@ -105,13 +105,13 @@ class Text:
 @cache
 def tasks() -> dict[str, tuple[set[str], int]]:
     """By task: its options, and the number of its required positional arguments."""
-    found = {}
+    signatures = {}
     for name in namespace.task_names:
         arguments = namespace[name].get_arguments()
         flags = {flag for a in arguments for flag in (f"--{n.replace('_', '-')}" for n in a.names)}
         required = [a for a in arguments if a.positional and not hasattr(a, "fallback")]
-        found[name] = (flags, len(required))
-    return found
+        signatures[name] = (flags, len(required))
+    return signatures
 
 
 def strings(path: Path) -> Iterator[Text]:
@@ -206,19 +206,19 @@ def is_argument(task: str, word: str) -> bool:
 
 
 def test_every_suggested_command_can_be_pasted() -> None:
-    found = [f"{t.where}: {p}" for t in texts() for p in problems(t.text)]
-    assert not found, "\n" + "\n".join(found)
+    wrong = [f"{t.where}: {p}" for t in texts() for p in problems(t.text)]
+    assert not wrong, "\n" + "\n".join(wrong)
     assert len([t for t in texts() if COMMAND.search(t.text)]) > 150
 
 
 def test_every_mentioned_task_exists() -> None:
-    found = [
+    unknown = [
         f"{t.where}: {name}"
         for t in texts()
         for name in MENTIONED.findall(t.text)
         if name not in tasks() and name.partition(".")[2] not in SUFFIXES and " " in t.text
     ]
-    assert not found, "\n" + "\n".join(found)
+    assert not unknown, "\n" + "\n".join(unknown)
 
 
 def test_options_in_the_table_of_tasks() -> None:
@@ -287,18 +287,18 @@ def test_hints_of_checks_show_or_cure(name: str) -> None:
 
 def test_checks_never_point_back() -> None:
     sources = ("provision/checks/", "provision/services/", "provision/database/role.py")
-    found = [
+    wrong = [
         f"{t.where}: {task}"
         for t in texts()
         if t.where.startswith(sources)
         for task, _ in COMMAND.findall(t.text)
         if task in DIAGNOSES
     ]
-    assert not found, "\n" + "\n".join(found)
+    assert not wrong, "\n" + "\n".join(wrong)
 
 
 def test_what_shows_a_cause_does_not_point_back() -> None:
-    found = []
+    wrong = []
     for text in texts():
         module = re.match(r"provision/commands/(\w+)\.py", text.where)
         if not module or not text.task:
@@ -307,17 +307,17 @@ def test_what_shows_a_cause_does_not_point_back() -> None:
         for name in own:
             for task, _ in COMMAND.findall(text.text):
                 if task in DIAGNOSES or (task in SHOWS and task not in SHOWS[name]):
-                    found.append(f"{text.where}: {name} -> {task}")
-    assert not found, "\n" + "\n".join(found)
+                    wrong.append(f"{text.where}: {name} -> {task}")
+    assert not wrong, "\n" + "\n".join(wrong)
 
 
 def test_a_lost_key_never_leads_to_destroy() -> None:
-    found = [
+    wrong = [
         t.where
         for t in texts()
         if "lab.destroy" in t.text and re.search(r"host key|known_hosts", t.text)
     ]
-    assert not found, "\n" + "\n".join(found)
+    assert not wrong, "\n" + "\n".join(wrong)
 
 
 # --- alerts and explanations ---------------------------------------------------------------------

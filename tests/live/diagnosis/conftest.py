@@ -101,8 +101,8 @@ def diagnose(lab: RunningLab, only: str = "") -> Diagnosis:
 
 def assert_healthy(lab: RunningLab) -> None:
     """Fail unless all checks pass."""
-    found = diagnose(lab)
-    assert found.ok, found.text()
+    diagnosis = diagnose(lab)
+    assert diagnosis.ok, diagnosis.text()
 
 
 def assert_repaired_by(lab: RunningLab, *words: str) -> None:

@@ -261,8 +261,8 @@ FAULTS = (*FOREIGN_FILES, *EFFECTIVE_UNITS, *MACHINE_STATE, *OLD_PROCESSES, *REM
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_drift_is_detected_attributed_and_repaired(repaired: RunningLab, fault: Fault) -> None:
-    with broken(repaired, fault.machine, fault.command) as found:
-        entry = found.assert_one_cause(fault.machine, fault.service, fault.check)
+    with broken(repaired, fault.machine, fault.command) as diagnosis:
+        entry = diagnosis.assert_one_cause(fault.machine, fault.service, fault.check)
         assert "invoke lab.up" in entry["next"]
         repaired.up()
         assert_healthy(repaired)

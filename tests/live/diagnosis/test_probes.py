@@ -70,8 +70,8 @@ def test_what_blocks_is_a_difference_and_repaired(repaired: RunningLab, fault: s
     plan = repaired.invoke("lab.plan")
     assert text in plan.stdout
     assert "web-02: no changes" in plan.stdout
-    found = diagnose(repaired)
-    entry = found.assert_one_cause("web-01", service)
+    diagnosis = diagnose(repaired)
+    entry = diagnosis.assert_one_cause("web-01", service)
     assert entry["name"].startswith("drift/web-01")
     assert_repaired_by(repaired, "lab.up")
     assert "no changes" in repaired.invoke("lab.plan").stdout.splitlines()[-1]

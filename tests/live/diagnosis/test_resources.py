@@ -48,10 +48,10 @@ class Fault:
 
 def assert_fault(lab: RunningLab, fault: Fault) -> None:
     """Detected as one root cause on its machine, and cured."""
-    with broken(lab, fault.machine, fault.command, fault.undo) as found:
-        entry = found.assert_one_cause(fault.machine, fault.service)
-        reported = found.results[fault.check]
-        assert reported["status"] in ("failed", "skipped"), found.text()
+    with broken(lab, fault.machine, fault.command, fault.undo) as diagnosis:
+        entry = diagnosis.assert_one_cause(fault.machine, fault.service)
+        reported = diagnosis.results[fault.check]
+        assert reported["status"] in ("failed", "skipped"), diagnosis.text()
     if fault.undo:
         assert_healthy(lab)
     else:
@@ -244,8 +244,8 @@ def test_service_that_restarts_again_and_again(
     repaired.out(machine, "sh", "-c", LOOP.format(kill))
     try:
         time.sleep(9)
-        found = diagnose(repaired)
-        found.assert_one_cause(machine, service)
+        diagnosis = diagnose(repaired)
+        diagnosis.assert_one_cause(machine, service)
     finally:
         repaired.run(machine, "sh", "-c", END_LOOP)
     assert_repaired_by(repaired, "lab.up")
@@ -262,8 +262,8 @@ def test_flapping_backend(repaired: RunningLab) -> None:
     repaired.out("web-02", "sh", "-c", LOOP.format(stop))
     try:
         time.sleep(18)
-        found = diagnose(repaired)
-        found.assert_one_cause("web-02", "foobar")
+        diagnosis = diagnose(repaired)
+        diagnosis.assert_one_cause("web-02", "foobar")
     finally:
         repaired.run("web-02", "sh", "-c", f"{END_LOOP}; pkill -CONT -x gunicorn")
     assert_repaired_by(repaired, "lab.up")

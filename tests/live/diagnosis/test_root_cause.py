@@ -165,9 +165,9 @@ def test_an_unknown_device_with_the_address_of_a_machine(repaired: RunningLab) -
     )
     repaired.out("lb-01", "sh", "-c", script)
     try:
-        found = diagnose(repaired)
-        entry = found.results["address/web-02"]
-        assert entry["status"] == "failed", found.text()
+        diagnosis = diagnose(repaired)
+        entry = diagnosis.results["address/web-02"]
+        assert entry["status"] == "failed", diagnosis.text()
         assert "another device" in entry["root_cause"]
     finally:
         repaired.run("lb-01", "ip", "netns", "delete", "other")

@@ -42,8 +42,8 @@ def problems(comparison: Comparison | None = SAME, **fields: Any) -> list[tuple[
     changes, server = dict(fields), ("writable", "super_read_only")
     own = {name: changes.pop(name) for name in server if name in changes}
     status = replace(STATUS, replica=replace(REPLICA, **changes), **own)
-    found = replica_problems("web-02", SOURCE, status, comparison)
-    return [(problem.text, problem.cure) for problem in found]
+    problems = replica_problems("web-02", SOURCE, status, comparison)
+    return [(problem.text, problem.cure) for problem in problems]
 
 
 def test_a_healthy_replica_has_no_problem() -> None:
