@@ -33,7 +33,7 @@ def test_the_site_has_an_a_record_and_unknown_names_get_nxdomain(lab: RunningLab
         reply = lookup.query(server, "www.foobar.com")
         assert [(r.kind, r.value) for r in reply.records] == [("A", str(session.lab.address))]
         assert lookup.query(server, "www.foobar.com", "CNAME").records == ()
-        assert lookup.query(server, "nobody.foobar.com").code == "NXDOMAIN"
+        assert lookup.query(server, "unknown.foobar.com").code == "NXDOMAIN"
         back = (
             ".".join(reversed(str(session.lab.machines[-1].address).split("."))) + ".in-addr.arpa"
         )

@@ -133,7 +133,7 @@ def slow_write(lab: RunningLab, server: str) -> Iterator[Callable[[], list[str]]
     """A request to a server that its client has not finished sending.
 
     Yields:
-        A function that finishes it and returns the first line of the answer.
+        A function that finishes it and returns the first line of the response.
     """
     body = json.dumps({"author": "slow", "text": "slow"}).encode()
     head = f"POST /api/notes HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"

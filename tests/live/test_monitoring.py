@@ -277,7 +277,7 @@ DOWN = {
 
 @pytest.fixture(scope="module")
 def down(secured_lab: RunningLab) -> Group:
-    """One machine is off, the other has neither database nor web server."""
+    """One machine is halted, the other has neither database nor web server."""
     group = Group(secured_lab)
     secured_lab.invoke("lab.kill", "web-02")
     secured_lab.out("web-01", "systemctl", "stop", "mysql.service", "nginx.service")

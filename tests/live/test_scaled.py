@@ -1,6 +1,6 @@
 """The topology ``scaled``: its virtual address, its table of failures, operations under load.
 
-One lab for all of it. Nothing that is stopped in order may cost a visitor a request.
+The tests share one lab. An orderly stop of a component must not fail any request.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def clients_of(lab: RunningLab, before: float = 0.5, after: float = 1.5) -> Iter
 def one_holder(lab: RunningLab, other_than: str = "") -> None:
     """Wait until one balancer has the address, and check that a returning one does not take it."""
     wait_until(lambda: len(holders(lab)) == 1, "one balancer has the address")
-    time.sleep(1.2)  # longer than any election
+    time.sleep(1.2)  # longer than a VRRP election
     (now,) = holders(lab)
     assert now != other_than
 

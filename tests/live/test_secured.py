@@ -160,9 +160,9 @@ def test_a_certificate_older_than_its_authority_is_issued_again_and_reported(
     shutil.copy(copy / "secrets" / f"{session.lab.site}.key", session.lab.directory / "secrets")
     (session.lab.directory / "certs" / f"{session.lab.site}.pem").write_text(old)
     output = secured_lab.up()
-    told = re.findall(r"(?m)^.*older than its CA.*$", output.stdout + output.stderr)
-    assert len(told) == 1, output.stdout + output.stderr
-    assert f"the certificate of {session.lab.site} (valid from" in told[0]
-    assert "it was replaced" in told[0]
+    warnings = re.findall(r"(?m)^.*older than its CA.*$", output.stdout + output.stderr)
+    assert len(warnings) == 1, output.stdout + output.stderr
+    assert f"the certificate of {session.lab.site} (valid from" in warnings[0]
+    assert "it was replaced" in warnings[0]
     assert planned(secured_lab) == ""
     assert secured_lab.get("/version").status_code == 200

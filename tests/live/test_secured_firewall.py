@@ -51,24 +51,24 @@ def ask_from(
     return found
 
 
-def meant_for(rule: Allow, address: str, port: int, protocol: str) -> bool:
-    """Whether a rule lets this address in there."""
+def permits(rule: Allow, address: str, port: int, protocol: str) -> bool:
+    """Whether a rule permits connections from this address to this port."""
     if (rule.port, rule.protocol) != (port, protocol):
         return False
     return not rule.sources or any(ip_address(address) in ip_network(s) for s in rule.sources)
 
 
-def wrong(
+def unexpected_ports(
     lab: RunningLab, context: Context, source: str, address: str, others: list[Machine]
 ) -> list[str]:
-    """What answers otherwise than the topology says.
+    """The ports whose state differs from the topology.
 
     Args:
-        lab: it.
-        context: the same, for roles.
-        source: the machine that asks.
-        address: the address that it asks from.
-        others: who is asked.
+        lab: the running lab.
+        context: its context.
+        source: the machine that connects.
+        address: source address of the connections.
+        others: the machines to connect to.
     """
     targets = [(str(m.address), port, protocol) for m in others for port, protocol in PORTS]
     own = str(machines(lab)[source].address) if source in machines(lab) else address
@@ -82,7 +82,7 @@ def wrong(
             place = rf"(\*|0\.0\.0\.0|\[::\]|{re.escape(str(machine.address))})(%\w+)?:{port}\s"
             served = re.search(rf"(?m)^{protocol}\s.*\s{place}", listens[machine.name])
             expected = "open" if served else "refused"
-            if not any(meant_for(rule, address, port, protocol) for rule in rules):
+            if not any(permits(rule, address, port, protocol) for rule in rules):
                 expected = "silent"
             state = states[str(machine.address), port, protocol]
             if state != expected:
@@ -95,10 +95,10 @@ def test_every_port_from_everywhere(secured_lab: RunningLab, source: str) -> Non
     context, every = secured_lab.session().context, machines(secured_lab)
     address = str(every[source].address if source in every else context.lab.gateway)
     others = [m for m in every.values() if m.name != source]
-    assert wrong(secured_lab, context, source, address, others) == [], f"from {source}"
+    assert unexpected_ports(secured_lab, context, source, address, others) == [], f"from {source}"
 
 
-def test_the_world_reaches_the_site_and_nothing_else(secured_lab: RunningLab) -> None:
+def test_other_networks_reach_only_the_site(secured_lab: RunningLab) -> None:
     """From a foreign address, which web-01 has temporarily."""
     context, every = secured_lab.session().context, machines(secured_lab)
     others = [every["lb-01"], every["web-02"]]
@@ -107,7 +107,7 @@ def test_the_world_reaches_the_site_and_nothing_else(secured_lab: RunningLab) ->
     try:
         for machine in others:
             secured_lab.out(machine.name, "ip", *way)
-        assert wrong(secured_lab, context, "web-01", STRANGER, others) == []
+        assert unexpected_ports(secured_lab, context, "web-01", STRANGER, others) == []
         site = [(str(every["lb-01"].address), port, "tcp") for port in (80, 443)]
         assert ask_from(secured_lab, "web-01", site, STRANGER) == ["open", "open"]
     finally:
@@ -151,10 +151,10 @@ def test_the_task_shows_rules_and_counts(secured_lab: RunningLab) -> None:
 
 
 @contextmanager
-def _nobody_at_ssh(host: Host) -> Iterator[None]:
-    """Without sshd, whose own patience with strangers is not what is asked for here.
+def _sshd_stopped(host: Host) -> Iterator[None]:
+    """Stop sshd, whose own limit of unauthenticated connections would interfere.
 
-    The connection from before stays; should it not, the machine starts sshd by itself.
+    Established connections stay open. If they break, a timer on the machine starts sshd again.
     """
     start = ("systemctl", "start", "ssh.service")
     name = "lab-test-ssh"
@@ -179,7 +179,7 @@ def test_ssh_has_a_rate_limit(secured_lab: RunningLab) -> None:
             return int(json.loads(listed.stdout)["nftables"][-1]["counter"]["packets"])
 
         before = refused()
-        with _nobody_at_ssh(host):
+        with _sshd_stopped(host):
             assert host.run(*forget).ok
             begun = time.monotonic()
             results = Counter(reach.ask_all([(address, 22, "tcp")] * 110))

@@ -165,7 +165,7 @@ def test_a_web_server_with_a_wrong_certificate_gets_no_requests(
     def left_out() -> bool:
         for _ in range(6):
             response = secured_lab.get()
-            answers.append((response.status_code, response.headers.get("X-Served-By", "nobody")))
+            answers.append((response.status_code, response.headers.get("X-Served-By", "")))
         return {server for _, server in answers[-6:]} == {"web-02"}
 
     try:
@@ -174,11 +174,11 @@ def test_a_web_server_with_a_wrong_certificate_gets_no_requests(
         wait_until(left_out, "the balancer refuses web-01")
         assert {status for status, _ in answers} == {200}, answers
 
-        def told() -> bool:
+        def reported() -> bool:
             result = secured_lab.invoke("lab.check", "--only", "web-01", check=False)
             return "DOWN" in result.stdout and output in result.stdout
 
-        wait_until(told, "the checks say why")
+        wait_until(reported, "the checks report the cause")
         assert f"file {interface.BUNDLE}" in planned(secured_lab)
     finally:
         secured_lab.up()
@@ -209,11 +209,11 @@ def test_lab_up_renews_without_closing_connections(secured_lab: RunningLab, tmp_
     authority.discard(session.lab.site)
     authority.issue(session.lab.site, *names, days=12)
 
-    def told() -> bool:
+    def reported() -> bool:
         result = secured_lab.invoke("lab.check", "--only", "certificate", check=False)
         return result.returncode == 1 and "11 days left" in result.stdout
 
-    wait_until(told, "the check tells that it ends")
+    wait_until(reported, "the check reports the expiry")
     before = serial(secured_lab)
     context = ssl.create_default_context(cafile=str(session.lab.directory / "ca.pem"))
     with (
@@ -316,7 +316,7 @@ def test_trust_instructions_for_every_system(secured_lab: RunningLab) -> None:
 
 
 def test_debian_trusts_after_the_instructions(secured_lab: RunningLab) -> None:
-    """On a machine, which is a Debian: the file is at the same path there."""
+    """Machines run Debian, so the instructions apply there with the same path."""
     here = secured_lab.session().lab.directory / "ca.pem"
     trust, away = steps(secured_lab, "Linux: Debian")
     ask = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "https://www.foobar.com/")

@@ -1,4 +1,4 @@
-"""The lab as a user meets it: every named check, and requests through the balancer's address."""
+"""The lab from a user's perspective: every check, and requests through the balancer."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_forwarded_addresses_cannot_be_forged(lab: RunningLab) -> None:
         assert ours in page
         assert "6.6.6.6" not in page
         assert "evil-web" not in page
-    # What a client says is not believed when it asks a web server itself either.
+    # Forwarded addresses are ignored in direct requests to a web server too.
     direct = f"http://{lab.session().lab.machine('web-01').address}/"
     with requests.Session() as http:
         http.trust_env = False
@@ -176,7 +176,7 @@ def test_a_request_in_flight_to_a_dying_server_is_retried_on_the_other(
     repaired.out("web-01", "systemctl", "kill", "--signal=STOP", "foobar.service")
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(repaired.get) for _ in range(2)]
-        # One of the two waits for the stopped application; now that dies.
+        # One of the two requests waits for the stopped application, which is killed now.
         wait_until(lambda: any(response.done() for response in both), "one server to respond")
         repaired.out("web-01", "systemctl", "kill", "--signal=KILL", "foobar.service")
         answers = [response.result() for response in both]
@@ -225,7 +225,7 @@ def test_a_dead_machine_is_out_of_rotation_in_three_seconds(repaired: RunningLab
     argv = ["journalctl", "-u", "haproxy", "-o", "short-unix", f"--since=@{int(died)}"]
 
     def down_times() -> list[float]:
-        """When HAProxy says that the server is down, by the clock that all machines share."""
+        """When HAProxy reports the server DOWN, by the clock of the host."""
         output = repaired.out("lb-01", *argv).splitlines()
         return [float(s.split()[0]) for s in output if "Server web/web-02 is DOWN" in s]
 

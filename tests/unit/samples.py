@@ -32,7 +32,7 @@ class FixedSecrets:
         return PASSWORD.format(name)
 
     def known(self) -> tuple[str, ...]:
-        """None are on disk."""
+        """No secrets are on disk."""
         return ()
 
 
@@ -64,7 +64,7 @@ def context(
 
     Args:
         name: of the topology.
-        primary: instead of the topology's own.
+        primary: overrides that of the topology.
         rolling: whether the lab serves already.
         root: a folder for real secrets; without it they are fixed, and nothing is on disk.
         state: more of the record.

@@ -293,7 +293,7 @@ def test_a_png_has_letters_arrows_and_margins() -> None:
             assert colors(letters).get(wanted, 0) > len(shape.text), shape.text
         elif isinstance(shape, Arrow):
             (x1, y1), (x2, y2) = shape.points[0], shape.points[-1]
-            for part in (0.01, 0.99):  # its beginning, its head
+            for part in (0.01, 0.99):  # its start and its head
                 point = [round(2 * (a + (b - a) * part)) for a, b in ((x1, x2), (y1, y2))]
                 near = image.crop((point[0] - 2, point[1] - 2, point[0] + 3, point[1] + 3))
                 assert ImageColor.getrgb(shape.color) in colors(near)

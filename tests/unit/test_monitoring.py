@@ -107,7 +107,7 @@ def test_the_password_is_in_one_secret_file_alone(watched: Context) -> None:
     assert holders == [(exporters.CNF, True, "0640")]
 
 
-def test_the_firewall_lets_only_monitoring_in(watched: Context) -> None:
+def test_the_firewall_admits_only_monitoring(watched: Context) -> None:
     opened = exporters.ports(watched, watched.lab.machine("web-01"))
     assert {a.port for a in opened} == {9100, 9104, 9113}
     assert {a.sources for a in opened} == {("192.168.56.10",)}
@@ -185,13 +185,13 @@ def test_alerts_name_existing_checks(watched: Context) -> None:
     names = [check.name for check in checks.checks(watched)]
     mirrored = set()
     for rule in rules(watched):
-        told = rule["annotations"].get("check")
-        if told is None:
+        mirrored_check = rule["annotations"].get("check")
+        if mirrored_check is None:
             assert rule["alert"] in ("CertificateExpiring", "BackupOverdue")
             continue
-        pattern = re.sub(r"\\\{\\\{.*?\\\}\\\}", "[^/]+", re.escape(told))
+        pattern = re.sub(r"\\\{\\\{.*?\\\}\\\}", "[^/]+", re.escape(mirrored_check))
         matching = [name for name in names if re.fullmatch(pattern, name)]
-        assert matching, f"{rule['alert']} names a check that does not exist: {told}"
+        assert matching, f"{rule['alert']} names a check that does not exist: {mirrored_check}"
         mirrored |= {name.split("/")[0] for name in matching}
     assert {"machine", "service", "balancer", "site", "disk", "database", "replication"} <= mirrored
 
@@ -398,7 +398,7 @@ def test_an_error_response_is_rejected(body: str) -> None:
         parse_alerts(body)
 
 
-def alerts_response(*each: tuple[str, str, str]) -> str:
+def alerts_response(*entries: tuple[str, str, str]) -> str:
     alerts = [
         {
             "labels": {"alertname": name, "machine": "web-02", "severity": severity},
@@ -406,7 +406,7 @@ def alerts_response(*each: tuple[str, str, str]) -> str:
             "state": state,
             "activeAt": "2026-01-01T00:00:00Z",
         }
-        for name, state, severity in each
+        for name, state, severity in entries
     ]
     return json.dumps({"status": "success", "data": {"alerts": alerts}})
 

@@ -75,7 +75,7 @@ def test_probes_of_one_machine_have_different_names(topology: str) -> None:
         ("mysql", None, True, "app-01 could not send the request"),
     ],
 )
-def test_what_counts_as_an_answer(
+def test_expected_response_of_each_hop(
     service: str, response: HttpResponse | None, written: bool, error: str
 ) -> None:
     assert hop_error(PathHop("app-01", "x", service), response, written) == error

@@ -1,4 +1,4 @@
-"""The roles: each machine's desired state in the default topology, word for word, in order.
+"""The roles: each machine's complete desired state in the default topology.
 
 ``tests/golden/roles/distributed/MACHINE.txt`` holds every unit, resource and file of a machine.
 After a change of a role or a template: ``REGENERATE=1 pytest tests/unit/test_roles.py``; then read

@@ -33,7 +33,7 @@ MACHINES |= {"web-03"}  # in the README's and the tests' example of a new machin
 MACHINE = re.compile(r"(lb|web|app|db|mon)-\d\d")
 
 VALUE = "\N{WHITE SQUARE}"
-"""Stands for a value of an f-string or a template."""
+"""Placeholder for a value of an f-string or a template."""
 
 COMMAND = re.compile(
     r"""\binvoke\ +(?P<task>[a-z]+\.[a-z]+(?:-[a-z]+)*)
@@ -72,7 +72,7 @@ LITERALS = {
 """Words in lower case that may be a positional argument, besides names of machines."""
 
 DIAGNOSES = {"lab.check", "lab.status", "lab.doctor"}
-"""They say what is wrong. Nothing that they print leads back to one of them."""
+"""Tasks that list problems. None of their messages may suggest one of them."""
 
 SHOWS: dict[str, set[str]] = {
     "lab.logs": set(),
@@ -90,12 +90,12 @@ SHOWS: dict[str, set[str]] = {
     "lab.snapshots": set(),
     "lab.list": set(),
 }
-"""They show the cause of a fault; the tasks of this table that their own messages may name."""
+"""Tasks that show the cause of a fault, and those of them that their messages may suggest."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A string and where it is."""
+    """A string and its location."""
 
     text: str
     where: str
@@ -170,7 +170,7 @@ def texts() -> tuple[Text, ...]:
 
 
 def problems(text: str) -> list[str]:
-    """What is wrong with the commands in a text."""
+    """The errors in the commands of a text."""
     return [
         f"{problem}: {match.group().strip()!r}"
         for match in COMMAND.finditer(text)
@@ -273,7 +273,7 @@ def test_right_commands_are_accepted(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
-def test_hints_of_checks_show_or_cure(name: str) -> None:
+def test_hints_of_checks_show_or_fix(name: str) -> None:
     sample = context(name, autopromote=True)
     restartable = {*restart.services(sample), *(m.name for m in sample.lab.machines)}
     for check in checks.checks(sample):
@@ -297,7 +297,7 @@ def test_checks_never_point_back() -> None:
     assert not wrong, "\n" + "\n".join(wrong)
 
 
-def test_what_shows_a_cause_does_not_point_back() -> None:
+def test_tasks_that_show_a_cause_do_not_point_back() -> None:
     wrong = []
     for text in texts():
         module = re.match(r"provision/commands/(\w+)\.py", text.where)

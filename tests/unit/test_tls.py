@@ -107,7 +107,9 @@ def test_renew_issues_both_again(tmp_path: Path) -> None:
 def test_certificate_older_than_its_ca_is_replaced_and_noted(tmp_path: Path) -> None:
     authority = CertificateAuthority(tmp_path / "lab", at(-3))
     before = authority.issue_staged(*SITE)
-    (tmp_path / "lab" / "ca.pem").unlink()  # made again from its key: younger than what it signed
+    (
+        tmp_path / "lab" / "ca.pem"
+    ).unlink()  # issued again with the same key: newer than the certificates that it signed
     reissued = CertificateAuthority(tmp_path / "lab")
     assert reissued.issue_staged(*SITE).certificate != before.certificate
     assert re.fullmatch(

@@ -106,7 +106,7 @@ def assert_healthy(lab: RunningLab) -> None:
 
 
 def assert_repaired_by(lab: RunningLab, *words: str) -> None:
-    """Run a task, such as ``lab.up`` or the one that a check names; fail unless it cured all."""
+    """Run a task, such as ``lab.up`` or one that a check suggests; then all checks must pass."""
     lab.invoke(*words)
     assert_healthy(lab)
 

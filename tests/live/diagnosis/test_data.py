@@ -1,4 +1,4 @@
-"""Faults of replication, data, settings and accounts: found on the right server, and cured."""
+"""Faults of replication, data, settings and accounts: detected on the right server, repaired."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ DATA = (
 
 
 @pytest.mark.parametrize("fault", DATA, ids=_id)
-def test_the_named_command_repairs(repaired: RunningLab, fault: SqlFault) -> None:
+def test_the_suggested_command_repairs(repaired: RunningLab, fault: SqlFault) -> None:
     lab = repaired
     lab.sql(PRIMARY, "DELETE FROM foobar.notes;" + NOTE.format(id="truth-1", text="same"))
     assert_healthy(lab)

@@ -270,7 +270,7 @@ def test_drift_is_detected_attributed_and_repaired(repaired: RunningLab, fault: 
 
 
 def test_a_process_that_runs_code_edited_by_hand_is_restarted(repaired: RunningLab) -> None:
-    """The file is put back, and the process that had loaded it runs the lab's code again."""
+    """The file is restored, and the process that had loaded it is restarted."""
     page = f"{RELEASE}foobar/status.py"
     before = repaired.out("web-01", "systemctl", "show", "foobar", "-P", "MainPID")
     repaired.out("web-01", "sh", "-c", f"echo 'HAND = 1' >> {page}; systemctl restart foobar")

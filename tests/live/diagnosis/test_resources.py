@@ -1,4 +1,4 @@
-"""Faults of copies, ceilings, services over time and units: each has one root cause and a cure.
+"""Faults of copies, ceilings, services over time and units: each has one root cause and a fix.
 
 Nothing fills the host's disk: file systems that run full are small tmpfs mounts.
 """
@@ -34,20 +34,20 @@ class Fault:
     Args:
         command: shell, on the machine.
         check: that reports it.
-        cure: the task that repairs it; empty: the check's own command.
-        undo: shell, where no task can know what to do.
+        fix: the task that repairs it; empty: the check's suggested command.
+        undo: shell, if no task can repair the fault.
     """
 
     machine: str
     service: str
     check: str
     command: str
-    cure: tuple[str, ...] = UP
+    fix: tuple[str, ...] = UP
     undo: str = ""
 
 
 def assert_fault(lab: RunningLab, fault: Fault) -> None:
-    """Detected as one root cause on its machine, and cured."""
+    """The fault is detected as one root cause on its machine, and repaired."""
     with broken(lab, fault.machine, fault.command, fault.undo) as diagnosis:
         entry = diagnosis.assert_one_cause(fault.machine, fault.service)
         reported = diagnosis.results[fault.check]
@@ -55,7 +55,7 @@ def assert_fault(lab: RunningLab, fault: Fault) -> None:
     if fault.undo:
         assert_healthy(lab)
     else:
-        assert_repaired_by(lab, *(fault.cure or task(entry["next"])))
+        assert_repaired_by(lab, *(fault.fix or task(entry["next"])))
 
 
 def task(command: str) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ COPIES = {
         "release/web-02",
         "cd /srv/foobar/current/foobar && cp -p notes.py /tmp/notes.py && echo '# x' >> notes.py"
         " && systemctl restart foobar && sleep 5 && cp -p /tmp/notes.py notes.py",
-        cure=(),
+        fix=(),
     ),
 }
 
@@ -194,7 +194,7 @@ UNITS = {
         "system",
         "units/lb-01",
         "systemd-run --quiet --unit=lab-test-broken false; sleep 1",
-        cure=(),
+        fix=(),
     ),
     "stopped journal": Fault(
         "web-01",
@@ -208,7 +208,7 @@ UNITS = {
         "systemd-journald",
         "journal/web-02",
         "kill -STOP $(pidof systemd-journald)",
-        cure=(),
+        fix=(),
     ),
 }
 

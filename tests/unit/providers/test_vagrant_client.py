@@ -146,7 +146,7 @@ END""")
     assert [machine_state(w) for w in words] == ["running", *["halted"] * 3, "absent", "absent"]
 
 
-def test_a_daemon_that_keeps_the_output_open_is_not_awaited(
+def test_a_daemon_that_keeps_the_output_open_does_not_block(
     here: Lab, vagrant: Callable[[str], Path]
 ) -> None:
     vagrant("sleep 20 & echo '==> web-01: Booting VM...'; echo $! >daemon")
