@@ -54,28 +54,6 @@ __all__ = [
     "summary",
 ]
 
-PROBED = (
-    addresses,
-    machines,
-    ceilings,
-    drift,
-    units,
-    history,
-    declared,
-    database,
-    database_settings,
-    replication,
-    answers,
-    application,
-    contents,
-    balancer,
-    tls,
-    firewall,
-    failover,
-    monitoring,
-)
-"""Modules with probes on machines; the others judge requests of the controller."""
-
 LISTED = (
     addresses,
     machines,
@@ -99,6 +77,12 @@ LISTED = (
     failover,
 )
 """Modules with checks, in the order of results; monitoring follows."""
+
+WITHOUT_PROBES = (web, distribution, names)
+"""Modules that judge only requests of the controller."""
+
+PROBED = (*(module for module in LISTED if module not in WITHOUT_PROBES), monitoring)
+"""Modules with probes on machines."""
 
 
 def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:

@@ -222,7 +222,7 @@ def judge_memory(usage: Usage, health: UnitsHealth, machine: str = "MACHINE") ->
             unit.journal,
             severity="error" if current else "warning",
             cause=text,
-            hint=f"invoke lab.ssh {machine} -- sudo systemctl {units.cure(unit)} {name}",
+            hint=f"invoke lab.ssh {machine} -- sudo systemctl {units.repair_verb(unit)} {name}",
         )
     percent = 100 * usage.available // usage.memory if usage.memory else 0
     got = f"{percent} % of {size_text(usage.memory)} available"

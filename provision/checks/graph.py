@@ -68,7 +68,7 @@ def _judge(check: Check, observation: Observation) -> CheckResult:
         verdict = check.judge(observation)
     except Exception as error:  # of one check; the others still have verdicts
         verdict = Verdict(False, "a verdict", f"{type(error).__name__}: {error}")
-    # The cure may depend on what is wrong.
+    # The repair may depend on the failure.
     return CheckResult(replace(check, hint=verdict.hint) if verdict.hint else check, verdict)
 
 

@@ -21,7 +21,7 @@ class Observation:
     Args:
         states: according to the provider, by machine.
         errors: by machine, why its probes have no results.
-        hints: by machine, the command that cures such an error, if it is known.
+        hints: by machine, the command that fixes such an error, if known.
         pages: responses to requests for the site's page.
         responses: to other requests, such as ``static`` or ``write``.
         resolved: by name server, the site's addresses, or an error.

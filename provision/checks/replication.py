@@ -77,7 +77,7 @@ def _replica(context: Context, name: str) -> Check:
         got = "; ".join(problem.text for problem in problems)
         detail = "\n".join(problem.detail for problem in problems if problem.detail)
         cause = f"replication: {problems[0].text}"
-        return Verdict(False, expected, got, detail, cause=cause, hint=problems[0].cure)
+        return Verdict(False, expected, got, detail, cause=cause, hint=problems[0].fix)
 
     prerequisites = (*requires.database(primary), *requires.database(name))
     return Check(f"replication/{name}", name, "mysql", "invoke lab.up", judge, prerequisites)

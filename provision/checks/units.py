@@ -178,18 +178,19 @@ def judge_others(machine: str, observed: UnitsHealth, judged: set[str]) -> Verdi
         return Verdict(True, EXPECTED, EXPECTED)
     first = next(iter(problems))
     text = ", ".join(f"{name} {problem}" for name, problem in problems.items())
+    verb = repair_verb(observed.units[first])
     return Verdict(
         False,
         EXPECTED,
         text,
         observed.units[first].journal,
         cause=text,
-        hint=f"invoke lab.ssh {machine} -- sudo systemctl {cure(observed.units[first])} {first}",
+        hint=f"invoke lab.ssh {machine} -- sudo systemctl {verb} {first}",
     )
 
 
-def cure(unit: UnitHealth) -> str:
-    """The verb of systemctl that helps a unit: one that no longer exists can only be forgotten."""
+def repair_verb(unit: UnitHealth) -> str:
+    """The verb of systemctl that repairs a unit; a removed unit can only be reset."""
     if unit.load == "masked":
         return "unmask --now" if unit.enabled == "masked" else "unmask --runtime --now"
     if unit.active == "failed" and (unit.load != "loaded" or unit.enabled in ("", "transient")):
@@ -197,7 +198,7 @@ def cure(unit: UnitHealth) -> str:
     return "restart" if unit.active == "failed" else "start"
 
 
-def troubled(
+def with_problems(
     context: Context, observation: Observation, machine: Machine
 ) -> Iterator[tuple[str, str]]:
     """The units of a machine that have failed, are masked, disabled or stopped, and how."""

@@ -108,7 +108,7 @@ def _details(server: DatabaseServer) -> list[str]:
     if error := status.error or status.replication_error:
         lines.append(f"[red]error     {error}[/]")
     for problem in server.problems:
-        lines.append(f"[red]problem   {problem.text}[/] (next: {problem.cure})")
+        lines.append(f"[red]problem   {problem.text}[/] (next: {problem.fix})")
     if server.comparison and server.comparison.tables and not server.comparison.differences:
         lines.append(f"rows      the same as the primary in {server.comparison.tables} tables")
     for file in server.schedule.backups:

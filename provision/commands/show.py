@@ -165,7 +165,7 @@ def status_values(context: Context, observation: Observation) -> Any:
                 name.removesuffix(".service"): service_state(observation, machine.name, name)
                 for name in context.services(machine)
             }
-            entry["units"] = dict(units.troubled(context, observation, machine))
+            entry["units"] = dict(units.with_problems(context, observation, machine))
         if error := observation.errors.get(machine.name):
             entry["error"] = error
         if observed and "mysql" in machine.roles:

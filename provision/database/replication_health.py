@@ -24,12 +24,12 @@ class ReplicaProblem:
 
     Args:
         text: one short line.
-        cure: the least destructive command that cures it.
+        fix: the least destructive command that fixes it.
         detail: MySQL's own error.
     """
 
     text: str
-    cure: str
+    fix: str
     detail: str = ""
 
 
@@ -80,8 +80,8 @@ def _threads(machine: str, replica: ReplicaStatus) -> Iterator[ReplicaProblem]:
     if replica.sql_running != "Yes":
         error = f"MySQL error {replica.sql_errno}: {replica.sql_error}" if replica.sql_error else ""
         # A transaction that cannot be applied meets other data than on the primary.
-        cure = f"invoke db.rejoin {machine} --rebuild" if replica.sql_errno else CONVERGE
-        yield ReplicaProblem(f"SQL thread {_state(replica.sql_running)}", cure, error)
+        fix = f"invoke db.rejoin {machine} --rebuild" if replica.sql_errno else CONVERGE
+        yield ReplicaProblem(f"SQL thread {_state(replica.sql_running)}", fix, error)
 
 
 def _state(running: str) -> str:
@@ -107,8 +107,8 @@ def _transactions(
     if comparison.missing and late:
         age = "unknown age" if oldest is None else f"the oldest {oldest:.0f} s old"
         count = comparison.missing.count
-        cure = CONVERGE if not status.replicating else f"invoke db.rejoin {machine} --rebuild"
-        yield ReplicaProblem(f"{count} transactions missing, {age}", cure)
+        fix = CONVERGE if not status.replicating else f"invoke db.rejoin {machine} --rebuild"
+        yield ReplicaProblem(f"{count} transactions missing, {age}", fix)
 
 
 def describe_replica(status: ServerStatus, comparison: Comparison | None) -> str:

@@ -36,7 +36,7 @@ class DatabaseServer:
         errant: transactions that the primary lacks.
         missing: number of the primary's transactions that the server lacks; None when unknown.
         comparison: of a replica with the primary; None for the primary.
-        problems: what is wrong with a replica, each with the command that cures it.
+        problems: what is wrong with a replica, each with the command that fixes it.
     """
 
     machine: str
@@ -125,8 +125,8 @@ def status(context: Context, fleet: Fleet) -> tuple[DatabaseServer, ...]:
             missing = (executed - server.executed).count
         problems = replica_problems(name, address, server, compared)
         if not problems and compared and compared.differences:
-            cure = f"invoke db.rejoin {name} --rebuild"
-            problems = (ReplicaProblem(describe_differences(compared), cure),)
+            fix = f"invoke db.rejoin {name} --rebuild"
+            problems = (ReplicaProblem(describe_differences(compared), fix),)
         databases.append(
             DatabaseServer(
                 name, "replica", server, answers.schedule, errant, missing, compared, problems

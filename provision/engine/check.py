@@ -21,7 +21,7 @@ class Verdict:
         severity: a failure with ``warning`` is shown and does not fail `lab.check`.
         cause: the failure as a clause for the summary, such as ``nginx is stopped``; without it
             the summary shows the service and ``got``.
-        hint: the command that cures this failure, when the check's own does not.
+        hint: the command that fixes this failure, if the check's own does not.
     """
 
     ok: bool

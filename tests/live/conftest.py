@@ -1,4 +1,4 @@
-"""Real machines for the live tests: one lab per session, and more where a test asks for them.
+"""Real machines for the live tests: one lab per session, and further ones for single tests.
 
 Commands run as a user runs them, each in its own process. Nothing is sent to a lab's addresses
 unless its bridge is up on this host. Every lab is removed at the end, also after a failure.

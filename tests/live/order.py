@@ -37,7 +37,7 @@ def scope(nodeid: str) -> str:
 
 
 def order(item: pytest.Item) -> tuple[int, bool]:
-    """Live tests first, the longest of them at the start; faults after what they could disturb."""
+    """Live tests first, the longest ones at the start; fault injection last."""
     if LIVE not in item.path.parents:
         return 2, False
     faults = "faults" in item.path.parts

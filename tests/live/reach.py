@@ -1,6 +1,6 @@
-"""Who answers where, by connecting: imported on the controller, read from stdin on a machine.
+"""Port states by connecting: imported on the controller, read from stdin on a machine.
 
-It stands alone: a machine has nothing but Python.
+It imports only the standard library.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Target = tuple[str, int, str]
 """An address (of IPv6 with its interface: ``fe80::1%eth0``), a port, ``tcp`` or ``udp``."""
 
 PATIENCE = 1.5
-"""Seconds without an answer that are called silence: what a dropped packet looks like."""
+"""Seconds without a response after which a packet counts as dropped."""
 
 QUESTION = (
     b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x06foobar\x03com\x00\x00\x01\x00\x01"
 )
-"""A name server's answer shows that a UDP port is open; nobody else is asked anything by it."""
+"""A DNS query: its response shows that a UDP port is open."""
 
 
 def ask(target: Target, source: str = "") -> str:
@@ -45,7 +45,7 @@ def ask(target: Target, source: str = "") -> str:
 
 
 def ask_all(targets: Sequence[Target], source: str = "") -> list[str]:
-    """All of them at once."""
+    """The states of all targets, connected to in parallel."""
     with ThreadPoolExecutor(len(targets)) as pool:
         return list(pool.map(lambda target: ask(target, source), targets))
 

@@ -1,4 +1,4 @@
-"""What the tests of the stage ``secured`` share."""
+"""Helpers of the tests of the topology ``secured``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def machines(lab: RunningLab) -> dict[str, Machine]:
 
 
 def planned(lab: RunningLab) -> str:
-    """What lab.plan shows; empty when nothing would change."""
+    """The output of lab.plan; empty if there are no changes."""
     result = lab.invoke("lab.plan", "--detailed-exitcode", check=False)
     assert result.returncode in (0, 2), result.stderr
     return result.stdout if result.returncode else ""
 
 
 def admitting(folder: Path, ssh_from: str) -> str:
-    """A topology file like ``secured``, with others who may reach sshd.
+    """A topology file like ``secured``, with another network that may connect to sshd.
 
     Args:
         folder: where to write it.

@@ -17,7 +17,7 @@ from provision.services.app.interface import SOCKET
 from provision.services.haproxy import runtime
 from tests.live.conftest import RunningLab
 from tests.live.faults.faults import release
-from tests.live.faults.stream import Users, count
+from tests.live.faults.workload import Workload, count_writes
 
 pytestmark = pytest.mark.live
 
@@ -49,13 +49,13 @@ def fresh(lab: RunningLab) -> Iterator[RunningLab]:
 def running(lab: RunningLab) -> dict[str, str]:
     """The release that each application server runs."""
     with lab.fleet() as fleet:
-        found = {}
+        versions = {}
         for machine in fleet.lab.with_role("app"):
             probe = http_probe("version", HttpRequest("/version", socket=SOCKET))
             response = fleet.host(machine.name).gather([probe])[probe]
             assert response.headers["x-app-version"] == json.loads(response.body)["version"]
-            found[machine.name] = response.headers["x-app-version"]
-        return found
+            versions[machine.name] = response.headers["x-app-version"]
+        return versions
 
 
 def rotation(lab: RunningLab) -> dict[str, str]:
@@ -74,23 +74,23 @@ def test_a_deploy_and_a_rollback_without_a_failed_request(fresh: RunningLab) -> 
     }
     lab = fresh.session().lab
     assert fresh.url
-    users = Users(lab, 60)
-    users.start()
+    workload = Workload(lab, 60)
+    workload.start()
     try:
         with release("2.0.0", migration) as folder:
             fresh.invoke("app.deploy", str(folder))
         assert running(fresh) == {"web-01": "2.0.0", "web-02": "2.0.0"}
         fresh.invoke("app.rollback")
     finally:
-        users.end()
-    stream = users.finish()
+        workload.stop()
+    result = workload.finish()
     assert running(fresh) == EVERYWHERE
-    assert stream.failures == ()
+    assert result.failures == ()
     # No write was refused; on an overloaded computer the client may time out.
-    assert [what for _, what in stream.refusals if "TimeoutError" not in what] == []
-    assert len(stream.acknowledged) > 10
+    assert [what for _, what in result.refusals if "TimeoutError" not in what] == []
+    assert len(result.acknowledged) > 10
     with fresh.fleet() as fleet:
-        assert {(f.missing, f.doubled) for f in count(fleet, stream).values()} == {(0, 0)}
+        assert {(f.missing, f.duplicated) for f in count_writes(fleet, result).values()} == {(0, 0)}
     query = "SELECT number FROM foobar.schema_migrations WHERE number = 3"
     assert fresh.sql("web-01", query) == "3"
     again = fresh.invoke("app.rollback", check=False)
@@ -99,8 +99,9 @@ def test_a_deploy_and_a_rollback_without_a_failed_request(fresh: RunningLab) -> 
     # A version that was deployed before needs no folder.
     fresh.invoke("app.deploy", "--version", "2.0.0")
     listed = json.loads(fresh.invoke("app.releases", "--json").stdout)
-    now = {each["version"]: each["current"] for each in listed}  # and what other tests have left
-    assert (now[FIRST], now["2.0.0"]) == (False, True)
+    # Releases of other tests may be listed too.
+    current = {item["version"]: item["current"] for item in listed}
+    assert (current[FIRST], current["2.0.0"]) == (False, True)
     assert next(r for r in listed if r["current"])["machines"] == ["web-01", "web-02"]
     assert "unchanged" in fresh.up().stdout
     assert running(fresh) == {"web-01": "2.0.0", "web-02": "2.0.0"}
@@ -167,7 +168,7 @@ def test_an_invalid_release_is_refused_and_changes_nothing(
         ):
             refused = fresh.invoke("app.deploy", *words, check=False)
             assert refused.returncode in (1, 2)
-            assert any(each in refused.stderr for each in messages.split("|")), refused.stderr
+            assert any(message in refused.stderr for message in messages.split("|")), refused.stderr
     unknown = fresh.invoke("app.rollback", "--version", "0.0.1", check=False)
     assert "no release '0.0.1' was deployed here" in unknown.stderr
     assert running(fresh) == EVERYWHERE
@@ -185,18 +186,18 @@ def test_a_machine_that_is_down_is_detected_before_the_first_server_is_updated(
 
 
 def test_services_and_machines_restart_without_a_failed_read(fresh: RunningLab) -> None:
-    users = Users(fresh.session().lab, 90)
+    workload = Workload(fresh.session().lab, 90)
     assert fresh.url
-    users.start()
+    workload.start()
     try:
         for what in ("foobar", "nginx", "haproxy", "web-02"):
             fresh.invoke("lab.restart", what)
     finally:
-        users.end()
-    stream = users.finish()
-    assert stream.failures == ()
+        workload.stop()
+    result = workload.finish()
+    assert result.failures == ()
     with fresh.fleet() as fleet:
-        assert {(f.missing, f.doubled) for f in count(fleet, stream).values()} == {(0, 0)}
+        assert {(f.missing, f.duplicated) for f in count_writes(fleet, result).values()} == {(0, 0)}
     output = fresh.invoke("lab.restart", "mysql").stderr
     assert output.index("web-02") < output.index("web-01   is the primary: writes pause")
     assert fresh.invoke("lab.restart", "nothing", check=False).returncode == 2

@@ -46,7 +46,7 @@ def sample(lab: RunningLab) -> None:
 
 
 def sampled(lab: RunningLab, machine: str) -> list[float]:
-    """When it was writable."""
+    """The times at which the database was writable."""
     text = lab.out(machine, "cat", "/var/tmp/t-samples")
     # The last line of a killed machine may be incomplete.
     return [float(line) for line in text.splitlines() if len(line) > 14]

@@ -14,29 +14,31 @@ pytestmark = pytest.mark.live
 
 
 def test_dig_resolves_the_names_of_the_lab(lab: RunningLab) -> None:
-    now = lab.session().lab
-    wanted = {"www.foobar.com": str(now.address), "foobar.com": str(now.address)}
-    wanted |= {f"{m.name}.foobar.com": str(m.address) for m in now.machines}
+    definition = lab.session().lab
+    wanted = {"www.foobar.com": str(definition.address), "foobar.com": str(definition.address)}
+    wanted |= {f"{m.name}.foobar.com": str(m.address) for m in definition.machines}
     for name, address in wanted.items():
         assert lab.out("web-01", "dig", "+short", name, "A").split() == [address]
     output = lab.out("web-01", "dig", "www.foobar.com")
-    assert f"SERVER: {now.with_role('dns')[0].address}#53" in output
+    assert f"SERVER: {definition.with_role('dns')[0].address}#53" in output
     assert "www.foobar.com.\t" in output
     assert "\tA\t" in output
 
 
 def test_the_site_has_an_a_record_and_unknown_names_get_nxdomain(lab: RunningLab) -> None:
-    now = lab.session()
-    assert now.provider.network_problem(now.lab) == ""
-    for machine in now.lab.with_role("dns"):
+    session = lab.session()
+    assert session.provider.network_problem(session.lab) == ""
+    for machine in session.lab.with_role("dns"):
         server = str(machine.address)
         reply = lookup.query(server, "www.foobar.com")
-        assert [(r.kind, r.value) for r in reply.records] == [("A", str(now.lab.address))]
+        assert [(r.kind, r.value) for r in reply.records] == [("A", str(session.lab.address))]
         assert lookup.query(server, "www.foobar.com", "CNAME").records == ()
-        assert lookup.query(server, "nobody.foobar.com").code == "NXDOMAIN"
-        back = ".".join(reversed(str(now.lab.machines[-1].address).split("."))) + ".in-addr.arpa"
+        assert lookup.query(server, "unknown.foobar.com").code == "NXDOMAIN"
+        back = (
+            ".".join(reversed(str(session.lab.machines[-1].address).split("."))) + ".in-addr.arpa"
+        )
         assert lookup.query(server, back, "PTR").values("PTR") == (
-            f"{now.lab.machines[-1].name}.foobar.com",
+            f"{session.lab.machines[-1].name}.foobar.com",
         )
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong on the way to a lab: one clear message each, and the next lab.up mends it."""
+"""Failures of lab.up: each has one clear message, and the next lab.up repairs the lab."""
 
 from __future__ import annotations
 
@@ -161,17 +161,17 @@ STAGES = (
     "configuring app",
     "configuring nginx",
 )
-"""What a first lab.up says on its way, in about this order."""
+"""Progress messages of a first lab.up, in approximate order."""
 
-HIT = 6
-"""So many of the stages must be hit at least: what a killed run began may be done before the next
-one looks.
+MINIMUM_STAGES = 6
+"""Stages at which a run must at least be killed. What a killed run started may be complete before
+the next run checks it, so some stages do not occur again.
 """
 
 
 @pytest.mark.parametrize("way", ["SIGINT", "SIGKILL"])
 def test_killed_at_every_stage(other_lab: NewLab, way: str) -> None:
-    """Each run dies at the first stage at which none died before, until one has none left."""
+    """Each run is killed at its first stage without a kill so far, until a run completes."""
     lab = other_lab(f"k-{way[-3:].lower()}")
     hit: list[str] = []
     while True:
@@ -188,26 +188,26 @@ def test_killed_at_every_stage(other_lab: NewLab, way: str) -> None:
             run.signal(signal.SIGKILL)
             run.wait()
     assert run.wait() == 0, run.output
-    assert len(hit) >= HIT, hit
+    assert len(hit) >= MINIMUM_STAGES, hit
     checks_pass(lab)
 
 
 def next_stage(run: RunningCommand, hit: list[str]) -> str:
-    """Wait until it is at a stage that was not hit yet; nothing when it ends before."""
+    """Wait for a stage that is not in `hit`; empty if the command ends first."""
     while True:
-        over = run.process.poll() is not None
+        ended = run.process.poll() is not None
         for line in list(run.lines):
             for stage in STAGES:
                 if stage not in hit and line.endswith(f" {stage}"):
                     return stage
-        if over:
+        if ended:
             return ""
         time.sleep(0.002)
 
 
 @pytest.mark.parametrize("way", ["SIGINT", "SIGKILL"])
 def test_killed_while_a_layer_is_built(other_lab: NewLab, elsewhere: Path, way: str) -> None:
-    """A cache of its own, with this host's images in it except the smallest layer."""
+    """With a separate cache that has all of this host's images except the smallest layer."""
     read = topology.load(topology.find("distributed", ROOT))
     context = registry.context(Lab("any", ROOT, read), State(primary=read.primary))
     recipe = load_recipe()
@@ -215,9 +215,9 @@ def test_killed_while_a_layer_is_built(other_lab: NewLab, elsewhere: Path, way: 
     cache = elsewhere / "cache"
     for kind in ("images", "layers"):
         (cache / kind).mkdir(parents=True)
-        for each in (paths.cache() / kind).glob("[!.]*"):
-            if each.name != wanted:
-                copy = ["cp", "-al", str(each), str(cache / kind)]
+        for image in (paths.cache() / kind).glob("[!.]*"):
+            if image.name != wanted:
+                copy = ["cp", "-al", str(image), str(cache / kind)]
                 if subprocess.run([*ROOT_WORDS, *copy], check=False).returncode:
                     pytest.skip(f"{cache} is on another file system than the images")
     lab = other_lab(f"b-{way[-3:].lower()}", LAB_CACHE=str(cache))
@@ -231,7 +231,7 @@ def test_killed_while_a_layer_is_built(other_lab: NewLab, elsewhere: Path, way: 
 
 
 def test_packages_over_ssh_survive_a_killed_controller(other_lab: NewLab) -> None:
-    """Without layers, as on virtual machines: the first run dies while apt works."""
+    """Without layers, as on virtual machines: the first run is killed while apt installs."""
     lab = other_lab("plain", LAB_LAYERS="0", LAB_TOPOLOGY="simple")
     run = lab.start("lab.up")
     run.wait_for_output("installing ")
@@ -286,12 +286,12 @@ def test_a_second_ctrl_c_ends_at_once(slow_reload: RunningLab) -> None:
 # --- a machine is killed -------------------------------------------------------------------------
 
 
-def killed_at(lab: RunningLab, machine: str, words: str) -> None:
-    """Run lab.up, kill a machine when it does that: a clear error in bounded time; then mend it."""
+def kill_machine_during(lab: RunningLab, machine: str, words: str) -> None:
+    """Kill a machine when lab.up prints `words`: a clear error in bounded time, then repair."""
     run = lab.start("lab.up")
     run.wait_for_output(words)
-    now = lab.session()
-    now.provider.kill(now.lab, machine)
+    session = lab.session()
+    session.provider.kill(session.lab, machine)
     started = time.monotonic()
     assert run.wait(120) == 1, run.output
     assert time.monotonic() - started < 60
@@ -306,19 +306,19 @@ def killed_at(lab: RunningLab, machine: str, words: str) -> None:
 
 def test_a_machine_is_killed_while_packages_are_installed(repaired: RunningLab) -> None:
     repaired.out("lb-01", "apt-get", "-qy", "purge", "haproxy")
-    killed_at(repaired, "lb-01", "installing 1 packages")
+    kill_machine_during(repaired, "lb-01", "installing 1 packages")
 
 
 def test_a_machine_is_killed_while_mysql_is_configured(repaired: RunningLab) -> None:
     repaired.out("web-02", "sh", "-c", "echo '# by hand' >> /etc/mysql/mysql.conf.d/zz-lab.cnf")
-    killed_at(repaired, "web-02", "restart mysql.service")
+    kill_machine_during(repaired, "web-02", "restart mysql.service")
 
 
 def test_the_machine_of_the_primary_is_killed_while_mysql_is_configured(
     repaired: RunningLab,
 ) -> None:
     repaired.out("web-01", "sh", "-c", "echo '# by hand' >> /etc/mysql/mysql.conf.d/zz-lab.cnf")
-    killed_at(repaired, "web-01", "restart mysql.service")
+    kill_machine_during(repaired, "web-01", "restart mysql.service")
 
 
 # --- more than one, and not the right one --------------------------------------------------------
@@ -394,9 +394,7 @@ def test_a_changed_host_key_is_refused(lab: RunningLab) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_an_argument_that_cannot_be_meant(
-    lab: RunningLab, words: list[str], status: int, output: str
-) -> None:
+def test_invalid_arguments(lab: RunningLab, words: list[str], status: int, output: str) -> None:
     result = lab.invoke(*words, check=False)
     assert output in result.stdout + result.stderr
     assert result.returncode == status, result.stdout + result.stderr
@@ -413,13 +411,13 @@ def test_a_lab_that_was_never_up(task: str) -> None:
     assert "never-up" not in lab_names()
 
 
-def test_the_name_of_a_lab_that_cannot_be() -> None:
+def test_an_invalid_lab_name_is_refused() -> None:
     result = RunningLab("../evil").invoke("lab.up", check=False)
     assert result.returncode == 2
     assert "invalid lab name '../evil'" in result.stderr
 
 
-def test_secrets_are_nobodys_but_the_owners(lab: RunningLab) -> None:
+def test_secrets_are_private_to_the_owner(lab: RunningLab) -> None:
     folder = lab.session().lab.directory / "secrets"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for path in folder.rglob("*"):

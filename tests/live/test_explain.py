@@ -18,12 +18,18 @@ pytestmark = pytest.mark.live
 
 
 def test_every_text_ends_with_commands_that_exist(lab: RunningLab) -> None:
-    now = lab.session()
+    session = lab.session()
     with lab.fleet() as fleet:
-        seen = observe(now.context, fleet, now.provider.state(now.lab), with_requests=False)
-    living = [str(now.lab.address), str(now.lab.network), *(m.name for m in now.lab.machines)]
+        seen = observe(
+            session.context, fleet, session.provider.state(session.lab), with_requests=False
+        )
+    living = [
+        str(session.lab.address),
+        str(session.lab.network),
+        *(m.name for m in session.lab.machines),
+    ]
     for topic in TOPICS:
-        written = text(now.context, topic, seen)
+        written = text(session.context, topic, seen)
         assert written.startswith("# ")
         assert "{{" not in written
         assert "None" not in written
@@ -60,15 +66,15 @@ def test_topics_are_listed(lab: RunningLab) -> None:
 
 
 def test_diagrams(repaired: RunningLab, tmp_path: Path) -> None:
-    now = repaired.session().lab
+    definition = repaired.session().lab
     drawn = repaired.invoke("lab.diagram").stdout
-    assert all(str(m.address) in drawn and m.name in drawn for m in now.machines)
+    assert all(str(m.address) in drawn and m.name in drawn for m in definition.machines)
     path = tmp_path / "lab.svg"
     repaired.invoke("lab.diagram", "--svg", str(path))
     texts = [e.text for e in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
-    for machine in now.machines:
+    for machine in definition.machines:
         assert f"{machine.address} · running" in texts
-    assert {now.site, str(now.address)} <= set(texts)
+    assert {definition.site, str(definition.address)} <= set(texts)
     shot = tmp_path / "lab.png"
     repaired.invoke("lab.diagram", "--png", str(shot))
     with Image.open(shot) as image:

@@ -1,4 +1,4 @@
-"""A fourth machine is one stanza in the topology file; and two labs live side by side."""
+"""A fourth machine is one entry in the topology file; two labs run side by side."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.live.conftest import RunningLab
 
 pytestmark = pytest.mark.live
 
-STANZA = """\
+ENTRY = """\
   web-03:
     address: 192.168.56.13
     roles: [nginx, app, mysql]
@@ -23,9 +23,9 @@ def test_a_fourth_machine_beside_another_lab(
     lab: RunningLab, other_lab: Callable[..., RunningLab], tmp_path: Path
 ) -> None:
     before = lab.get().status_code, lab.out("web-01", "hostname", "-I")
-    usual = (ROOT / "configs" / "topologies" / "distributed.yml").read_text()
+    distributed = (ROOT / "configs" / "topologies" / "distributed.yml").read_text()
     file = tmp_path / "four.yml"
-    file.write_text(usual + STANZA)
+    file.write_text(distributed + ENTRY)
     four = other_lab("four")
     four.up("--topology", str(file))
 
@@ -39,7 +39,7 @@ def test_a_fourth_machine_beside_another_lab(
     assert len(uuids) == 3
     assert four.invoke("lab.plan", "--detailed-exitcode").returncode == 0
 
-    # The other lab is another network, and noticed nothing.
+    # The other lab has a separate network and is unaffected.
     ours, theirs = lab.session().lab, four.session().lab
     assert not ours.network.overlaps(theirs.network)
     assert (lab.get().status_code, lab.out("web-01", "hostname", "-I")) == before
@@ -48,7 +48,7 @@ def test_a_fourth_machine_beside_another_lab(
     assert lab.name in listed
     assert four.name in listed
 
-    # A machine that goes away takes nothing of the others with it.
+    # Halting one machine does not affect the others.
     four.invoke("lab.halt", "web-03")
     assert {four.get().headers["X-Served-By"] for _ in range(6)} <= {"web-01", "web-02"}
     four.destroy()
@@ -56,17 +56,17 @@ def test_a_fourth_machine_beside_another_lab(
 
 
 def test_a_lab_of_three_grows_by_one(other_lab: Callable[..., RunningLab], tmp_path: Path) -> None:
-    """The new replica gets the data that was written before it was there."""
-    usual = (ROOT / "configs" / "topologies" / "simple.yml").read_text()
+    """The new replica receives the data that was written before it existed."""
+    distributed = (ROOT / "configs" / "topologies" / "simple.yml").read_text()
     file = tmp_path / "mine.yml"
-    file.write_text(usual)
+    file.write_text(distributed)
     lab = other_lab("grow")
     lab.up("--topology", str(file))
     lab.sql(
         "web-01", "CREATE TABLE foobar.early (id INT PRIMARY KEY); INSERT foobar.early SELECT 7"
     )
-    second = STANZA.replace("web-03", "web-02").replace(".13", ".12")
-    file.write_text(usual + second)
+    second = ENTRY.replace("web-03", "web-02").replace(".13", ".12")
+    file.write_text(distributed + second)
     result = lab.up()
     assert "web-02" in result.stdout
     assert lab.sql("web-02", "SELECT id FROM foobar.early") == "7"

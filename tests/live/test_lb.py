@@ -23,10 +23,10 @@ pytestmark = pytest.mark.live
 def plain(lab: RunningLab) -> Iterator[RunningLab]:
     """The session's lab; all operator settings are reverted afterwards."""
     yield lab
-    now = lab.session()
-    with now.fleet() as fleet:
+    session = lab.session()
+    with session.fleet() as fleet:
         defaults: dict[str, object] = {"admin": {}, "weights": {}, "mode": "", "algorithm": ""}
-        context = traffic.record_and_apply(now.context, fleet, **defaults)
+        context = traffic.record_and_apply(session.context, fleet, **defaults)
         for name in ("web-01", "web-02"):
             runtime.wait_until_up(context, fleet, name)
 
@@ -67,8 +67,8 @@ def change_at_runtime(lab: RunningLab, line: str) -> None:
 
 
 def test_lb_status_as_json(lab: RunningLab) -> None:
-    found = json.loads(lab.invoke("lb.status", "--json").stdout)["lb-01"]
-    assert [(v["name"], v["status"], v["weight"]) for v in found] == [
+    servers = json.loads(lab.invoke("lb.status", "--json").stdout)["lb-01"]
+    assert [(v["name"], v["status"], v["weight"]) for v in servers] == [
         ("web-01", "UP", 1),
         ("web-02", "UP", 1),
     ]
@@ -133,7 +133,7 @@ def slow_write(lab: RunningLab, server: str) -> Iterator[Callable[[], list[str]]
     """A request to a server that its client has not finished sending.
 
     Yields:
-        A function that finishes it and returns the first line of the answer.
+        A function that finishes it and returns the first line of the response.
     """
     body = json.dumps({"author": "slow", "text": "slow"}).encode()
     head = f"POST /api/notes HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
@@ -148,15 +148,15 @@ def slow_write(lab: RunningLab, server: str) -> Iterator[Callable[[], list[str]]
 
         def finish() -> list[str]:
             answers = []
-            for each in held:
-                each.sendall(body[5:])
-                answers.append(each.recv(4096).decode().splitlines()[0])
+            for connection in held:
+                connection.sendall(body[5:])
+                answers.append(connection.recv(4096).decode().splitlines()[0])
             return answers
 
         yield finish
     finally:
-        for each in held:
-            each.close()
+        for connection in held:
+            connection.close()
 
 
 def test_drain_waits_for_open_requests_up_to_its_deadline(plain: RunningLab) -> None:
@@ -166,10 +166,12 @@ def test_drain_waits_for_open_requests_up_to_its_deadline(plain: RunningLab) -> 
         assert "open sessions on web-02 after 0.5 s" in late.stderr
         assert status(plain)["web-02"].status == "DRAIN"
         assert answering(plain) == {"web-01": 12}
-        now = plain.session()
+        session = plain.session()
         messages: list[str] = []
-        with now.fleet() as fleet, ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(traffic.drain, now.context, fleet, "web-02", 20, messages.append)
+        with session.fleet() as fleet, ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(
+                traffic.drain, session.context, fleet, "web-02", 20, messages.append
+            )
             wait_until(lambda: bool(messages), "it reports the open sessions")
             assert not waiting.done()
             assert set(finish()) == {"HTTP/1.1 201 CREATED"}
@@ -227,11 +229,11 @@ def test_invalid_arguments_are_refused_and_change_nothing(
     assert (lab.session().lab.directory / "state.json").read_text() == before
 
 
-def _stopped(unit: str) -> Fault:
+def _stop(unit: str) -> Fault:
     return Fault(
         f"{unit} stopped on the active server",
-        lambda scene: scene.on("web-01", "systemctl", "stop", unit),
-        lambda scene: scene.on("web-01", "systemctl", "start", unit, "foobar.service"),
+        lambda experiment: experiment.on("web-01", "systemctl", "stop", unit),
+        lambda experiment: experiment.on("web-01", "systemctl", "start", unit, "foobar.service"),
         seconds=4,
     )
 
@@ -242,8 +244,8 @@ def test_the_passive_server_takes_over_and_fails_back_without_a_failed_read(
     plain.invoke("lb.mode", "active-passive")
     assert answering(plain) == {"web-01": 12}
     for unit in ("foobar.socket", "nginx.service"):
-        row = measure(plain, _stopped(unit))
-        assert row.stream.failures == (), unit
+        outcome = measure(plain, _stop(unit))
+        assert outcome.result.failures == (), unit
         assert status(plain)["web-02"].total != 0
         assert answering(plain) == {"web-01": 12}
 

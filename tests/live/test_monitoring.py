@@ -34,11 +34,11 @@ PART = re.compile(r"^(lab-(alerts|monitor|facts)|prometheus.*)\.service$")
 
 def scan(lab: RunningLab, machine: str) -> set[tuple[str, int]]:
     """Addresses and ports that a machine listens on."""
-    found = set()
+    listening = set()
     for line in lab.out(machine, "ss", "-Hltn").splitlines():
         address, _, port = line.split()[3].rpartition(":")
-        found.add((address, int(port)))
-    return found
+        listening.add((address, int(port)))
+    return listening
 
 
 # --- the role ------------------------------------------------------------------------------------
@@ -97,9 +97,9 @@ def test_metrics_of_certificates_and_backups(secured_lab: RunningLab) -> None:
 
 def test_checks_of_monitoring_pass(secured_lab: RunningLab) -> None:
     result = secured_lab.invoke("lab.check", "--json")
-    found = {each["name"]: each for each in json.loads(result.stdout)}
+    results = {check["name"]: check for check in json.loads(result.stdout)}
     for name in ("monitoring/lb-01", "targets/lb-01", "alerts/lb-01"):
-        assert found[name]["ok"], found[name]
+        assert results[name]["ok"], results[name]
 
 
 def test_memory_of_monitoring(secured_lab: RunningLab) -> None:
@@ -277,7 +277,7 @@ DOWN = {
 
 @pytest.fixture(scope="module")
 def down(secured_lab: RunningLab) -> Group:
-    """One machine is off, the other has neither database nor web server."""
+    """One machine is halted, the other has neither database nor web server."""
     group = Group(secured_lab)
     secured_lab.invoke("lab.kill", "web-02")
     secured_lab.out("web-01", "systemctl", "stop", "mysql.service", "nginx.service")
@@ -412,7 +412,7 @@ def test_an_unreachable_prometheus_is_reported_everywhere(secured_lab: RunningLa
         assert result.returncode == 1
         assert "lb-01: Prometheus does not respond" in result.stderr
         failed = json.loads(secured_lab.invoke("lab.check", "--json", check=False).stdout)
-        bad = {each["name"] for each in failed if not each["ok"]}
+        bad = {check["name"] for check in failed if not check["ok"]}
         assert {"service/lb-01/prometheus", "monitoring/lb-01", "targets/lb-01"} <= bad
         assert secured_lab.get(f"{PAGE}data?minutes=5").status_code in (200, 503)
     finally:

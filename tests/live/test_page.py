@@ -30,7 +30,7 @@ FLAGS = (
 
 
 def chromium(profile: Path, *words: str) -> str:
-    """Run the browser with an empty profile; what it prints."""
+    """Run the browser with an empty profile; returns its output."""
     program = shutil.which("chromium")
     assert program, "scripts/test installs chromium"
     result = subprocess.run(
@@ -97,7 +97,7 @@ def test_the_page_is_rendered(lab: RunningLab, tmp_path: Path, width: int) -> No
     assert (wide, high) == (width, 900)
     step = len(rows[0]) // wide
     colours = {row[i : i + 3] for row in rows[::3] for i in range(0, len(row), 3 * step)}
-    # A page without its style sheet, or an empty one, has a handful.
+    # An empty page, or one without its style sheet, has only a few.
     assert len(colours) > 50, colours
     drawn = sum(len(set(row)) > 6 for row in rows)
     assert drawn > high / 3, f"{drawn} of {high} rows have something on them"

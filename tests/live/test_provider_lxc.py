@@ -1,4 +1,4 @@
-"""The lxc provider on this host: the life cycle of containers, which leave nothing behind."""
+"""The lxc provider on this host: the life cycle of containers, and their complete removal."""
 
 from __future__ import annotations
 
@@ -63,24 +63,24 @@ def new_lab(root: Path, names: tuple[str, ...] = NAMES) -> Lab:
 
 def footprint(lab: Lab) -> dict[str, list[str]]:
     """Everything on this host whose name contains the lab's id."""
-    found: dict[str, list[str]] = {"processes": [], "groups": []}
+    objects: dict[str, list[str]] = {"processes": [], "groups": []}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             groups = (process / "cgroup").read_text()
             command = (process / "cmdline").read_text().replace("\0", " ")
             # Without a command line it is a zombie.
             if command and (lab.id in groups or f"/{lab.id}" in command):
-                found["processes"].append(f"{process.name} {command}")
+                objects["processes"].append(f"{process.name} {command}")
     for folder, folders, _ in os.walk("/sys/fs/cgroup"):
-        found["groups"] += [f"{folder}/{name}" for name in folders if lab.id in name]
-    found["links"] = [p.name for p in Path("/sys/class/net").iterdir() if lab.id in p.name]
+        objects["groups"] += [f"{folder}/{name}" for name in folders if lab.id in name]
+    objects["links"] = [p.name for p in Path("/sys/class/net").iterdir() if lab.id in p.name]
     rules = run("listing", ["nft", "list", "ruleset"]).stdout.splitlines()
-    found["rules"] = [line for line in rules if lab.id in line]
+    objects["rules"] = [line for line in rules if lab.id in line]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    found["mounts"] = [line for line in mounts if lab.id in line]
-    found["sockets"] = [s for s in SOCKETS.read_text().splitlines() if lab.id in s]
-    found["folders"] = [str(p) for p in paths.HOST.glob("*") if lab.id in p.name]
-    return {kind: things for kind, things in found.items() if things}
+    objects["mounts"] = [line for line in mounts if lab.id in line]
+    objects["sockets"] = [s for s in SOCKETS.read_text().splitlines() if lab.id in s]
+    objects["folders"] = [str(p) for p in paths.HOST.glob("*") if lab.id in p.name]
+    return {kind: names for kind, names in objects.items() if names}
 
 
 def ssh(lab: Lab, endpoint: Endpoint, command: str) -> str:
@@ -244,18 +244,18 @@ def test_restore_reverts_changed_removed_and_emptied_files(lab: Lab) -> None:
     folder = "/usr/share/bash-completion"
     before = f"echo one | sudo tee /srv/s >/dev/null; sudo rm -r {folder} /usr/bin/lsof"
     ssh(lab, endpoints["beta"], f"{before}; sudo mkdir {folder}")
-    taken = PROVIDER.snapshot(lab, "one", report)
+    snapshot = PROVIDER.snapshot(lab, "one", report)
     assert PROVIDER.snapshots(lab) == ["one"]
     with pytest.raises(ProviderError, match="already"):
         PROVIDER.snapshot(lab, "one", report)
     after = "echo two | sudo tee /srv/s /usr/bin/lsof >/dev/null; sudo rm -r /usr/share/base-files"
     ssh(lab, endpoints["beta"], f"{after}; sudo touch {folder}/new")
-    PROVIDER.prepare_restore(lab, "one", taken.machines, report)
-    PROVIDER.restore(lab, "one", taken.machines, report)
+    PROVIDER.prepare_restore(lab, "one", snapshot.machines, report)
+    PROVIDER.restore(lab, "one", snapshot.machines, report)
     shown = f"cat /srv/s; ls -d /usr/share/base-files /usr/bin/lsof 2>/dev/null; ls {folder}"
     assert ssh(lab, endpoints["beta"], shown) == "one\n/usr/share/base-files"
     with pytest.raises(ProviderError, match="existing snapshots: one"):
-        PROVIDER.prepare_restore(lab, "two", taken.machines, report)
+        PROVIDER.prepare_restore(lab, "two", snapshot.machines, report)
     PROVIDER.delete_snapshot(lab, "one", report)
 
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.live
 
 INVOKE = str(Path(sys.executable).with_name("invoke"))
 NAME = "x-existing"
-"""Not a name that conftest.py sweeps: lab.destroy is refused for these machines."""
+"""A name outside conftest.py's clean-up: lab.destroy is refused for these machines."""
 
 
 def report(machine: str, doing: str) -> None:

@@ -1,4 +1,4 @@
-"""The host after a lab's whole life is the host before it."""
+"""A lab leaves nothing behind on the host."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def lines(text: str) -> set[str]:
 
 def tables() -> set[str]:
     text = run("reading", ["nft", "-j", "list", "ruleset"]).stdout
-    # Whatever else counts packets on this host goes on counting them.
-    found = json.loads(COUNTED.sub('"counter": null', text))["nftables"]
-    names = {f"{t['table']['family']} {t['table']['name']}" for t in found if "table" in t}
-    rules = {json.dumps(r["rule"]["expr"]) + r["rule"]["table"] for r in found if "rule" in r}
+    # Packet counters change all the time.
+    entries = json.loads(COUNTED.sub('"counter": null', text))["nftables"]
+    names = {f"{t['table']['family']} {t['table']['name']}" for t in entries if "table" in t}
+    rules = {json.dumps(r["rule"]["expr"]) + r["rule"]["table"] for r in entries if "rule" in r}
     return names | rules
 
 
 def processes() -> set[str]:
-    """Everything that runs, as ``pid born command``."""
-    found = set()
+    """All processes, as ``pid start-time command cgroups``."""
+    running = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            born = (folder / "stat").read_text().rpartition(")")[2].split()[19]
+            started = (folder / "stat").read_text().rpartition(")")[2].split()[19]
             groups = (folder / "cgroup").read_text().replace("\n", " ")
             command = (folder / "cmdline").read_text().replace("\0", " ")
             if command:
-                found.add(f"{folder.name} {born} {command} {groups}")
-    return found
+                running.add(f"{folder.name} {started} {command} {groups}")
+    return running
 
 
 def groups() -> set[str]:
@@ -53,7 +53,7 @@ def groups() -> set[str]:
 
 
 def host() -> dict[str, set[str]]:
-    """What a lab could leave behind on this host."""
+    """The objects of each kind that a lab creates on this host."""
     return {
         "links": {p.name for p in Path("/sys/class/net").iterdir()},
         "addresses": lines(subprocess.check_output(["ip", "-o", "address"], text=True)),
@@ -73,11 +73,11 @@ def host() -> dict[str, set[str]]:
     }
 
 
-def bearing(marks: Iterable[str], found: dict[str, set[str]]) -> dict[str, set[str]]:
-    """What bears one of these marks: other labs may come and go meanwhile."""
+def containing(marks: Iterable[str], objects: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The objects whose text contains one of these marks; those of other labs do not."""
     return {
-        kind: {each for each in every if any(mark in each for mark in marks)}
-        for kind, every in found.items()
+        kind: {text for text in texts if any(mark in text for mark in marks)}
+        for kind, texts in objects.items()
     }
 
 
@@ -86,21 +86,30 @@ def test_nothing_is_left_of_a_lab(other_lab: Callable[..., RunningLab]) -> None:
     others = {p.name for p in HOST.glob("*") if p.is_dir()}
     before = host()
     lab.up()
-    now = lab.session().lab
-    marks = [now.id, str(now.gateway), str(now.network), f".lab/{lab.name}"]
-    during = bearing(marks, host())
-    seen = {kind for kind, every in during.items() if every}
-    # The marks find what there is while it is there; else finding nothing would mean nothing.
-    assert seen >= {"links", "addresses", "routes", "nft", "processes", "groups", "folders", "labs"}
+    definition = lab.session().lab
+    marks = [definition.id, str(definition.gateway), str(definition.network), f".lab/{lab.name}"]
+    during = containing(marks, host())
+    marked = {kind for kind, texts in during.items() if texts}
+    # The marks select the objects of the running lab: without this, an empty result proves nothing.
+    assert marked >= {
+        "links",
+        "addresses",
+        "routes",
+        "nft",
+        "processes",
+        "groups",
+        "folders",
+        "labs",
+    }
 
     lab.invoke("lab.kill", "web-02")
     lab.invoke("lab.halt")
     lab.up()
     lab.destroy()
     after = host()
-    assert {k: v for k, v in bearing(marks, after).items() if v} == {}
+    assert {k: v for k, v in containing(marks, after).items() if v} == {}
     if others | {p.name for p in HOST.glob("*") if p.is_dir()} == set():
-        # No other lab was on this host: then everything is as it was, whatever it is called.
+        # Without other labs on this host, unmarked objects must be unchanged too.
         for kind in ("links", "addresses", "routes", "nft", "mounts", "groups", "forwarding"):
             assert after[kind] == before[kind], kind
 

@@ -1,6 +1,6 @@
 """The topology ``scaled``: its virtual address, its table of failures, operations under load.
 
-One lab for all of it. Nothing that is stopped in order may cost a visitor a request.
+The tests share one lab. An orderly stop of a component must not fail any request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from provision.services.keepalived import interface as keepalived
 from provision.services.tls.https import request
 from tests.live.conftest import RunningLab, wait_until
 from tests.live.faults.faults import release
-from tests.live.faults.stream import Stream, Users, count
+from tests.live.faults.workload import Workload, WorkloadResult, count_writes
 
 pytestmark = pytest.mark.live
 
@@ -31,10 +31,10 @@ TAKEOVER = 1.2
 
 def holders(lab: RunningLab) -> list[str]:
     """The balancers that have the virtual address on their network interface."""
-    now = lab.session()
-    where = ("dev", keepalived.network_interface(now.context), "to", str(now.lab.address))
+    session = lab.session()
+    where = ("dev", keepalived.network_interface(session.context), "to", str(session.lab.address))
     argv = ("ip", "-4", "-oneline", "address", "show", *where)
-    return [m.name for m in now.lab.with_role("keepalived") if lab.out(m.name, *argv).strip()]
+    return [m.name for m in session.lab.with_role("keepalived") if lab.out(m.name, *argv).strip()]
 
 
 class Clients:
@@ -87,19 +87,19 @@ def clients_of(lab: RunningLab, before: float = 0.5, after: float = 1.5) -> Iter
 def one_holder(lab: RunningLab, other_than: str = "") -> None:
     """Wait until one balancer has the address, and check that a returning one does not take it."""
     wait_until(lambda: len(holders(lab)) == 1, "one balancer has the address")
-    time.sleep(1.2)  # longer than any election
+    time.sleep(1.2)  # longer than a VRRP election
     (now,) = holders(lab)
     assert now != other_than
 
 
 def test_a_new_lab_passes_all_checks(scaled: RunningLab) -> None:
     assert scaled.up().stdout.count(" 0 changed") == 8
-    found = json.loads(scaled.invoke("lab.check", "--json").stdout)
-    names = {check["name"] for check in found}
+    checks = json.loads(scaled.invoke("lab.check", "--json").stdout)
+    names = {check["name"] for check in checks}
     assert {"tls/web-01", "tls/app-02", "virtual-address", "autopromote", "targets/lb-01"} <= names
     assert {f"firewall/{m.name}" for m in scaled.session().lab.machines} <= names
     shown = json.loads(scaled.invoke("lab.status", "--json").stdout)["machines"]
-    services = {each["name"]: each["services"] for each in shown}
+    services = {status["name"]: status["services"] for status in shown}
     assert services["db-01"]["lab-autopromote"] == services["lb-02"]["keepalived"] == "active"
     scaled.invoke("lab.status")
     boxes = [b for layer in _diagram(scaled)["layers"] for b in layer["boxes"]]
@@ -223,54 +223,54 @@ def test_balancers_share_their_stick_tables(scaled: RunningLab) -> None:
 
 
 def test_every_balancer_serves_the_monitoring_page(scaled: RunningLab) -> None:
-    now = scaled.session().lab
-    for machine in now.with_role("haproxy"):
-        page = request(now, "/_monitor/", address=str(machine.address))
+    definition = scaled.session().lab
+    for machine in definition.with_role("haproxy"):
+        page = request(definition, "/_monitor/", address=str(machine.address))
         assert page.status == 200, f"{machine.name}: {page.error or page.status}"
     scaled.get("/")
     shown = json.loads(scaled.invoke("monitor.show", "--json").stdout)
-    targets = {(each["job"], each["machine"]): each["up"] for each in shown["targets"]}
+    targets = {(row["job"], row["machine"]): row["up"] for row in shown["targets"]}
     assert len(targets) == 14
     assert all(targets.values())
-    assert {each["name"] for each in shown["servers"]} == {"web-01", "web-02"}
+    assert {row["name"] for row in shown["servers"]} == {"web-01", "web-02"}
     assert set(json.loads(scaled.invoke("monitor.qps", "--json").stdout)) == {"web-01", "web-02"}
 
 
-def work(lab: RunningLab, seconds: float, what: Callable[[], object]) -> Stream:
-    """The users' stream during an operation that must not lose a request."""
-    users = Users(lab.session().lab, seconds)
-    users.start()
-    users.wait(0.5)
-    what()
-    users.end()
-    stream = users.finish()
-    assert stream.failures == ()
-    assert stream.acknowledged
-    assert stream.unanswered == frozenset()
+def under_load(lab: RunningLab, seconds: float, operation: Callable[[], object]) -> WorkloadResult:
+    """The results of a workload during an operation that must not lose a request."""
+    workload = Workload(lab.session().lab, seconds)
+    workload.start()
+    workload.wait(0.5)
+    operation()
+    workload.stop()
+    result = workload.finish()
+    assert result.failures == ()
+    assert result.acknowledged
+    assert result.unanswered == frozenset()
     with lab.fleet() as fleet:
-        found = count(fleet, stream)
-    assert all((each.missing, each.doubled) == (0, 0) for each in found.values()), found
-    return stream
+        counts = count_writes(fleet, result)
+    assert {(c.missing, c.duplicated) for c in counts.values()} == {(0, 0)}
+    return result
 
 
 def test_a_deploy_and_a_rollback_lose_no_request(scaled: RunningLab) -> None:
     with release("9.1.0") as folder:
-        stream = work(scaled, 60, lambda: scaled.invoke("app.deploy", str(folder)))
-    assert stream.refusals == ()
+        result = under_load(scaled, 60, lambda: scaled.invoke("app.deploy", str(folder)))
+    assert result.refusals == ()
     runs = json.loads(scaled.invoke("app.releases", "--json").stdout)
     assert [r["machines"] for r in runs if r["version"] == "9.1.0"] == [["app-01", "app-02"]]
-    assert work(scaled, 60, lambda: scaled.invoke("app.rollback")).refusals == ()
+    assert under_load(scaled, 60, lambda: scaled.invoke("app.rollback")).refusals == ()
 
 
 @pytest.mark.parametrize("what", ["foobar", "app-01", "lb-01"])
 def test_a_restart_loses_no_request(scaled: RunningLab, what: str) -> None:
-    assert work(scaled, 90, lambda: scaled.invoke("lab.restart", what)).refusals == ()
+    assert under_load(scaled, 90, lambda: scaled.invoke("lab.restart", what)).refusals == ()
 
 
 def test_a_restart_of_the_primary_includes_a_switchover(scaled: RunningLab) -> None:
     primary = scaled.session().state.primary
-    stream = work(scaled, 120, lambda: scaled.invoke("lab.restart", primary))
-    assert stream.pause < 5
+    result = under_load(scaled, 120, lambda: scaled.invoke("lab.restart", primary))
+    assert result.pause < 5
     assert scaled.session().state.primary == primary
 
 

@@ -152,17 +152,17 @@ def test_a_certificate_older_than_its_authority_is_issued_again_and_reported(
     secured_lab: RunningLab, tmp_path: Path
 ) -> None:
     """The authority's certificate was lost and issued again: it is newer than the others."""
-    now = secured_lab.session()
-    copy = tmp_path / now.lab.name
-    shutil.copytree(now.lab.directory / "secrets", copy / "secrets")
+    session = secured_lab.session()
+    copy = tmp_path / session.lab.name
+    shutil.copytree(session.lab.directory / "secrets", copy / "secrets")
     earlier = CertificateAuthority(copy, lambda: datetime.now(UTC) - timedelta(hours=1))
-    old, _ = earlier.issue(now.lab.site, [now.lab.address], [now.lab.site])
-    shutil.copy(copy / "secrets" / f"{now.lab.site}.key", now.lab.directory / "secrets")
-    (now.lab.directory / "certs" / f"{now.lab.site}.pem").write_text(old)
+    old, _ = earlier.issue(session.lab.site, [session.lab.address], [session.lab.site])
+    shutil.copy(copy / "secrets" / f"{session.lab.site}.key", session.lab.directory / "secrets")
+    (session.lab.directory / "certs" / f"{session.lab.site}.pem").write_text(old)
     output = secured_lab.up()
-    told = re.findall(r"(?m)^.*older than its CA.*$", output.stdout + output.stderr)
-    assert len(told) == 1, output.stdout + output.stderr
-    assert f"the certificate of {now.lab.site} (valid from" in told[0]
-    assert "it was replaced" in told[0]
+    warnings = re.findall(r"(?m)^.*older than its CA.*$", output.stdout + output.stderr)
+    assert len(warnings) == 1, output.stdout + output.stderr
+    assert f"the certificate of {session.lab.site} (valid from" in warnings[0]
+    assert "it was replaced" in warnings[0]
     assert planned(secured_lab) == ""
     assert secured_lab.get("/version").status_code == 200

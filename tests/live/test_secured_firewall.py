@@ -42,8 +42,8 @@ def ask_from(
 ) -> list[str]:
     """Connect from a machine, or from this computer when there is no machine of that name."""
     if machine not in machines(lab):
-        now = lab.session()
-        assert now.provider.network_problem(now.lab) == ""
+        session = lab.session()
+        assert session.provider.network_problem(session.lab) == ""
         return reach.ask_all(targets)
     program = Path(reach.__file__).read_text(encoding="utf-8")
     output = lab.out(machine, "python3", "-", json.dumps(targets), source, input=program)
@@ -51,29 +51,29 @@ def ask_from(
     return found
 
 
-def meant_for(rule: Allow, address: str, port: int, protocol: str) -> bool:
-    """Whether a rule lets this address in there."""
+def permits(rule: Allow, address: str, port: int, protocol: str) -> bool:
+    """Whether a rule permits connections from this address to this port."""
     if (rule.port, rule.protocol) != (port, protocol):
         return False
     return not rule.sources or any(ip_address(address) in ip_network(s) for s in rule.sources)
 
 
-def wrong(
+def unexpected_ports(
     lab: RunningLab, context: Context, source: str, address: str, others: list[Machine]
 ) -> list[str]:
-    """What answers otherwise than the topology says.
+    """The ports whose state differs from the topology.
 
     Args:
-        lab: it.
-        context: the same, for roles.
-        source: the machine that asks.
-        address: the address that it asks from.
-        others: who is asked.
+        lab: the running lab.
+        context: its context.
+        source: the machine that connects.
+        address: source address of the connections.
+        others: the machines to connect to.
     """
     targets = [(str(m.address), port, protocol) for m in others for port, protocol in PORTS]
     own = str(machines(lab)[source].address) if source in machines(lab) else address
     output = ask_from(lab, source, targets, "" if address == own else address)
-    found = dict(zip(targets, output, strict=True))
+    states = dict(zip(targets, output, strict=True))
     listens = {m.name: lab.out(m.name, "ss", "-Hlntu") for m in others}
     problems = []
     for machine in others:
@@ -82,11 +82,11 @@ def wrong(
             place = rf"(\*|0\.0\.0\.0|\[::\]|{re.escape(str(machine.address))})(%\w+)?:{port}\s"
             served = re.search(rf"(?m)^{protocol}\s.*\s{place}", listens[machine.name])
             expected = "open" if served else "refused"
-            if not any(meant_for(rule, address, port, protocol) for rule in rules):
+            if not any(permits(rule, address, port, protocol) for rule in rules):
                 expected = "silent"
-            got = found[str(machine.address), port, protocol]
-            if got != expected:
-                problems.append(f"{machine.name}:{port}/{protocol} is {got}, not {expected}")
+            state = states[str(machine.address), port, protocol]
+            if state != expected:
+                problems.append(f"{machine.name}:{port}/{protocol} is {state}, not {expected}")
     return problems
 
 
@@ -95,10 +95,10 @@ def test_every_port_from_everywhere(secured_lab: RunningLab, source: str) -> Non
     context, every = secured_lab.session().context, machines(secured_lab)
     address = str(every[source].address if source in every else context.lab.gateway)
     others = [m for m in every.values() if m.name != source]
-    assert wrong(secured_lab, context, source, address, others) == [], f"from {source}"
+    assert unexpected_ports(secured_lab, context, source, address, others) == [], f"from {source}"
 
 
-def test_the_world_reaches_the_site_and_nothing_else(secured_lab: RunningLab) -> None:
+def test_other_networks_reach_only_the_site(secured_lab: RunningLab) -> None:
     """From a foreign address, which web-01 has temporarily."""
     context, every = secured_lab.session().context, machines(secured_lab)
     others = [every["lb-01"], every["web-02"]]
@@ -107,7 +107,7 @@ def test_the_world_reaches_the_site_and_nothing_else(secured_lab: RunningLab) ->
     try:
         for machine in others:
             secured_lab.out(machine.name, "ip", *way)
-        assert wrong(secured_lab, context, "web-01", STRANGER, others) == []
+        assert unexpected_ports(secured_lab, context, "web-01", STRANGER, others) == []
         site = [(str(every["lb-01"].address), port, "tcp") for port in (80, 443)]
         assert ask_from(secured_lab, "web-01", site, STRANGER) == ["open", "open"]
     finally:
@@ -151,10 +151,10 @@ def test_the_task_shows_rules_and_counts(secured_lab: RunningLab) -> None:
 
 
 @contextmanager
-def _nobody_at_ssh(host: Host) -> Iterator[None]:
-    """Without sshd, whose own patience with strangers is not what is asked for here.
+def _sshd_stopped(host: Host) -> Iterator[None]:
+    """Stop sshd, whose own limit of unauthenticated connections would interfere.
 
-    The connection from before stays; should it not, the machine starts sshd by itself.
+    Established connections stay open. If they break, a timer on the machine starts sshd again.
     """
     start = ("systemctl", "start", "ssh.service")
     name = "lab-test-ssh"
@@ -179,14 +179,14 @@ def test_ssh_has_a_rate_limit(secured_lab: RunningLab) -> None:
             return int(json.loads(listed.stdout)["nftables"][-1]["counter"]["packets"])
 
         before = refused()
-        with _nobody_at_ssh(host):
+        with _sshd_stopped(host):
             assert host.run(*forget).ok
             begun = time.monotonic()
-            found = Counter(reach.ask_all([(address, 22, "tcp")] * 110))
+            results = Counter(reach.ask_all([(address, 22, "tcp")] * 110))
             took = time.monotonic() - begun
-        assert 60 <= found["refused"] <= 61 + 3 * took, found
-        assert found["silent"] == 110 - found["refused"], found
-        assert refused() - before >= found["silent"]
+        assert 60 <= results["refused"] <= 61 + 3 * took, results
+        assert results["silent"] == 110 - results["refused"], results
+        assert refused() - before >= results["silent"]
         assert host.run(*forget).ok
     assert planned(secured_lab) == ""
 
@@ -224,12 +224,12 @@ def test_rules_are_loaded_at_boot(secured_lab: RunningLab) -> None:
 
 
 def test_established_connections_survive_a_change(secured_lab: RunningLab, tmp_path: Path) -> None:
-    now = secured_lab.session()
+    session = secured_lab.session()
     replica = str(machines(secured_lab)["web-02"].address)
     wider = admitting(tmp_path, "192.168.56.0/24")
     with (
         secured_lab.fleet() as fleet,
-        socket.create_connection((str(now.lab.address), 80), 5) as kept,
+        socket.create_connection((str(session.lab.address), 80), 5) as kept,
     ):
         host = fleet.host("web-01")
 
@@ -242,12 +242,12 @@ def test_established_connections_survive_a_change(secured_lab: RunningLab, tmp_p
 
         before = kept_by_the_replica()
         secured_lab.up("--topology", wider)
-        assert f"ip saddr {now.lab.network} tcp dport 22" in ssh_rule()
-        kept.sendall(f"GET / HTTP/1.1\r\nHost: {now.lab.site}\r\n\r\n".encode())
+        assert f"ip saddr {session.lab.network} tcp dport 22" in ssh_rule()
+        kept.sendall(f"GET / HTTP/1.1\r\nHost: {session.lab.site}\r\n\r\n".encode())
         assert kept.recv(64).startswith(b"HTTP/1.1 301")
         assert before & kept_by_the_replica()
         secured_lab.up("--topology", "secured")
-        assert f"ip saddr {now.lab.gateway} tcp dport 22" in ssh_rule()
+        assert f"ip saddr {session.lab.gateway} tcp dport 22" in ssh_rule()
         assert before & kept_by_the_replica()
 
 
@@ -266,10 +266,10 @@ def test_a_firewall_that_would_lock_out_the_controller_is_refused(
 
 
 def test_an_unforeseen_lockout_is_rolled_back(secured_lab: RunningLab) -> None:
-    now = secured_lab.session()
+    session = secured_lab.session()
     machine = machines(secured_lab)["web-02"]
-    gateway = str(now.lab.gateway)
-    good = firewall.ruleset(now.context, machine)
+    gateway = str(session.lab.gateway)
+    good = firewall.ruleset(session.context, machine)
     bad = good.replace(f"ip saddr {gateway} tcp dport 22", "ip saddr 203.0.113.1 tcp dport 22")
     assert bad != good
     unit = Unit(
@@ -286,5 +286,5 @@ def test_an_unforeseen_lockout_is_rolled_back(secured_lab: RunningLab) -> None:
                 applied.result()
         assert host.run("true").ok, "the connection from before did not survive"
     assert planned(secured_lab) == ""
-    with Host("web-02", now.provider.endpoints(now.lab)["web-02"]) as new:
+    with Host("web-02", session.provider.endpoints(session.lab)["web-02"]) as new:
         new.connect()

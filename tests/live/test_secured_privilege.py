@@ -26,14 +26,14 @@ FREE = {"ssh.service"}
 
 @pytest.mark.parametrize("machine", ["lb-01", "web-01", "web-02"])
 def test_every_unit_of_the_lab_is_sandboxed(secured_lab: RunningLab, machine: str) -> None:
-    """The lab's own units, and those of Debian's that its roles stand on or give a drop-in."""
+    """The lab's own units, and Debian's units that its roles require or give a drop-in."""
     find = ["find", "/etc/systemd/system", "-mindepth", "1", "-maxdepth", "1"]
     with secured_lab.fleet() as fleet:
         host = fleet.host(machine)
-        found = host.run(
+        listing = host.run(
             *find, "(", "-type", "f", "-o", "-type", "d", ")", "-name", "*.service*"
         ).stdout
-        names = {path.rpartition("/")[2].removesuffix(".d") for path in found.split()}
+        names = {path.rpartition("/")[2].removesuffix(".d") for path in listing.split()}
         names = {name for name in names if name.endswith(".service")}
         ours = (
             names | set(secured_lab.session().context.services(machines(secured_lab)[machine]))
@@ -93,9 +93,9 @@ def test_sshd_refuses(secured_lab: RunningLab, user: str, words: tuple[str, ...]
 
 @pytest.mark.parametrize("machine", ["lb-01", "web-01", "web-02"])
 def test_root_cannot_log_in(secured_lab: RunningLab, machine: str) -> None:
-    """Not even with the lab's key in root's authorized_keys; and there is no password."""
-    now = secured_lab.session()
-    config = str(now.lab.directory / "ssh_config")
+    """Neither with the lab's key in root's authorized_keys nor with a password."""
+    session = secured_lab.session()
+    config = str(session.lab.directory / "ssh_config")
     argv = ["ssh", "-F", config, "-o", "LogLevel=INFO", "-l", "root", machine, "true"]
     copy = "mkdir -p /root/.ssh && cp ~lab/.ssh/authorized_keys /root/.ssh/authorized_keys"
     with secured_lab.fleet() as fleet:

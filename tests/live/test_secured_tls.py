@@ -36,12 +36,12 @@ def openssl(*words: str, input: str = "") -> tuple[bool, str]:
 
 def client(lab: RunningLab, *words: str) -> tuple[bool, str]:
     """``openssl s_client`` to the front, as the site, trusting only the lab's authority."""
-    now = lab.session()
-    assert now.provider.network_problem(now.lab) == ""
-    where = f"{now.lab.address}:443"
-    ca = str(now.lab.directory / "ca.pem")
-    verify = ["-CAfile", ca, "-verify_return_error", "-verify_hostname", now.lab.site]
-    site = ["-connect", where, "-servername", now.lab.site]
+    session = lab.session()
+    assert session.provider.network_problem(session.lab) == ""
+    where = f"{session.lab.address}:443"
+    ca = str(session.lab.directory / "ca.pem")
+    verify = ["-CAfile", ca, "-verify_return_error", "-verify_hostname", session.lab.site]
+    site = ["-connect", where, "-servername", session.lab.site]
     return openssl("s_client", *site, *verify, *words)
 
 
@@ -136,8 +136,8 @@ def test_requests_to_web_servers_are_encrypted(secured_lab: RunningLab) -> None:
         host = fleet.host("web-01")
 
         def arrived() -> tuple[int, int]:
-            found = counts(host.run(*listing).stdout)
-            return found["HTTP for the balancer"], found["HTTPS for the balancer"]
+            packets = counts(host.run(*listing).stdout)
+            return packets["HTTP for the balancer"], packets["HTTPS for the balancer"]
 
         plain, encrypted = arrived()
         for _ in range(4):
@@ -164,8 +164,8 @@ def test_a_web_server_with_a_wrong_certificate_gets_no_requests(
 
     def left_out() -> bool:
         for _ in range(6):
-            got = secured_lab.get()
-            answers.append((got.status_code, got.headers.get("X-Served-By", "nobody")))
+            response = secured_lab.get()
+            answers.append((response.status_code, response.headers.get("X-Served-By", "")))
         return {server for _, server in answers[-6:]} == {"web-02"}
 
     try:
@@ -192,36 +192,38 @@ def test_a_web_server_with_a_wrong_certificate_gets_no_requests(
 
 def ending_soon(lab: RunningLab, folder: Path) -> str:
     """A certificate of the lab's own authority that expires in twelve days, and its key."""
-    now = lab.session()
-    shutil.copytree(now.lab.directory, folder)
+    session = lab.session()
+    shutil.copytree(session.lab.directory, folder)
     return "".join(
-        CertificateAuthority(folder).issue("soon", [now.lab.address], [now.lab.site], days=12)
+        CertificateAuthority(folder).issue(
+            "soon", [session.lab.address], [session.lab.site], days=12
+        )
     )
 
 
 def test_lab_up_renews_without_closing_connections(secured_lab: RunningLab, tmp_path: Path) -> None:
-    now = secured_lab.session()
-    names = ([now.lab.address], [now.lab.site])
+    session = secured_lab.session()
+    names = ([session.lab.address], [session.lab.site])
     soon = ending_soon(secured_lab, tmp_path / "copy")
     secured_lab.out("lb-01", "sh", "-c", f"cat > {interface.BUNDLE}", input=soon)
     secured_lab.out("lb-01", "systemctl", "reload", "haproxy")
-    authority = now.context.authority
-    authority.discard(now.lab.site)
-    authority.issue(now.lab.site, *names, days=12)
+    authority = session.context.authority
+    authority.discard(session.lab.site)
+    authority.issue(session.lab.site, *names, days=12)
 
-    def told() -> bool:
+    def reported() -> bool:
         result = secured_lab.invoke("lab.check", "--only", "certificate", check=False)
         return result.returncode == 1 and "11 days left" in result.stdout
 
-    wait_until(told, "the check tells that it ends")
+    wait_until(reported, "the check reports the expiry")
     before = serial(secured_lab)
-    context = ssl.create_default_context(cafile=str(now.lab.directory / "ca.pem"))
+    context = ssl.create_default_context(cafile=str(session.lab.directory / "ca.pem"))
     with (
-        socket.create_connection((str(now.lab.address), 443), 30) as raw,
-        context.wrap_socket(raw, server_hostname=now.lab.site) as kept,
+        socket.create_connection((str(session.lab.address), 443), 30) as raw,
+        context.wrap_socket(raw, server_hostname=session.lab.site) as kept,
     ):
         secured_lab.up()
-        kept.sendall(f"GET /version HTTP/1.1\r\nHost: {now.lab.site}\r\n\r\n".encode())
+        kept.sendall(f"GET /version HTTP/1.1\r\nHost: {session.lab.site}\r\n\r\n".encode())
         assert kept.recv(64).startswith(b"HTTP/1.1 200")
     assert serial(secured_lab) != before
     assert secured_lab.invoke("lab.check", "--only", "certificate").returncode == 0
@@ -316,7 +318,7 @@ def test_trust_instructions_for_every_system(secured_lab: RunningLab) -> None:
 
 
 def test_debian_trusts_after_the_instructions(secured_lab: RunningLab) -> None:
-    """On a machine, which is a Debian: the file is at the same path there."""
+    """Machines run Debian, so the instructions apply there with the same path."""
     here = secured_lab.session().lab.directory / "ca.pem"
     trust, away = steps(secured_lab, "Linux: Debian")
     ask = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "https://www.foobar.com/")
@@ -340,14 +342,14 @@ def test_debian_trusts_after_the_instructions(secured_lab: RunningLab) -> None:
 def test_chromium_trusts_after_the_instructions(
     secured_lab: RunningLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = secured_lab.session()
-    assert now.provider.network_problem(now.lab) == ""
+    session = secured_lab.session()
+    assert session.provider.network_problem(session.lab) == ""
     trust, away = steps(secured_lab, "Linux: Chrome")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    rules = f"--host-resolver-rules=MAP {now.lab.site} {now.lab.address}"
+    rules = f"--host-resolver-rules=MAP {session.lab.site} {session.lab.address}"
 
     def title(profile: str) -> str:
-        return chromium(tmp_path / profile, rules, "--dump-dom", f"https://{now.lab.site}/")
+        return chromium(tmp_path / profile, rules, "--dump-dom", f"https://{session.lab.site}/")
 
     def type_in(command: str) -> None:
         result = subprocess.run(["sh", "-c", command], stdin=subprocess.DEVNULL, check=False)

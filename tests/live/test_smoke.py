@@ -1,4 +1,4 @@
-"""The lab as a user meets it: every named check, and requests through the balancer's address."""
+"""The lab from a user's perspective: every check, and requests through the balancer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TOOLS = "ss ip curl dig tcpdump strace lsof less vim nano ps journalctl mysql pi
 def results(lab: RunningLab) -> dict[str, dict[str, Any]]:
     """One run of lab.check, by the checks' names."""
     done = lab.invoke("lab.check", "--json", check=False)
-    return {each["name"]: each for each in json.loads(done.stdout)}
+    return {result["name"]: result for result in json.loads(done.stdout)}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -159,7 +159,7 @@ def test_forwarded_addresses_cannot_be_forged(lab: RunningLab) -> None:
         assert ours in page
         assert "6.6.6.6" not in page
         assert "evil-web" not in page
-    # What a client says is not believed when it asks a web server itself either.
+    # Forwarded addresses are ignored in direct requests to a web server too.
     direct = f"http://{lab.session().lab.machine('web-01').address}/"
     with requests.Session() as http:
         http.trust_env = False
@@ -176,10 +176,10 @@ def test_a_request_in_flight_to_a_dying_server_is_retried_on_the_other(
     repaired.out("web-01", "systemctl", "kill", "--signal=STOP", "foobar.service")
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(repaired.get) for _ in range(2)]
-        # One of the two waits for the stopped application; now that dies.
-        wait_until(lambda: any(each.done() for each in both), "one server to respond")
+        # One of the two requests waits for the stopped application, which is killed now.
+        wait_until(lambda: any(response.done() for response in both), "one server to respond")
         repaired.out("web-01", "systemctl", "kill", "--signal=KILL", "foobar.service")
-        answers = [each.result() for each in both]
+        answers = [response.result() for response in both]
     assert [a.status_code for a in answers] == [200, 200]
 
 
@@ -219,13 +219,13 @@ def test_a_write_in_flight_to_a_dying_server_is_never_retried(repaired: RunningL
 
 
 def test_a_dead_machine_is_out_of_rotation_in_three_seconds(repaired: RunningLab) -> None:
-    now = repaired.session()
+    session = repaired.session()
     died = time.time()
-    now.provider.kill(now.lab, "web-02")
+    session.provider.kill(session.lab, "web-02")
     argv = ["journalctl", "-u", "haproxy", "-o", "short-unix", f"--since=@{int(died)}"]
 
     def down_times() -> list[float]:
-        """When HAProxy says that the server is down, by the clock that all machines share."""
+        """When HAProxy reports the server DOWN, by the clock of the host."""
         output = repaired.out("lb-01", *argv).splitlines()
         return [float(s.split()[0]) for s in output if "Server web/web-02 is DOWN" in s]
 
@@ -272,8 +272,8 @@ def test_machines_resolve_each_others_names(lab: RunningLab) -> None:
     for machine in TOPOLOGY.machines:
         for other in TOPOLOGY.machines:
             address = lab.session().lab.machine(other.name).address
-            found = lab.out(machine.name, "getent", "ahostsv4", other.name).split()[0]
-            assert found == str(address), (machine.name, other.name)
+            resolved = lab.out(machine.name, "getent", "ahostsv4", other.name).split()[0]
+            assert resolved == str(address), (machine.name, other.name)
 
 
 def test_requests_are_in_the_balancers_journal(lab: RunningLab) -> None:
@@ -289,9 +289,9 @@ def test_requests_are_in_the_balancers_journal(lab: RunningLab) -> None:
 
 
 def test_statistics_page_metrics_and_runtime_api(lab: RunningLab) -> None:
-    now = lab.session()
-    assert now.provider.network_problem(now.lab) == ""
-    base = f"http://{now.lab.front.address}:8404"
+    session = lab.session()
+    assert session.provider.network_problem(session.lab) == ""
+    base = f"http://{session.lab.front.address}:8404"
     with requests.Session() as http:
         http.trust_env = False
         assert "web-01" in http.get(base + "/", timeout=10).text

@@ -43,7 +43,7 @@ def snapshots_lab() -> Iterator[RunningLab]:
 
 @pytest.fixture(autouse=True)
 def _only_a(snapshots_lab: RunningLab) -> Iterator[None]:
-    """A failed test leaves no snapshot, and no halted machines, to the next one."""
+    """Snapshots and halted machines of a failed test do not affect the next one."""
     yield
     others = sorted(listed(snapshots_lab).keys() - {"a"})
     for name in others:
@@ -79,7 +79,7 @@ def listed(lab: RunningLab) -> dict[str, dict[str, Any]]:
 
 
 def own_files(lab: RunningLab) -> dict[str, bytes]:
-    """What describes the lab, as the bytes of its files."""
+    """The contents of the lab's files on the controller."""
     top = directory(lab)
     described = ("state.json", "ca.pem", "known_hosts", "certs", "secrets", "releases")
     files = [p for p in top.rglob("*") if p.is_file() and p.name != ".lock"]
@@ -124,7 +124,7 @@ def test_the_list_shows_date_size_topology_and_note(snapshots_lab: RunningLab) -
     assert "MiB" in text
 
 
-def test_to_simple_and_back_and_then_restored(snapshots_lab: RunningLab) -> None:
+def test_restore_after_changes_of_topology(snapshots_lab: RunningLab) -> None:
     lab, before = snapshots_lab, own_files(snapshots_lab)
     lab.up("--topology", "simple", "--yes")
     add_note(lab, "in simple")
@@ -139,7 +139,7 @@ def test_to_simple_and_back_and_then_restored(snapshots_lab: RunningLab) -> None
     assert (directory(lab) / "backups" / "mine").read_text() == "kept by every restore"
 
 
-def test_restored_from_a_smaller_topology(snapshots_lab: RunningLab) -> None:
+def test_restore_from_a_smaller_topology(snapshots_lab: RunningLab) -> None:
     lab = snapshots_lab
     lab.up("--topology", "simple", "--yes")
     restore(lab)
@@ -164,7 +164,7 @@ def test_machines_added_since_are_removed(snapshots_lab: RunningLab) -> None:
     assert sorted(listed(lab)) == ["a"]
 
 
-def test_what_was_recorded_later_is_not_applied_again(snapshots_lab: RunningLab) -> None:
+def test_settings_recorded_after_the_snapshot_are_not_applied(snapshots_lab: RunningLab) -> None:
     lab = snapshots_lab
     lab.invoke("lb.weight", "web-01", "7")
     lab.invoke("lb.drain", "web-02")
@@ -178,7 +178,7 @@ def test_what_was_recorded_later_is_not_applied_again(snapshots_lab: RunningLab)
     is_as_in_a(lab)
 
 
-def test_a_machine_that_is_off_and_one_that_is_gone(snapshots_lab: RunningLab) -> None:
+def test_restore_of_a_halted_and_a_removed_machine(snapshots_lab: RunningLab) -> None:
     lab = snapshots_lab
     session = lab.session()
     session.provider.halt(session.lab, lambda machine, doing: None, ["web-01"])

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.live
 
 
 def lost(lab: RunningLab, *words: str) -> dict[str, list[str]]:
-    """By machine and component, what was unavailable while it was down."""
+    """The impact of each component's failure, by machine and component."""
     rows = json.loads(lab.invoke("lab.spof", *words, "--json").stdout)
     assert all(row["reads"]["requests"] and row["writes"]["requests"] for row in rows)
     return {f"{row['machine']}/{row['component']}": row["lost"] for row in rows}
@@ -36,7 +36,9 @@ def test_scaled_has_no_single_point_of_failure(scaled: RunningLab) -> None:
     assert "0 changed" in scaled.up().stdout
 
 
-def test_distributed_fails_at_the_balancer_and_for_writes(lab: RunningLab) -> None:
+def test_distributed_fails_without_the_balancer_and_for_writes_without_the_primary(
+    lab: RunningLab,
+) -> None:
     assert lost(lab) == {
         "lb-01/haproxy": ["reads", "writes"],
         "web-01/nginx": [],

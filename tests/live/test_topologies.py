@@ -1,6 +1,6 @@
 """Topology changes in both directions, on the same machines, keeping the data.
 
-One lab walks all the way: scaled → distributed → simple → distributed → scaled.
+One lab changes in this order: scaled → distributed → simple → distributed → scaled.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ SCALED = ["lb-01", "lb-02", "web-01", "web-02", "app-01", "app-02", "db-01", "db
 
 
 def states(lab: RunningLab) -> dict[str, str]:
-    found = json.loads(lab.invoke("lab.status", "--json").stdout)
-    return {m["name"]: m["state"] for m in found["machines"]}
+    status = json.loads(lab.invoke("lab.status", "--json").stdout)
+    return {m["name"]: m["state"] for m in status["machines"]}
 
 
 def note(lab: RunningLab, text: str) -> None:
@@ -29,11 +29,11 @@ def note(lab: RunningLab, text: str) -> None:
 
 
 def notes(lab: RunningLab) -> list[str]:
-    return sorted(each["text"] for each in lab.get("/api/notes").json())
+    return sorted(item["text"] for item in lab.get("/api/notes").json())
 
 
 def kept(lab: RunningLab, text: str) -> None:
-    """A note of an earlier topology is still there, and nothing is left to change."""
+    """A note from an earlier topology exists, and lab.plan has no changes."""
     assert text in notes(lab)
     assert "0 changed" in lab.up().stdout
 
@@ -49,8 +49,8 @@ def active(lab: RunningLab, machine: str, service: str) -> bool:
 def test_scaled_to_distributed(scaled: RunningLab) -> None:
     lab = scaled
     assert list(states(lab)) == SCALED
-    assert automatic(lab), "the topology says so"
-    # An operator decides otherwise, and that stays.
+    assert automatic(lab), "automatic failover as in the topology"
+    # An operator's setting has precedence over the topology.
     lab.invoke("db.autopromote", "off")
     lab.up()
     assert not automatic(lab)
@@ -74,7 +74,7 @@ def test_scaled_to_distributed(scaled: RunningLab) -> None:
     assert f"moving the data from {primary} to web-01" in output
     assert list(states(lab)) == ["lb-01", "web-01", "web-02"]
     kept(lab, "in scaled")
-    # What the machines were and are no more.
+    # Former roles of the machines.
     assert not automatic(lab)
     for service in ("keepalived", "lab-virtual-address", "lab-autopromote", "prometheus"):
         assert not active(lab, "lb-01", service), service
@@ -118,7 +118,7 @@ def test_distributed_to_simple(changing_lab: RunningLab) -> None:
     note(lab, "in simple")
 
 
-def test_simple_fails_at_every_one(changing_lab: RunningLab) -> None:
+def test_every_component_of_simple_is_a_single_point_of_failure(changing_lab: RunningLab) -> None:
     lab = with_topology(changing_lab, "simple")
     site, everything = ["reads", "writes"], ["reads", "writes", "names"]
     assert lost(lab, "--seconds", "1.5") == {
@@ -136,7 +136,7 @@ def test_simple_to_distributed(changing_lab: RunningLab) -> None:
     lab.up("--topology", "distributed")
     assert list(states(lab)) == ["lb-01", "web-01", "web-02"]
     kept(lab, "before distributed")
-    # The new web-02 has MySQL's number of the old one, and yet all that the old one wrote.
+    # The new web-02 has the server_id of the old one, and all transactions of the old one.
     assert lab.sql("web-02", "SELECT text FROM foobar.notes").splitlines() == [
         *lab.sql("web-01", "SELECT text FROM foobar.notes").splitlines()
     ]
@@ -157,4 +157,4 @@ def test_distributed_to_scaled(changing_lab: RunningLab) -> None:
     for machine in ("web-01", "web-02"):
         assert not active(lab, machine, "mysql")
         assert not active(lab, machine, "foobar")
-    wait_until(lambda: automatic(lab), "the topology says so")
+    wait_until(lambda: automatic(lab), "automatic failover as in the topology")

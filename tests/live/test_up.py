@@ -1,4 +1,4 @@
-"""lab.up again: changes nothing, mends exactly what drifted, keeps data, survives its own end."""
+"""Repeated lab.up: no changes, repair of drift only, data kept, recovery from a killed run."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.live
 
 
 def changed_in(output: str) -> dict[str, int]:
-    """How many changes lab.up tells for each machine in its summary."""
-    found = re.findall(r"^(\S+)\s+(?:un)?changed\s+(\d+) changed\s", output, re.MULTILINE)
-    return {name: int(count) for name, count in found}
+    """The number of changes of each machine in lab.up's summary."""
+    counts = re.findall(r"^(\S+)\s+(?:un)?changed\s+(\d+) changed\s", output, re.MULTILINE)
+    return {name: int(count) for name, count in counts}
 
 
 def plan(lab: RunningLab) -> tuple[int, str]:
-    """What lab.plan says, and its exit status."""
+    """Exit status and output of lab.plan."""
     result = lab.invoke("lab.plan", "--detailed-exitcode", check=False)
     assert result.returncode in (0, 2), result.stdout + result.stderr
     return result.returncode, result.stdout
@@ -39,7 +39,7 @@ def plan(lab: RunningLab) -> tuple[int, str]:
 # --- nothing to do -------------------------------------------------------------------------------
 
 
-def test_a_second_run_changes_nothing_and_says_so(lab: RunningLab) -> None:
+def test_a_second_run_reports_no_changes(lab: RunningLab) -> None:
     result = lab.up()
     assert changed_in(result.stdout) == {"lb-01": 0, "web-01": 0, "web-02": 0}
     assert len(re.findall(r"^\S+\s+unchanged\s", result.stdout, re.MULTILINE)) == 3
@@ -48,7 +48,7 @@ def test_a_second_run_changes_nothing_and_says_so(lab: RunningLab) -> None:
     assert "no changes" in output.splitlines()
 
 
-def test_a_run_that_changes_nothing_restarts_nothing(lab: RunningLab) -> None:
+def test_a_run_without_changes_restarts_nothing(lab: RunningLab) -> None:
     def processes() -> list[str]:
         units = ["mysql", "foobar", "nginx", "haproxy", "systemd-journald"]
         argv = ["systemctl", "show", "-p", "MainPID,ActiveEnterTimestampMonotonic", *units]
@@ -59,10 +59,10 @@ def test_a_run_that_changes_nothing_restarts_nothing(lab: RunningLab) -> None:
     assert processes() == before
 
 
-def test_a_run_that_changes_nothing_costs_one_round_trip_a_machine(lab: RunningLab) -> None:
-    now = lab.session()
-    with now.fleet() as fleet:
-        outcomes = converge(fleet, now.context.desired_of(fleet.hosts))
+def test_a_run_without_changes_takes_one_round_trip_per_machine(lab: RunningLab) -> None:
+    session = lab.session()
+    with session.fleet() as fleet:
+        outcomes = converge(fleet, session.context.desired_of(fleet.hosts))
     assert {name: o.round_trips for name, o in outcomes.items()} == dict.fromkeys(outcomes, 1)
     assert all(not o.changed and o.error is None for o in outcomes.values())
 
@@ -72,16 +72,16 @@ def test_a_run_that_changes_nothing_costs_one_round_trip_a_machine(lab: RunningL
 
 @dataclass(frozen=True)
 class Drift:
-    """Something that somebody changed by hand.
+    """A change by hand.
 
     Args:
-        machine: where.
-        script: what was done, for a shell; may be empty.
-        plan: what lab.plan must say of it, as regular expressions.
-        sql: what was done in MySQL.
-        changes: how many changes that makes on the machine.
-        applied: how many lab.up makes there, if that differs.
-        replicated: whether the replica has the same difference, until it replicates the repair.
+        machine: the changed machine.
+        script: shell script that makes the change; may be empty.
+        plan: regular expressions that match lab.plan's output.
+        sql: SQL that makes the change.
+        changes: number of planned changes of the machine.
+        applied: number of changes that lab.up applies, if different.
+        replicated: the replica has the same drift until it replicates the repair.
     """
 
     machine: str
@@ -131,7 +131,7 @@ DRIFTS = {
         "lb-01",
         "systemctl stop haproxy && systemctl mask -q haproxy",
         (r"service haproxy.service", r"enabled: masked → enabled"),
-        changes=2,  # and the servers' states, which a stopped HAProxy does not tell
+        changes=2,  # and the servers' states, which a stopped HAProxy does not report
     ),
     "secret-file": Drift(
         "web-02",
@@ -180,7 +180,7 @@ DRIFTS = {
 
 
 @pytest.mark.parametrize("name", DRIFTS)
-def test_drift_is_shown_and_mended(repaired: RunningLab, name: str) -> None:
+def test_drift_is_planned_and_fixed(repaired: RunningLab, name: str) -> None:
     drift = DRIFTS[name]
     if drift.script:
         repaired.out(drift.machine, "sh", "-c", drift.script)
@@ -216,7 +216,7 @@ def test_a_plan_changes_nothing(repaired: RunningLab) -> None:
     assert plan(repaired) == first
 
 
-def test_a_removed_package_comes_back(repaired: RunningLab) -> None:
+def test_a_removed_package_is_reinstalled(repaired: RunningLab) -> None:
     repaired.out(
         "lb-01", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qy", "remove", "haproxy"
     )
@@ -228,7 +228,7 @@ def test_a_removed_package_comes_back(repaired: RunningLab) -> None:
     assert repaired.get().status_code == 200
 
 
-def test_a_machine_that_does_not_run_is_no_unchanged_machine(repaired: RunningLab) -> None:
+def test_a_stopped_machine_is_not_reported_as_unchanged(repaired: RunningLab) -> None:
     repaired.invoke("lab.halt", "lb-01")
     status, output = plan(repaired)
     assert status == 2
@@ -240,7 +240,7 @@ def test_a_machine_that_does_not_run_is_no_unchanged_machine(repaired: RunningLa
 
 @dataclass
 class Identity:
-    """What must be the same after machines were off."""
+    """Values that must not change while machines are halted."""
 
     note: dict[str, str] = field(default_factory=dict)
     uuids: list[str] = field(default_factory=list)
@@ -249,12 +249,12 @@ class Identity:
 
 
 def identity(lab: RunningLab, note: dict[str, str]) -> Identity:
-    """Who the machines are now, and the note as it is read now."""
+    """The current identities of the machines, and the stored note."""
     with requests.Session() as http:
         http.trust_env = False
-        found = http.get(f"{lab.url}/api/notes/{note['id']}", timeout=10).json()
+        stored = http.get(f"{lab.url}/api/notes/{note['id']}", timeout=10).json()
     return Identity(
-        found,
+        stored,
         [lab.sql(name, "SELECT @@server_uuid") for name in ("web-01", "web-02")],
         {name: host.endpoint.host_key for name, host in lab.fleet().hosts.items()},
         [lab.out(m.name, "cat", "/etc/machine-id") for m in lab.session().lab.machines],
@@ -271,7 +271,7 @@ def new_note(lab: RunningLab) -> dict[str, str]:
     return found
 
 
-def test_halt_and_up_bring_the_same_machines_back(repaired: RunningLab) -> None:
+def test_halt_and_up_keep_the_machines(repaired: RunningLab) -> None:
     note = new_note(repaired)
     before = identity(repaired, note)
     assert before.note == note
@@ -290,16 +290,16 @@ def status_of(lab: RunningLab) -> str:
 
 
 def test_a_reboot_of_the_host_loses_no_data(repaired: RunningLab) -> None:
-    """All power is cut, and bridge, address translation and forwarder are gone, as after a boot."""
+    """All machines are killed; bridge, NAT and forwarder are removed, as after a reboot."""
     note = new_note(repaired)
     before = identity(repaired, note)
-    now = repaired.session()
-    for machine in now.lab.machines:
-        now.provider.kill(now.lab, machine.name)
-    bridge = f"lab-{now.lab.id}"
+    session = repaired.session()
+    for machine in session.lab.machines:
+        session.provider.kill(session.lab, machine.name)
+    bridge = f"lab-{session.lab.id}"
     subprocess.run(["ip", "link", "delete", "dev", bridge, "type", "bridge"], check=True)
-    subprocess.run(["nft", "delete", "table", "ip", f"lab_{now.lab.id}"], check=True)
-    pid_file = Path("/var/lib/foobar-lab") / now.lab.id / "dnsmasq.pid"
+    subprocess.run(["nft", "delete", "table", "ip", f"lab_{session.lab.id}"], check=True)
+    pid_file = Path("/var/lib/foobar-lab") / session.lab.id / "dnsmasq.pid"
     os.kill(int(pid_file.read_text()), signal.SIGKILL)
     refused = repaired.invoke("lab.plan", check=False)
     assert refused.returncode == 1
@@ -329,7 +329,7 @@ program.run(sys.argv)
         ("nginx/nginx.conf.j2", "nonsense on;\n", "web-01", "nginx", "nonsense"),
     ],
 )
-def test_a_configuration_that_is_refused_is_put_back(
+def test_a_rejected_configuration_is_rolled_back(
     repaired: RunningLab,
     tmp_path: Path,
     template: str,
@@ -368,11 +368,11 @@ def test_a_configuration_that_is_refused_is_put_back(
     assert plan(repaired)[0] == 0
 
 
-def test_a_controller_that_dies_between_write_and_reload_is_noticed(repaired: RunningLab) -> None:
-    """The new file is there, HAProxy still runs the old one: only the stamp tells."""
+def test_a_reload_missed_by_a_killed_controller_is_detected(repaired: RunningLab) -> None:
+    """The new file exists, but HAProxy runs with the old one: only the stamp shows it."""
     wanted = repaired.out("lb-01", "cat", "/etc/haproxy/haproxy.cfg")
     old = wanted.replace("maxconn 4000", "maxconn 3999")
-    load = "systemctl reload haproxy && rm /var/lib/foobar-lab/loaded/haproxy"  # as never stamped
+    load = "systemctl reload haproxy && rm /var/lib/foobar-lab/loaded/haproxy"  # not stamped
     script = "cat > /etc/haproxy/haproxy.cfg"
     repaired.out("lb-01", "sh", "-c", f"{script} && {load}", input=old)
     repaired.out("lb-01", "sh", "-c", script, input=wanted)

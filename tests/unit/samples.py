@@ -32,7 +32,7 @@ class FixedSecrets:
         return PASSWORD.format(name)
 
     def known(self) -> tuple[str, ...]:
-        """None are on disk."""
+        """No secrets are on disk."""
         return ()
 
 
@@ -64,7 +64,7 @@ def context(
 
     Args:
         name: of the topology.
-        primary: instead of the topology's own.
+        primary: overrides that of the topology.
         rolling: whether the lab serves already.
         root: a folder for real secrets; without it they are fixed, and nothing is on disk.
         state: more of the record.
@@ -72,11 +72,11 @@ def context(
     read = topology.load(topology.find(name, ROOT))
     recorded = State(primary=primary or read.primary, topology=name, **state)
     lab = Lab("default", root or Path("/checkout"), read)
-    found = registry.context(lab, recorded, rolling=rolling)
+    result = registry.context(lab, recorded, rolling=rolling)
     if root is None:
-        found.__dict__["secrets"] = FixedSecrets()
-        found.__dict__["authority"] = FixedAuthority()
-    return found
+        result.__dict__["secrets"] = FixedSecrets()
+        result.__dict__["authority"] = FixedAuthority()
+    return result
 
 
 def recorded(file: str) -> Any:

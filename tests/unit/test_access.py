@@ -1,4 +1,4 @@
-"""Rescue, trust and rebuild without machines: what is run, what is refused, what is parsed."""
+"""Rescue, trust and rebuild without machines: commands, refusals and parsing."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_vagrant_ssh_quotes_the_program() -> None:
     assert ssh_argv("web-01", [])[:3] == ("vagrant", "ssh", "web-01")
 
 
-def test_provider_ssh_says_what_to_do(tmp_path: Path) -> None:
+def test_provider_ssh_has_instructions(tmp_path: Path) -> None:
     lab = replace(session().lab, root=tmp_path)
     with pytest.raises(ProviderError, match="did not create") as caught:
         SshProvider().root_command(lab, "web-01", [])

@@ -25,7 +25,7 @@ def reply(address: bytes = bytes([192, 168, 56, 11]), operation: int = 2) -> byt
     return frame[:20] + struct.pack("!H", operation) + frame[22:28] + address + frame[32:]
 
 
-def test_a_request_asks_everybody_without_a_sender_address() -> None:
+def test_an_arp_probe_is_a_broadcast_without_a_sender_address() -> None:
     frame = request_frame(MAC, "192.168.56.11")
     assert len(frame) == 42
     assert frame[:12] == b"\xff" * 6 + MAC
@@ -62,14 +62,14 @@ def test_replies_are_parsed_and_other_frames_ignored() -> None:
         (OWN, {"lb-01": {"aa:00"}, "web-01": {"aa:01", "aa:00"}}, [Conflict("lb-01", "web-01")]),
     ],
 )
-def test_who_is_at_fault(
+def test_conflicts_name_the_machine_at_fault(
     own: Mapping[str, str], answered: Mapping[str, set[str]], found: list[Conflict]
 ) -> None:
     assert list(conflicts(own, answered)) == found
 
 
 def observed(**macs: tuple[str, ...]) -> Observation:
-    """What all machines hear, by the machine whose address it is; ``_`` for ``-``."""
+    """ARP replies received by all machines, by owner of the address; ``_`` stands for ``-``."""
     results = {}
     for machine in HERE.lab.machines:
         heard = {

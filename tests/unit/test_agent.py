@@ -310,7 +310,7 @@ def test_an_unexpected_error_rolls_the_files_back_too(machine: Path, kind: str) 
     first.write_text("old")
     broken = write(second, "new")
     if kind == "unknown-owner":
-        broken["owner"] = "nobody-at-all"
+        broken["owner"] = "unknown-user"
     else:
         del broken["mode"]
     response = apply(unit(write(first, "new"), broken))

@@ -97,9 +97,9 @@ def imports(path: Path) -> Iterator[Import]:
 def internal(package: str = "") -> Iterator[Import]:
     """Imports from ``provision`` by modules outside ``app``."""
     for path in modules():
-        for found in imports(path):
-            if found.parts and found.source[0] in RANK and package in ("", found.source[0]):
-                yield found
+        for item in imports(path):
+            if item.parts and item.source[0] in RANK and package in ("", item.source[0]):
+                yield item
 
 
 def unit_of(parts: tuple[str, ...]) -> tuple[str, ...]:
@@ -127,7 +127,7 @@ def listed(problems: list[str]) -> str:
 
 
 def test_imports_point_to_lower_layers_or_declared_interfaces() -> None:
-    problems = [str(found) for found in internal() if not allowed(found)]
+    problems = [str(item) for item in internal() if not allowed(item)]
     assert not problems, listed(problems)
 
 
@@ -143,11 +143,11 @@ def test_agents_import_nothing_of_the_controller() -> None:
     for path in modules():
         if "agent" not in path.parts or path.is_relative_to(ROOT / "provision" / "app"):
             continue
-        for found in imports(path):
-            top = found.target.partition(".")[0]
+        for item in imports(path):
+            top = item.target.partition(".")[0]
             other = top in sys.stdlib_module_names or top in DEBIAN_ON_MACHINES
-            if not other and "agent" not in found.parts:
-                problems.append(str(found))
+            if not other and "agent" not in item.parts:
+                problems.append(str(item))
     assert not problems, listed(problems)
 
 

@@ -135,7 +135,7 @@ def test_no_check_is_its_own_prerequisite(topology: str) -> None:
     listed = checks.checks(context(topology, autopromote=topology == "scaled"))
     failing = [replace(c, judge=lambda _: Verdict(False, "good", "bad")) for c in listed]
     results = evaluate(failing, Observation({}))
-    # Without cycles, what fails everywhere is explained by the machines alone.
+    # Without cycles, the machines explain all failures if everything fails.
     roots = {r.check.name for r in results if r.status == "failed"}
     assert {name.partition("/")[0] for name in roots} <= {"machine", "address"}
 
@@ -146,12 +146,12 @@ def test_a_halted_machine_is_the_only_root_cause(topology: str) -> None:
     listed = checks.checks(here)
     for machine in here.lab.machines:
         failing = [replace(c, judge=_fails_behind(c, machine.name, listed)) for c in listed]
-        found = root_causes(evaluate(failing, Observation({})))
-        assert [cause.result.check.machine for cause in found] == [machine.name]
+        causes = root_causes(evaluate(failing, Observation({})))
+        assert [cause.result.check.machine for cause in causes] == [machine.name]
 
 
 def _fails_behind(check: Check, machine: str, listed: tuple[Check, ...]):  # type: ignore[no-untyped-def]
-    """Fail what is on the machine or depends on it; pass the rest."""
+    """Fail the checks of the machine and those that depend on it; pass the rest."""
     failed = check.machine == machine
     return lambda _: Verdict(not failed, "good", "bad")
 

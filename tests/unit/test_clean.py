@@ -1,4 +1,4 @@
-"""lab.clean: what stays because packages from before the lab need it, and the plan as text."""
+"""lab.clean: packages that earlier packages depend on are kept; the plan as text."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_plan_is_shown_section_by_section() -> None:
     assert plan_lines("web-01", CleanupPlan(True))[1] == "  nothing of the lab is left"
 
 
-def test_what_the_lab_changes_includes_the_data_of_its_services() -> None:
+def test_changed_paths_include_the_data_of_services() -> None:
     lab = context()
     paths, users = changed_by_lab(lab, lab.lab.machine("web-01"))
     assert {"/etc/nginx/nginx.conf", "/var/lib/mysql", "/etc/haproxy", "/etc/hosts"} <= set(paths)

@@ -110,7 +110,7 @@ def test_help_of_a_task(task: str) -> None:
 def ended(
     capsys: pytest.CaptureFixture[str], error: BaseException, lab: str = "x"
 ) -> tuple[Any, str]:
-    """How the command line ends when a task raises this, and what it says."""
+    """Exit status and output of the command line when a task raises this error."""
     with pytest.raises(SystemExit) as caught, base.errors("x"):
         raise error
     return caught.value.code, capsys.readouterr().err
@@ -131,7 +131,7 @@ def test_only_the_last_lines_of_a_programs_output_are_shown() -> None:
     assert text.splitlines()[-1] == "  | 99"
 
 
-def test_an_error_that_nobody_foresaw(
+def test_an_unexpected_exception(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LAB_DEBUG", raising=False)
@@ -151,7 +151,7 @@ def test_ctrl_c(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     assert output == "error: interrupted; run the same command again to continue\n"
 
 
-def test_a_second_ctrl_c_waits_for_nobody(
+def test_a_second_ctrl_c_exits_at_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once: list[int] = []
@@ -161,7 +161,7 @@ def test_a_second_ctrl_c_waits_for_nobody(
     assert at_once == [130]
 
 
-def test_a_reader_that_has_gone() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     script = f"{INVOKE} --list | head -1"
     result = subprocess.run(["sh", "-c", script], cwd=ROOT, capture_output=True, check=True)
     assert result.stdout == b"Available tasks:\n"
@@ -259,7 +259,7 @@ def test_progress_without_a_terminal_is_plain_lines(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == ""
 
 
-def test_progress_on_a_terminal_is_a_row_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_on_a_terminal_is_one_row_per_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

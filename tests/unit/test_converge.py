@@ -168,7 +168,7 @@ def test_a_lost_connection_fails_one_machine_only() -> None:
     assert "stopped responding" in str(outcomes["web-02"].error)
 
 
-def test_a_need_of_a_stopped_machine_is_ignored() -> None:
+def test_a_dependency_on_a_stopped_machine_is_ignored() -> None:
     lab = Lab({"web-01": (unit("a", "web-02/b"),)})
     assert lab.run()["web-01"].error is None
 
@@ -186,7 +186,9 @@ def test_ownership_is_judged_after_what_the_other_units_have_changed() -> None:
     assert [name for _, name in lab.calls] == ["gather", "a", "gather", "ownership"]
 
 
-def test_ctrl_c_lets_every_machine_finish_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_waits_for_the_current_unit_of_every_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     lab = Lab({"web-01": (unit("a"), unit("b")), "web-02": (unit("c", "web-01/b"),)})
     stopped = threading.Event()
     lab.machines["web-01"].on_unit = lambda _name: _wait(stopped)
@@ -209,11 +211,11 @@ def test_ctrl_c_lets_every_machine_finish_its_unit(monkeypatch: pytest.MonkeyPat
     assert lab.machines["web-02"].logged[-1] == "stopped"
 
 
-def test_an_interrupted_run_says_how_to_continue() -> None:
+def test_an_interrupted_run_suggests_how_to_continue() -> None:
     assert str(Stopped()) == "stopped before the next step\nnext: invoke lab.up continues from here"
 
 
-def test_every_error_is_reported_not_only_the_first() -> None:
+def test_all_errors_are_reported() -> None:
     def fail(text: str) -> Callable[[], None]:
         def work() -> None:
             raise LabError(text, "do this")

@@ -116,11 +116,11 @@ each = pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES.keys()
 
 
 def test_the_color_shows_the_state() -> None:
-    found = boxes(broken())
-    assert (found["lb-01"].color, found["lb-02"].color) == ("orange", "red")
-    assert {box.color for name, box in found.items() if name not in ("lb-01", "lb-02")} == {"green"}
-    assert any(program.bad for program in found["lb-01"].programs)
-    assert "holds 192.168.56.100" in found["lb-01"].note
+    shown = boxes(broken())
+    assert (shown["lb-01"].color, shown["lb-02"].color) == ("orange", "red")
+    assert {box.color for name, box in shown.items() if name not in ("lb-01", "lb-02")} == {"green"}
+    assert any(program.bad for program in shown["lb-01"].programs)
+    assert "holds 192.168.56.100" in shown["lb-01"].note
 
 
 def test_a_planned_topology() -> None:
@@ -188,9 +188,9 @@ def test_everything_is_inside_the_canvas(picture: Diagram) -> None:
 
 @each
 def test_boxes_do_not_overlap(picture: Diagram) -> None:
-    found = frames(drawing(picture))
-    assert len(found) == 1 + len(boxes(picture))
-    for one, other in combinations(found, 2):
+    rectangles = frames(drawing(picture))
+    assert len(rectangles) == 1 + len(boxes(picture))
+    for one, other in combinations(rectangles, 2):
         beside = one.right < other.x or other.right < one.x
         below = one.y + one.height < other.y or other.y + other.height < one.y
         assert beside or below
@@ -199,11 +199,11 @@ def test_boxes_do_not_overlap(picture: Diagram) -> None:
 @each
 def test_texts_do_not_overlap_and_stay_in_their_box(picture: Diagram) -> None:
     shapes = drawing(picture)
-    found = [s for s in shapes.shapes if isinstance(s, Words)]
-    for one, other in combinations(found, 2):
+    texts = [s for s in shapes.shapes if isinstance(s, Words)]
+    for one, other in combinations(texts, 2):
         beside = one.right <= left(other) or other.right <= left(one)
         assert beside or abs(one.y - other.y) >= 15, (one.text, other.text)
-    for words in found:
+    for words in texts:
         for frame in frames(shapes):
             if inside((words.x, words.y), frame):
                 assert left(words) > frame.x
@@ -213,7 +213,7 @@ def test_texts_do_not_overlap_and_stay_in_their_box(picture: Diagram) -> None:
 @each
 def test_arrows_cross_neither_boxes_nor_words(picture: Diagram) -> None:
     shapes = drawing(picture)
-    found = frames(shapes)
+    rectangles = frames(shapes)
     texts = [s for s in shapes.shapes if isinstance(s, Words)]
     ends: Counter[tuple[float, float]] = Counter()
     for arrow in (s for s in shapes.shapes if isinstance(s, Arrow)):
@@ -221,7 +221,7 @@ def test_arrows_cross_neither_boxes_nor_words(picture: Diagram) -> None:
         for (x1, y1), (x2, y2) in pairwise(arrow.points):
             for part in range(101):
                 point = x1 + (x2 - x1) * part / 100, y1 + (y2 - y1) * part / 100
-                assert not any(inside(point, frame) for frame in found)
+                assert not any(inside(point, frame) for frame in rectangles)
                 for words in texts:
                     over = left(words) < point[0] < words.right
                     assert not (over and words.y - words.size * 0.8 < point[1] < words.y)
@@ -270,12 +270,12 @@ def test_a_png_has_the_requested_size() -> None:
 
 
 def test_a_png_shows_the_states() -> None:
-    found = colors(opened(broken()))
+    counts = colors(opened(broken()))
     for name in ("green", "orange", "red"):
         strong, pale, _ = COLORS[name]
-        assert found[ImageColor.getrgb(strong)] > 1000, name
-        assert found[ImageColor.getrgb(pale)] > 1000, name
-    assert ImageColor.getrgb(COLORS["grey"][0]) not in found
+        assert counts[ImageColor.getrgb(strong)] > 1000, name
+        assert counts[ImageColor.getrgb(pale)] > 1000, name
+    assert ImageColor.getrgb(COLORS["grey"][0]) not in counts
     planned = colors(opened(planned_diagram(samples.context("simple"))))
     assert planned[ImageColor.getrgb(COLORS["grey"][0])] > 1000
     assert not {ImageColor.getrgb(COLORS[n][0]) for n in ("green", "orange", "red")} & set(planned)
@@ -293,7 +293,7 @@ def test_a_png_has_letters_arrows_and_margins() -> None:
             assert colors(letters).get(wanted, 0) > len(shape.text), shape.text
         elif isinstance(shape, Arrow):
             (x1, y1), (x2, y2) = shape.points[0], shape.points[-1]
-            for part in (0.01, 0.99):  # its beginning, its head
+            for part in (0.01, 0.99):  # its start and its head
                 point = [round(2 * (a + (b - a) * part)) for a, b in ((x1, x2), (y1, y2))]
                 near = image.crop((point[0] - 2, point[1] - 2, point[0] + 3, point[1] + 3))
                 assert ImageColor.getrgb(shape.color) in colors(near)

@@ -1,4 +1,4 @@
-"""Drift: what a plan says about changes by hand, old processes and resources without a result."""
+"""Drift in plans: manual changes, outdated processes, and resources without a result."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_probe_that_failed_is_no_change() -> None:
     assert [item.reason for item in unit.unreadable] == ["MySQL error 1040: Too many connections"]
 
 
-def test_overrides_that_nobody_declared_are_foreign() -> None:
+def test_undeclared_overrides_are_foreign() -> None:
     declared = "/etc/systemd/system/x.service.d/lab.conf"
     hand = "/run/systemd/system.control/x.service.d/50-MemoryMax.conf"
     resource = EffectiveUnit("x.service", (declared,))
@@ -111,7 +111,7 @@ def test_units_know_what_other_units_declare() -> None:
     assert drop_in.path in completed.declared
 
 
-def test_on_a_machine_of_somebody_else_nothing_is_foreign() -> None:
+def test_on_existing_machines_nothing_is_foreign() -> None:
     units = [UNIT, Unit("own", (Packages(("x",)), OwnedDirectory("/etc/x.d", service=True)))]
     first, second = with_ownership(units, exclusive=False)
     assert first.resources == (CONFIG,)
@@ -134,15 +134,15 @@ def test_files_are_compared_with_what_was_there_at_first(tmp_path: Path) -> None
         str(tmp_path / "gone"): OriginalPath("file"),
     }
     paths = [str(foreign), str(kept), str(packaged)]
-    found = compare(str(tmp_path), entries, paths, {str(packaged)}, ())
-    assert found == OwnedFacts(
+    facts = compare(str(tmp_path), entries, paths, {str(packaged)}, ())
+    assert facts == OwnedFacts(
         True,
         (str(foreign),),
         ((str(kept), "content was changed"), (str(tmp_path / "gone"), "is missing")),
     )
 
 
-def test_what_a_package_brought_since_is_no_difference(
+def test_files_of_later_packages_are_no_differences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("added", "by-hand", "upgraded", "edited")

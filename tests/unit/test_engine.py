@@ -34,7 +34,7 @@ from provision.engine.resources.files import tree_files
 from provision.services.haproxy.runtime_state import ServerStates
 from tests.unit.samples import result
 
-SECRET = "nobody-may-see-this"
+SECRET = "never-shown-secret"
 HELLO = File("/root/t/file", "hello\n", mode="0640")
 
 
@@ -163,7 +163,7 @@ def test_differences(
 def test_a_file_with_equal_text_and_another_digest_differs() -> None:
     there = result(path_probe("/x"), "file")
     assert "content" not in differences(HELLO, there)
-    # The text was read with replacement characters; only the digest tells.
+    # The text was decoded with replacement characters, so only the digest differs.
     resource = File("/x", "hello\n", mode="0640")
     assert resource.actual(dataclasses.replace(there, digest="0" * 64))["content"] == "hello\n"
 
@@ -286,7 +286,7 @@ def test_a_stopped_service_is_started_and_not_reloaded() -> None:
 
 
 def test_a_file_that_was_changed_by_hand_is_loaded_again() -> None:
-    """Somebody may have reloaded the service with the file as it was by hand."""
+    """The service may have been reloaded with the changed file."""
     by_hand = dataclasses.replace(RIGHT, content="by hand\n")
     assert plan_unit(by_hand, RUNS, UNIT.fingerprint).request().needs_reload
 
@@ -310,7 +310,7 @@ def test_the_fingerprint_is_of_all_that_the_process_loads_and_of_nothing_else() 
         of(),
     ]
     assert len({base, *different}) == len(different) + 1
-    # A digest and nothing more: no secret can be read from the stamp.
+    # Only a digest: no secret can be read from the stamp.
     secret = of(File("/s", SECRET, secret=True))
     assert len(secret) == 64
     assert secret != of(File("/s", SECRET + "!", secret=True))

@@ -105,7 +105,7 @@ def test_every_path_has_a_result(entries: dict[bytes, str]) -> None:
 
 @FUZZ
 @given(st.sampled_from(KINDS), NAMES)
-def test_whatever_is_in_the_way_is_replaced_and_rolled_back(kind: str, name: bytes) -> None:
+def test_files_of_every_kind_are_replaced_and_rolled_back(kind: str, name: bytes) -> None:
     top = tempfile.mkdtemp()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(overwritten, "FOLDER", f"{top}/copies")
@@ -161,7 +161,7 @@ def test_entries_that_change_meanwhile(changing: Path) -> None:
             read_text(path)
 
 
-def test_what_blocks_is_abandoned_alone() -> None:
+def test_a_blocked_probe_is_abandoned_alone() -> None:
     hung = Probe("command", "hung", {"argv": ["sleep", "4"], "timeout": 5}, ProcessResult, 0.5)
     responses = gather(hung, path_probe("/none"))
     assert responses["hung"] == ProbeResponse(error="no result in 0.5 s")

@@ -175,7 +175,7 @@ class Case:
         Case(b"x" * 70_000, "a line of more than 64 KiB"),
     ],
 )
-def test_the_error_says_what_was_wrong(case: Case) -> None:
+def test_the_error_names_the_problem(case: Case) -> None:
     error = outcome(lambda: host_of(case.data).run("true"))
     assert isinstance(error, HostError)
     assert case.what in str(error)

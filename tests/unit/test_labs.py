@@ -198,10 +198,10 @@ def test_option_with_the_network_of_another_lab(root: Path) -> None:
 
 
 def test_free_network_is_the_first_without_overlap() -> None:
-    taken = [IPv4Network(n) for n in ("192.168.56.128/25", "192.168.57.7/32", "10.0.0.0/8")]
+    used = [IPv4Network(n) for n in ("192.168.56.128/25", "192.168.57.7/32", "10.0.0.0/8")]
     assert str(networks.free_network([])) == "192.168.56.0/24"
-    assert str(networks.free_network(taken)) == "192.168.58.0/24"
-    assert str(networks.free_network([*taken, IPv4Network("192.168.58.0/23")])) == "192.168.60.0/24"
+    assert str(networks.free_network(used)) == "192.168.58.0/24"
+    assert str(networks.free_network([*used, IPv4Network("192.168.58.0/23")])) == "192.168.60.0/24"
     with pytest.raises(LabError, match=r"no part of 192\.168\.56\.0/21 is free"):
         networks.free_network([IPv4Network("192.168.0.0/16")])
 
@@ -283,8 +283,8 @@ def test_values_set_at_run_time_are_kept(root: Path) -> None:
         autopromote=True,
     )
     up(root)
-    got = labs.open_lab(root=root)[1]
-    assert got == replace(decided, admin={"web-02": "drain"})  # there is no web-09
+    recorded = labs.open_lab(root=root)[1]
+    assert recorded == replace(decided, admin={"web-02": "drain"})  # there is no web-09
 
 
 def test_new_topology_sets_automatic_failover(root: Path) -> None:

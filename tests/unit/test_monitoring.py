@@ -107,7 +107,7 @@ def test_the_password_is_in_one_secret_file_alone(watched: Context) -> None:
     assert holders == [(exporters.CNF, True, "0640")]
 
 
-def test_the_firewall_lets_only_monitoring_in(watched: Context) -> None:
+def test_the_firewall_admits_only_monitoring(watched: Context) -> None:
     opened = exporters.ports(watched, watched.lab.machine("web-01"))
     assert {a.port for a in opened} == {9100, 9104, 9113}
     assert {a.sources for a in opened} == {("192.168.56.10",)}
@@ -144,12 +144,12 @@ def test_absent_reloads_nothing(watched: Context) -> None:
 
 def test_prometheus_scrapes_every_exporter_of_the_topology(watched: Context) -> None:
     config = yaml.safe_load(text_of(units(watched, "lb-01")["prometheus"], "/lab.yml"))
-    found = {
+    targets = {
         (job["job_name"], static["labels"]["machine"], static["targets"][0])
         for job in config["scrape_configs"]
         for static in job["static_configs"]
     }
-    assert found == {
+    assert targets == {
         ("haproxy", "lb-01", "192.168.56.10:8404"),
         ("mysql", "web-01", "192.168.56.11:9104"),
         ("mysql", "web-02", "192.168.56.12:9104"),
@@ -163,9 +163,11 @@ def test_prometheus_scrapes_every_exporter_of_the_topology(watched: Context) -> 
 
 def test_every_queried_metric_is_kept(watched: Context) -> None:
     keep = [re.compile(job.keep) for job in jobs(watched.lab)]
-    asked = [*queries.SERIES.values(), *queries.CURRENT.values()]
-    asked += [r["expr"] for r in rules(watched)]
-    names = {n for q in asked for n in re.findall(r"\b(?:haproxy|mysql|node|nginx|lab)_\w+", q)}
+    expressions = [*queries.SERIES.values(), *queries.CURRENT.values()]
+    expressions += [r["expr"] for r in rules(watched)]
+    names = {
+        n for q in expressions for n in re.findall(r"\b(?:haproxy|mysql|node|nginx|lab)_\w+", q)
+    }
     assert len(names) > 10
     for name in names - {"mysql_slave_status_replica_"}:
         assert any(pattern.fullmatch(name) for pattern in keep), name
@@ -183,14 +185,14 @@ def test_alerts_name_existing_checks(watched: Context) -> None:
     names = [check.name for check in checks.checks(watched)]
     mirrored = set()
     for rule in rules(watched):
-        told = rule["annotations"].get("check")
-        if told is None:
+        mirrored_check = rule["annotations"].get("check")
+        if mirrored_check is None:
             assert rule["alert"] in ("CertificateExpiring", "BackupOverdue")
             continue
-        pattern = re.sub(r"\\\{\\\{.*?\\\}\\\}", "[^/]+", re.escape(told))
-        found = [name for name in names if re.fullmatch(pattern, name)]
-        assert found, f"{rule['alert']} names a check that does not exist: {told}"
-        mirrored |= {name.split("/")[0] for name in found}
+        pattern = re.sub(r"\\\{\\\{.*?\\\}\\\}", "[^/]+", re.escape(mirrored_check))
+        matching = [name for name in names if re.fullmatch(pattern, name)]
+        assert matching, f"{rule['alert']} names a check that does not exist: {mirrored_check}"
+        mirrored |= {name.split("/")[0] for name in matching}
     assert {"machine", "service", "balancer", "site", "disk", "database", "replication"} <= mirrored
 
 
@@ -396,27 +398,27 @@ def test_an_error_response_is_rejected(body: str) -> None:
         parse_alerts(body)
 
 
-def alerts_response(*each: tuple[str, str, str]) -> str:
-    found = [
+def alerts_response(*entries: tuple[str, str, str]) -> str:
+    alerts = [
         {
             "labels": {"alertname": name, "machine": "web-02", "severity": severity},
             "annotations": {"summary": "s", "check": "site", "next": "invoke lab.check"},
             "state": state,
             "activeAt": "2026-01-01T00:00:00Z",
         }
-        for name, state, severity in each
+        for name, state, severity in entries
     ]
-    return json.dumps({"status": "success", "data": {"alerts": found}})
+    return json.dumps({"status": "success", "data": {"alerts": alerts}})
 
 
 def test_firing_alerts_come_first() -> None:
-    found = parse_alerts(
+    alerts = parse_alerts(
         alerts_response(
             ("B", "pending", "critical"), ("C", "firing", "warning"), ("D", "firing", "critical")
         )
     )
-    assert [a.name for a in found] == ["D", "C", "B"]
-    assert [a.name for a in view(alerts=found).firing] == ["D", "C"]
+    assert [a.name for a in alerts] == ["D", "C", "B"]
+    assert [a.name for a in view(alerts=alerts).firing] == ["D", "C"]
 
 
 def test_a_lab_without_monitoring() -> None:
@@ -547,15 +549,15 @@ def test_the_screen_shows_faults(watched: Context) -> None:
         "receiving": (one(0, machine="web-02"),),
         "applying": (one(1, machine="web-02"),),
     }
-    found = parse_alerts(alerts_response(("MachineDown", "firing", "critical")))
-    text = drawn(monitor_screen.screen(watched, view(current=current, alerts=found)))
+    parsed = parse_alerts(alerts_response(("MachineDown", "firing", "critical")))
+    text = drawn(monitor_screen.screen(watched, view(current=current, alerts=parsed)))
     assert "1 of 2 targets up  1 alert" in text
     assert "8.0 requests/s  25.0% errors" in text
     assert re.search(r"web-02 +down", text)
     assert re.search(r"web-01 +primary .*asynchronous", text)
     assert re.search(r"web-02 +replica .*not receiving, applying", text)
     assert "MachineDown" in text
-    values = monitor_screen.values(watched, view(current=current, alerts=found))
+    values = monitor_screen.values(watched, view(current=current, alerts=parsed))
     assert values["databases"][1]["receiving"] is False
     assert values["servers"][0]["requests_per_second"] == 4.0
     assert json.loads(json.dumps(values)) == values

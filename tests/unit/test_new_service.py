@@ -1,4 +1,4 @@
-"""A service is added by one folder, one template folder and one keyword: nothing else knows it."""
+"""A service is added by a folder, a template folder and a keyword: no other module names it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Observing a lab: what one machine cannot respond hides nothing of the others, nor of itself."""
+"""Observing a lab: a failed probe hides no other results, of its machine or of others."""
 
 from __future__ import annotations
 

@@ -24,14 +24,14 @@ def test_every_balancer_web_server_application_and_database_is_passed(
     topology: str, count: int, first: str
 ) -> None:
     lab = context(topology).lab
-    found = list(paths(lab))
-    assert len(found) == len(set(found)) == count
-    assert found[0][0] == PathHop("workstation", first, "haproxy" if count > 1 else "nginx")
-    passed = {(hop.server, hop.service) for path in found for hop in path}
+    all_paths = list(paths(lab))
+    assert len(all_paths) == len(set(all_paths)) == count
+    assert all_paths[0][0] == PathHop("workstation", first, "haproxy" if count > 1 else "nginx")
+    passed = {(hop.server, hop.service) for path in all_paths for hop in path}
     for role, service in (("haproxy", "haproxy"), ("nginx", "nginx"), ("app", "foobar")):
         for machine in lab.with_role(role):
             assert (machine.name, service) in passed
-    for path in found:
+    for path in all_paths:
         assert all(a.server == b.client for a, b in itertools.pairwise(path))
 
 
@@ -41,8 +41,8 @@ def test_a_path_stops_at_its_first_hop_that_fails() -> None:
     assert all(path.ok for path in traced(lab, errors))
     broken = PathHop("web-01", "app-02", "foobar")
     later = PathHop("app-02", "db-01", "mysql")
-    found = traced(lab, {**errors, broken: "refused", later: "503"})
-    stopped = [path for path in found if not path.ok]
+    results = traced(lab, {**errors, broken: "refused", later: "503"})
+    stopped = [path for path in results if not path.ok]
     assert len(stopped) == 6
     through = [path for path in stopped if broken in path.hops]
     assert {path.failed for path in through} == {broken}
@@ -75,7 +75,7 @@ def test_probes_of_one_machine_have_different_names(topology: str) -> None:
         ("mysql", None, True, "app-01 could not send the request"),
     ],
 )
-def test_what_counts_as_an_answer(
+def test_expected_response_of_each_hop(
     service: str, response: HttpResponse | None, written: bool, error: str
 ) -> None:
     assert hop_error(PathHop("app-01", "x", service), response, written) == error

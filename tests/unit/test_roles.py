@@ -1,4 +1,4 @@
-"""The roles: each machine's desired state in the default topology, word for word, in order.
+"""The roles: each machine's complete desired state in the default topology.
 
 ``tests/golden/roles/distributed/MACHINE.txt`` holds every unit, resource and file of a machine.
 After a change of a role or a template: ``REGENERATE=1 pytest tests/unit/test_roles.py``; then read
@@ -120,8 +120,8 @@ def test_no_secret_is_in_a_printed_plan(root: Path, name: str) -> None:
         text, count = show.plans({machine.name: planned})
         assert count > 0
         for shown in (text, repr(units), repr(planned)):
-            found = [secret for secret in here.secrets.texts() if secret in shown]
-            assert not found, f"{len(found)} secrets are shown"
+            leaked = [secret for secret in here.secrets.texts() if secret in shown]
+            assert not leaked, f"{len(leaked)} secrets are shown"
     assert len(here.secrets.texts()) >= 3
 
 
@@ -162,15 +162,15 @@ def full_plan(machine: str, units: tuple[Unit, ...]) -> Plan:
 
 
 def test_passwords_reach_a_machine_only_in_secret_files_of_mode_0600() -> None:
-    found = 0
+    count = 0
     for machine in DISTRIBUTED.lab.machines:
         for unit in DISTRIBUTED.desired(machine):
             for resource in unit.resources:
                 if isinstance(resource, File) and PASSWORD.format("") in resource.content:
                     assert resource.secret, resource.name
                     assert resource.mode in ("0600", "0400", "0640"), resource.name
-                    found += 1
-    assert found >= 4
+                    count += 1
+    assert count >= 4
 
 
 def test_servers_apply_a_change_one_after_the_other() -> None:

@@ -96,8 +96,8 @@ def test_web_servers_connect_to_application_servers_over_tcp(scaled: Context) ->
 
 
 def test_application_servers_read_from_different_databases(scaled: Context) -> None:
-    found = [app.read_order(scaled, m) for m in scaled.lab.with_role("app")]
-    assert found == [["db-01", "db-02"], ["db-02", "db-01"]]
+    orders = [app.read_order(scaled, m) for m in scaled.lab.with_role("app")]
+    assert orders == [["db-01", "db-02"], ["db-02", "db-01"]]
 
 
 def test_migrations_run_on_the_primary(scaled: Context) -> None:

@@ -141,7 +141,7 @@ def files(fake: FakeProvider) -> dict[str, str]:
     return {p.relative_to(top).as_posix(): p.read_text() for p in paths if p.name != ".state.lock"}
 
 
-def test_everything_that_describes_the_lab_comes_back(provider: FakeProvider) -> None:
+def test_all_files_of_the_lab_are_restored(provider: FakeProvider) -> None:
     before = files(provider)
     take(provider)
     top = directory(provider)

@@ -33,7 +33,7 @@ MACHINES |= {"web-03"}  # in the README's and the tests' example of a new machin
 MACHINE = re.compile(r"(lb|web|app|db|mon)-\d\d")
 
 VALUE = "\N{WHITE SQUARE}"
-"""Stands for a value of an f-string or a template."""
+"""Placeholder for a value of an f-string or a template."""
 
 COMMAND = re.compile(
     r"""\binvoke\ +(?P<task>[a-z]+\.[a-z]+(?:-[a-z]+)*)
@@ -72,7 +72,7 @@ LITERALS = {
 """Words in lower case that may be a positional argument, besides names of machines."""
 
 DIAGNOSES = {"lab.check", "lab.status", "lab.doctor"}
-"""They say what is wrong. Nothing that they print leads back to one of them."""
+"""Tasks that list problems. None of their messages may suggest one of them."""
 
 SHOWS: dict[str, set[str]] = {
     "lab.logs": set(),
@@ -90,12 +90,12 @@ SHOWS: dict[str, set[str]] = {
     "lab.snapshots": set(),
     "lab.list": set(),
 }
-"""They show the cause of a fault; the tasks of this table that their own messages may name."""
+"""Tasks that show the cause of a fault, and those of them that their messages may suggest."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A string and where it is."""
+    """A string and its location."""
 
     text: str
     where: str
@@ -105,13 +105,13 @@ class Text:
 @cache
 def tasks() -> dict[str, tuple[set[str], int]]:
     """By task: its options, and the number of its required positional arguments."""
-    found = {}
+    signatures = {}
     for name in namespace.task_names:
         arguments = namespace[name].get_arguments()
         flags = {flag for a in arguments for flag in (f"--{n.replace('_', '-')}" for n in a.names)}
         required = [a for a in arguments if a.positional and not hasattr(a, "fallback")]
-        found[name] = (flags, len(required))
-    return found
+        signatures[name] = (flags, len(required))
+    return signatures
 
 
 def strings(path: Path) -> Iterator[Text]:
@@ -170,7 +170,7 @@ def texts() -> tuple[Text, ...]:
 
 
 def problems(text: str) -> list[str]:
-    """What is wrong with the commands in a text."""
+    """The errors in the commands of a text."""
     return [
         f"{problem}: {match.group().strip()!r}"
         for match in COMMAND.finditer(text)
@@ -206,19 +206,19 @@ def is_argument(task: str, word: str) -> bool:
 
 
 def test_every_suggested_command_can_be_pasted() -> None:
-    found = [f"{t.where}: {p}" for t in texts() for p in problems(t.text)]
-    assert not found, "\n" + "\n".join(found)
+    wrong = [f"{t.where}: {p}" for t in texts() for p in problems(t.text)]
+    assert not wrong, "\n" + "\n".join(wrong)
     assert len([t for t in texts() if COMMAND.search(t.text)]) > 150
 
 
 def test_every_mentioned_task_exists() -> None:
-    found = [
+    unknown = [
         f"{t.where}: {name}"
         for t in texts()
         for name in MENTIONED.findall(t.text)
         if name not in tasks() and name.partition(".")[2] not in SUFFIXES and " " in t.text
     ]
-    assert not found, "\n" + "\n".join(found)
+    assert not unknown, "\n" + "\n".join(unknown)
 
 
 def test_options_in_the_table_of_tasks() -> None:
@@ -273,7 +273,7 @@ def test_right_commands_are_accepted(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
-def test_hints_of_checks_show_or_cure(name: str) -> None:
+def test_hints_of_checks_show_or_fix(name: str) -> None:
     sample = context(name, autopromote=True)
     restartable = {*restart.services(sample), *(m.name for m in sample.lab.machines)}
     for check in checks.checks(sample):
@@ -287,18 +287,18 @@ def test_hints_of_checks_show_or_cure(name: str) -> None:
 
 def test_checks_never_point_back() -> None:
     sources = ("provision/checks/", "provision/services/", "provision/database/role.py")
-    found = [
+    wrong = [
         f"{t.where}: {task}"
         for t in texts()
         if t.where.startswith(sources)
         for task, _ in COMMAND.findall(t.text)
         if task in DIAGNOSES
     ]
-    assert not found, "\n" + "\n".join(found)
+    assert not wrong, "\n" + "\n".join(wrong)
 
 
-def test_what_shows_a_cause_does_not_point_back() -> None:
-    found = []
+def test_tasks_that_show_a_cause_do_not_point_back() -> None:
+    wrong = []
     for text in texts():
         module = re.match(r"provision/commands/(\w+)\.py", text.where)
         if not module or not text.task:
@@ -307,17 +307,17 @@ def test_what_shows_a_cause_does_not_point_back() -> None:
         for name in own:
             for task, _ in COMMAND.findall(text.text):
                 if task in DIAGNOSES or (task in SHOWS and task not in SHOWS[name]):
-                    found.append(f"{text.where}: {name} -> {task}")
-    assert not found, "\n" + "\n".join(found)
+                    wrong.append(f"{text.where}: {name} -> {task}")
+    assert not wrong, "\n" + "\n".join(wrong)
 
 
 def test_a_lost_key_never_leads_to_destroy() -> None:
-    found = [
+    wrong = [
         t.where
         for t in texts()
         if "lab.destroy" in t.text and re.search(r"host key|known_hosts", t.text)
     ]
-    assert not found, "\n" + "\n".join(found)
+    assert not wrong, "\n" + "\n".join(wrong)
 
 
 # --- alerts and explanations ---------------------------------------------------------------------

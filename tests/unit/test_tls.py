@@ -107,13 +107,15 @@ def test_renew_issues_both_again(tmp_path: Path) -> None:
 def test_certificate_older_than_its_ca_is_replaced_and_noted(tmp_path: Path) -> None:
     authority = CertificateAuthority(tmp_path / "lab", at(-3))
     before = authority.issue_staged(*SITE)
-    (tmp_path / "lab" / "ca.pem").unlink()  # made again from its key: younger than what it signed
-    now = CertificateAuthority(tmp_path / "lab")
-    assert now.issue_staged(*SITE).certificate != before.certificate
+    (
+        tmp_path / "lab" / "ca.pem"
+    ).unlink()  # issued again with the same key: newer than the certificates that it signed
+    reissued = CertificateAuthority(tmp_path / "lab")
+    assert reissued.issue_staged(*SITE).certificate != before.certificate
     assert re.fullmatch(
         r"the certificate of www\.foobar\.com \(valid from .*\) is older than its CA "
         r"\(valid from .*\): it was replaced",
-        now.notes[0],
+        reissued.notes[0],
     )
 
 
@@ -152,10 +154,10 @@ def desired(place: Path) -> dict[str, dict[str, File]]:
 def test_names(desired: dict[str, dict[str, File]], machine: str, names: set[str]) -> None:
     for path in (interface.BUNDLE, tls.NEXT):
         cert = parsed(desired[machine][path].content)
-        found = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        assert set(found.get_values_for_type(x509.DNSName)) == names
+        names_of = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert set(names_of.get_values_for_type(x509.DNSName)) == names
         address = context("secured").lab.machine(machine).address
-        assert found.get_values_for_type(x509.IPAddress) == [address]
+        assert names_of.get_values_for_type(x509.IPAddress) == [address]
 
 
 @pytest.mark.parametrize("machine", ["lb-01", "web-01", "web-02"])
@@ -303,12 +305,12 @@ def test_hardening_is_reverted(machine: str) -> None:
 
 def test_databases_are_sandboxed_one_after_the_other_the_primary_last() -> None:
     serving = context("secured", primary="web-01", rolling=True)
-    found = {
+    needs = {
         (m.name, unit.name): unit.needs
         for m in serving.lab.machines
         for unit in hardening.units(serving, m)
     }
-    assert found["web-01", "sandbox-mysql"] == ("web-02/sandbox-mysql",)
-    assert found["web-02", "sandbox-mysql"] == ()
+    assert needs["web-01", "sandbox-mysql"] == ("web-02/sandbox-mysql",)
+    assert needs["web-02", "sandbox-mysql"] == ()
     new = context("secured")
     assert not any(u.needs for m in new.lab.machines for u in hardening.units(new, m))

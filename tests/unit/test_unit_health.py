@@ -8,7 +8,7 @@ import pytest
 
 from provision.checks.base import Verdict
 from provision.checks.history import judge_backup, judge_flapping, judge_restarts, judge_timer
-from provision.checks.units import as_warning, cure, judge_others, service_state
+from provision.checks.units import as_warning, judge_others, repair_verb, service_state
 from provision.database.agent.backup_age import BackupAge
 from provision.engine.agent.unit_health import (
     UnitHealth,
@@ -157,7 +157,7 @@ def test_other_units(unit: UnitHealth, text: str, verb: str) -> None:
     assert not verdict.ok
     assert text in verdict.got
     assert verdict.hint == f"invoke lab.ssh web-01 -- sudo systemctl {verb} x.timer"
-    assert cure(unit) == verb
+    assert repair_verb(unit) == verb
     assert judge_others("web-01", observed, {"x.timer"}).ok
 
 

@@ -283,7 +283,7 @@ def test_the_payload_holds_only_what_the_agent_imports() -> None:
 
 
 class Channel:
-    """Stands for Paramiko's channel: a process of this computer."""
+    """A local process with the interface of Paramiko's channel."""
 
     def __init__(self, command: list[str]) -> None:
         self.process = subprocess.Popen(
@@ -322,7 +322,7 @@ class Channel:
 
 
 class Connection:
-    """Stands for Fabric's connection."""
+    """Has the interface of Fabric's connection."""
 
     def __init__(self, channel: Channel) -> None:
         self.transport = self

@@ -35,7 +35,7 @@ READ_BOOT_ID = ("--", "cat", "/proc/sys/kernel/random/boot_id")
 
 @dataclass
 class Proof:
-    """The lab, and how long each command took.
+    """The lab, and the duration of each command.
 
     Args:
         env: the environment of the commands.

@@ -61,11 +61,6 @@ class SystemdUnit:
     started: float = 0.0
     replaced: bool = False
 
-    @property
-    def drop_ins(self) -> tuple[str, ...]:
-        """Paths of the drop-ins."""
-        return tuple(sorted(path for path in self.files if path.endswith(".conf")))
-
 
 @dataclass(frozen=True)
 class LastChange:

@@ -8,6 +8,7 @@ import io
 import tarfile
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from provision.engine.agent.files import PathFacts, path_probe
@@ -93,11 +94,14 @@ class File(PathResource):
         }
 
     def differences(self, result: PathFacts) -> tuple[Difference, ...]:
-        """Of a secret file, also which settings and which certificate dates differ."""
-        found = super().differences(result)
-        if not self.secret or result.type != "file" or all(d.key != "content" for d in found):
-            return found
-        return (*found, *secret_differences(self.content.encode(), result))
+        """Of a secret file, which settings and which certificate differ, when that is known."""
+        differences = super().differences(result)
+        if not self.secret or result.type != "file":
+            return differences
+        if all(difference.key != "content" for difference in differences):
+            return differences
+        known = secret_differences(self.content.encode(), result)
+        return (*(d for d in differences if d.key != "content" or not known), *known)
 
     def actions(self, result: PathFacts) -> list[Action]:
         return [write_action(self.path, self.content, self.owner, self.group, self.mode)]
@@ -111,13 +115,13 @@ def secret_differences(content: bytes, result: PathFacts) -> tuple[Difference, .
     ]
     settings = [Difference(f"setting {name}", "", "", secret=True) for name in names]
     before, after = result.certificate, first_certificate(content)
-    if not before and not after:
+    if before == after:
         return tuple(settings)
     return (*settings, Difference("certificate", validity(before), validity(after)))
 
 
 def validity(certificate: str) -> str:
-    """The dates of a certificate in PEM, such as ``valid 2026-11-30 to 2029-02-28``."""
+    """The dates of a certificate in PEM, and how many days are left until its end."""
     if not certificate:
         return ""
     from cryptography import x509
@@ -128,7 +132,8 @@ def validity(certificate: str) -> str:
         return "not a certificate"
     dates = (parsed.not_valid_before_utc, parsed.not_valid_after_utc)
     first, last = (f"{date:%Y-%m-%d %H:%M} UTC" for date in dates)
-    return f"valid from {first} to {last}"
+    left = (parsed.not_valid_after_utc - datetime.now(UTC)).total_seconds() / 86_400
+    return f"valid from {first} to {last}, {left:.0f} days left"
 
 
 @dataclass(frozen=True)

@@ -101,12 +101,12 @@ def diagnose(lab: RunningLab, only: str = "") -> Diagnosis:
 
 def assert_healthy(lab: RunningLab) -> None:
     """Fail unless all checks pass."""
-    found = diagnose(lab)
-    assert found.ok, found.text()
+    diagnosis = diagnose(lab)
+    assert diagnosis.ok, diagnosis.text()
 
 
 def assert_repaired_by(lab: RunningLab, *words: str) -> None:
-    """Run a task, such as ``lab.up`` or the one that a check names; fail unless it cured all."""
+    """Run a task, such as ``lab.up`` or one that a check suggests; then all checks must pass."""
     lab.invoke(*words)
     assert_healthy(lab)
 

@@ -1,4 +1,4 @@
-"""Locked out: one root cause, and `lab.rescue`, `lab.trust` and `lab.rebuild` restore a machine.
+"""Lockouts: one root cause, and `lab.rescue`, `lab.trust` and `lab.rebuild` restore access.
 
 A fault is caused through the provider, so that it works however the machine is locked.
 """
@@ -73,7 +73,7 @@ def test_changed_host_key_is_trusted_after_comparison(repaired: RunningLab) -> N
     assert "nothing to do" in repaired.invoke("lab.trust", "web-02").stdout
 
 
-def test_rescue_puts_the_pinned_host_key_back(repaired: RunningLab) -> None:
+def test_rescue_restores_the_pinned_host_key(repaired: RunningLab) -> None:
     before = fingerprints(repaired, "web-01")
     as_root(repaired, "web-01", "rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh")
     repaired.invoke("lab.rescue", "web-01", "--fix")

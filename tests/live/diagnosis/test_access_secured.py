@@ -1,4 +1,4 @@
-"""Locked out by the lab's own firewall, which `lab.rescue` removes and `lab.up` loads again."""
+"""A lockout by the lab's firewall, which `lab.rescue` removes and `lab.up` loads again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of replication, data, settings and accounts: found on the right server, and cured."""
+"""Faults of replication, data, settings and accounts: detected on the right server, repaired."""
 
 from __future__ import annotations
 
@@ -176,10 +176,10 @@ SETTINGS = (
 def test_lab_up_repairs(repaired: RunningLab, fault: SqlFault) -> None:
     apply(repaired, fault)
     check = f"{fault.check}/{fault.machine}"
-    found = diagnose(repaired)
-    found.assert_one_cause(fault.machine, "mysql")
-    assert check in found.failed, found.text()
-    assert fault.got in found.results[check]["got"], found.text()
+    diagnosis = diagnose(repaired)
+    diagnosis.assert_one_cause(fault.machine, "mysql")
+    assert check in diagnosis.failed, diagnosis.text()
+    assert fault.got in diagnosis.results[check]["got"], diagnosis.text()
     assert_repaired_by(repaired, "lab.up")
 
 
@@ -230,14 +230,14 @@ DATA = (
 
 
 @pytest.mark.parametrize("fault", DATA, ids=_id)
-def test_the_named_command_repairs(repaired: RunningLab, fault: SqlFault) -> None:
+def test_the_suggested_command_repairs(repaired: RunningLab, fault: SqlFault) -> None:
     lab = repaired
     lab.sql(PRIMARY, "DELETE FROM foobar.notes;" + NOTE.format(id="truth-1", text="same"))
     assert_healthy(lab)
     apply(lab, fault)
-    found = diagnose(lab)
-    entry = found.assert_one_cause(REPLICA, "mysql", f"{fault.check}/{REPLICA}")
-    assert fault.got in entry["got"], found.text()
+    diagnosis = diagnose(lab)
+    entry = diagnosis.assert_one_cause(REPLICA, "mysql", f"{fault.check}/{REPLICA}")
+    assert fault.got in entry["got"], diagnosis.text()
     words = [word for word in shlex.split(entry["next"])[1:] if word not in ("--lab", lab.name)]
     assert words[:2] == ["db.rejoin", REPLICA]
     assert_repaired_by(lab, *words)
@@ -247,9 +247,11 @@ def test_a_copied_server_uuid(repaired: RunningLab) -> None:
     uuid = repaired.sql(PRIMARY, "SELECT @@server_uuid")
     copy = f"printf '[auto]\\nserver-uuid={uuid}\\n' > /var/lib/mysql/auto.cnf"
     repaired.out(REPLICA, "sh", "-c", f"{copy} && systemctl restart mysql")
-    found = diagnose(repaired)
-    found.assert_one_cause(REPLICA, "mysql")
-    assert "same server_uuid" in found.results[f"replication/{REPLICA}"]["got"], found.text()
+    diagnosis = diagnose(repaired)
+    diagnosis.assert_one_cause(REPLICA, "mysql")
+    assert "same server_uuid" in diagnosis.results[f"replication/{REPLICA}"]["got"], (
+        diagnosis.text()
+    )
     assert_repaired_by(repaired, "lab.up")
     assert repaired.sql(REPLICA, "SELECT @@server_uuid") != uuid
 
@@ -257,9 +259,9 @@ def test_a_copied_server_uuid(repaired: RunningLab) -> None:
 def test_a_copied_server_id(repaired: RunningLab) -> None:
     number = repaired.sql(PRIMARY, "SELECT @@server_id")
     repaired.sql(REPLICA, f"STOP REPLICA; SET GLOBAL server_id = {number}; START REPLICA;")
-    found = diagnose(repaired)
-    found.assert_one_cause(REPLICA, "mysql")
-    assert "server_id" in found.results[f"database-settings/{REPLICA}"]["got"], found.text()
+    diagnosis = diagnose(repaired)
+    diagnosis.assert_one_cause(REPLICA, "mysql")
+    assert "server_id" in diagnosis.results[f"database-settings/{REPLICA}"]["got"], diagnosis.text()
     assert_repaired_by(repaired, "lab.up")
 
 

@@ -261,8 +261,8 @@ FAULTS = (*FOREIGN_FILES, *EFFECTIVE_UNITS, *MACHINE_STATE, *OLD_PROCESSES, *REM
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_drift_is_detected_attributed_and_repaired(repaired: RunningLab, fault: Fault) -> None:
-    with broken(repaired, fault.machine, fault.command) as found:
-        entry = found.assert_one_cause(fault.machine, fault.service, fault.check)
+    with broken(repaired, fault.machine, fault.command) as diagnosis:
+        entry = diagnosis.assert_one_cause(fault.machine, fault.service, fault.check)
         assert "invoke lab.up" in entry["next"]
         repaired.up()
         assert_healthy(repaired)
@@ -270,7 +270,7 @@ def test_drift_is_detected_attributed_and_repaired(repaired: RunningLab, fault: 
 
 
 def test_a_process_that_runs_code_edited_by_hand_is_restarted(repaired: RunningLab) -> None:
-    """The file is put back, and the process that had loaded it runs the lab's code again."""
+    """The file is restored, and the process that had loaded it is restarted."""
     page = f"{RELEASE}foobar/status.py"
     before = repaired.out("web-01", "systemctl", "show", "foobar", "-P", "MainPID")
     repaired.out("web-01", "sh", "-c", f"echo 'HAND = 1' >> {page}; systemctl restart foobar")

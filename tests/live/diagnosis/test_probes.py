@@ -1,4 +1,4 @@
-"""Files that block or have impossible names: detected, nothing else is affected, repaired."""
+"""Files that block or have invalid names are detected, affect nothing else, and are repaired."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ PRINTING = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_blocks_is_a_difference_and_repaired(repaired: RunningLab, fault: str) -> None:
+def test_a_file_that_blocks_is_reported_and_repaired(repaired: RunningLab, fault: str) -> None:
     command, service, text = FAULTS[fault]
     repaired.out("web-01", "sh", "-ec", command.replace("{socket}", BIND))
     plan = repaired.invoke("lab.plan")
     assert text in plan.stdout
     assert "web-02: no changes" in plan.stdout
-    found = diagnose(repaired)
-    entry = found.assert_one_cause("web-01", service)
+    diagnosis = diagnose(repaired)
+    entry = diagnosis.assert_one_cause("web-01", service)
     assert entry["name"].startswith("drift/web-01")
     assert_repaired_by(repaired, "lab.up")
     assert "no changes" in repaired.invoke("lab.plan").stdout.splitlines()[-1]
@@ -122,7 +122,7 @@ def test_no_agent_stays_behind(repaired: RunningLab) -> None:
 
 
 def agents(lab: RunningLab) -> int:
-    """How many agents run on web-01, with the one that counts."""
+    """The number of agents on web-01, including the one that runs this probe."""
     return int(
         lab.out("web-01", "pgrep", "--count", "-f", "^python3 -I -X utf8 -c import sys;exec")
     )

@@ -1,4 +1,4 @@
-"""Faults of copies, ceilings, services over time and units: each has one root cause and a cure.
+"""Faults of copies, ceilings, services over time and units: each has one root cause and a fix.
 
 Nothing fills the host's disk: file systems that run full are small tmpfs mounts.
 """
@@ -34,28 +34,28 @@ class Fault:
     Args:
         command: shell, on the machine.
         check: that reports it.
-        cure: the task that repairs it; empty: the check's own command.
-        undo: shell, where no task can know what to do.
+        fix: the task that repairs it; empty: the check's suggested command.
+        undo: shell, if no task can repair the fault.
     """
 
     machine: str
     service: str
     check: str
     command: str
-    cure: tuple[str, ...] = UP
+    fix: tuple[str, ...] = UP
     undo: str = ""
 
 
 def assert_fault(lab: RunningLab, fault: Fault) -> None:
-    """Detected as one root cause on its machine, and cured."""
-    with broken(lab, fault.machine, fault.command, fault.undo) as found:
-        entry = found.assert_one_cause(fault.machine, fault.service)
-        reported = found.results[fault.check]
-        assert reported["status"] in ("failed", "skipped"), found.text()
+    """The fault is detected as one root cause on its machine, and repaired."""
+    with broken(lab, fault.machine, fault.command, fault.undo) as diagnosis:
+        entry = diagnosis.assert_one_cause(fault.machine, fault.service)
+        reported = diagnosis.results[fault.check]
+        assert reported["status"] in ("failed", "skipped"), diagnosis.text()
     if fault.undo:
         assert_healthy(lab)
     else:
-        assert_repaired_by(lab, *(fault.cure or task(entry["next"])))
+        assert_repaired_by(lab, *(fault.fix or task(entry["next"])))
 
 
 def task(command: str) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ COPIES = {
         "release/web-02",
         "cd /srv/foobar/current/foobar && cp -p notes.py /tmp/notes.py && echo '# x' >> notes.py"
         " && systemctl restart foobar && sleep 5 && cp -p /tmp/notes.py notes.py",
-        cure=(),
+        fix=(),
     ),
 }
 
@@ -194,7 +194,7 @@ UNITS = {
         "system",
         "units/lb-01",
         "systemd-run --quiet --unit=lab-test-broken false; sleep 1",
-        cure=(),
+        fix=(),
     ),
     "stopped journal": Fault(
         "web-01",
@@ -208,7 +208,7 @@ UNITS = {
         "systemd-journald",
         "journal/web-02",
         "kill -STOP $(pidof systemd-journald)",
-        cure=(),
+        fix=(),
     ),
 }
 
@@ -244,8 +244,8 @@ def test_service_that_restarts_again_and_again(
     repaired.out(machine, "sh", "-c", LOOP.format(kill))
     try:
         time.sleep(9)
-        found = diagnose(repaired)
-        found.assert_one_cause(machine, service)
+        diagnosis = diagnose(repaired)
+        diagnosis.assert_one_cause(machine, service)
     finally:
         repaired.run(machine, "sh", "-c", END_LOOP)
     assert_repaired_by(repaired, "lab.up")
@@ -262,8 +262,8 @@ def test_flapping_backend(repaired: RunningLab) -> None:
     repaired.out("web-02", "sh", "-c", LOOP.format(stop))
     try:
         time.sleep(18)
-        found = diagnose(repaired)
-        found.assert_one_cause("web-02", "foobar")
+        diagnosis = diagnose(repaired)
+        diagnosis.assert_one_cause("web-02", "foobar")
     finally:
         repaired.run("web-02", "sh", "-c", f"{END_LOOP}; pkill -CONT -x gunicorn")
     assert_repaired_by(repaired, "lab.up")

@@ -1,4 +1,4 @@
-"""One fault, one root cause: the right machine and service, in bounded time, with its cure."""
+"""One fault, one root cause: the right machine and service, in bounded time, with its fix."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.live.diagnosis.conftest import (
 
 
 def run_next(lab: RunningLab, entry: dict[str, str]) -> None:
-    """Run the command that a check names."""
+    """Run the command that a check suggests."""
     words = [word for word in shlex.split(entry["next"]) if word not in ("--lab", lab.name)]
     assert words[0] == "invoke"
     lab.invoke(*words[1:])
@@ -87,7 +87,7 @@ HUNG = [
 
 
 @pytest.mark.parametrize("fault", HUNG, ids=str)
-def test_a_process_that_hangs_is_found_in_time_and_cured_by_the_named_command(
+def test_a_hung_process_is_detected_in_time_and_repaired_by_the_suggested_command(
     repaired: RunningLab, fault: ServiceFault
 ) -> None:
     repaired.out(fault.machine, "sh", "-c", fault.command)
@@ -111,7 +111,7 @@ def test_a_frozen_machine(repaired: RunningLab) -> None:
 
 @contextmanager
 def without_ssh(lab: RunningLab, machine: str, seconds: int = 25) -> Iterator[None]:
-    """Drop the machine's packets to the controller for a while; the machine itself ends that."""
+    """Drop the machine's packets to the controller until a timer on the machine ends that."""
     route = f"blackhole {lab.session().lab.gateway}/32"
     script = f"sleep 1; ip route add {route}; sleep {seconds}; ip route del {route}"
     lab.out(machine, "systemd-run", "--no-block", "sh", "-c", script)
@@ -165,9 +165,9 @@ def test_an_unknown_device_with_the_address_of_a_machine(repaired: RunningLab) -
     )
     repaired.out("lb-01", "sh", "-c", script)
     try:
-        found = diagnose(repaired)
-        entry = found.results["address/web-02"]
-        assert entry["status"] == "failed", found.text()
+        diagnosis = diagnose(repaired)
+        entry = diagnosis.results["address/web-02"]
+        assert entry["status"] == "failed", diagnosis.text()
         assert "another device" in entry["root_cause"]
     finally:
         repaired.run("lb-01", "ip", "netns", "delete", "other")

@@ -1,4 +1,4 @@
-"""`scripts/bench faults`: every fault on one lab, and one table of what its users have seen."""
+"""`scripts/bench faults`: every fault on one lab, and one table of the results."""
 
 from __future__ import annotations
 
@@ -9,68 +9,69 @@ from rich.console import Console
 
 from provision.commands import show
 from tests.live.conftest import RunningLab
-from tests.live.faults.faults import FAULTS, NotHereError, Row, measure
+from tests.live.faults.faults import FAULTS, Outcome, UnsupportedFaultError, measure
 
 HEADER = (
     "FAULT",
     "SENT",
-    "READS FAILED",
-    "WRITES REFUSED",
+    "FAILED READS",
+    "FAILED WRITES",
     "WORST READ",
     "WORST WRITE",
-    "NO WRITES FOR",
+    "WRITE OUTAGE",
     "ACKNOWLEDGED",
-    "MISSING",
-    "DOUBLED",
+    "LOST",
+    "DUPLICATED",
 )
 
 
-def cells(row: Row) -> list[str]:
-    """A row of the table."""
-    stream = row.stream
+def cells(outcome: Outcome) -> list[str]:
+    """The cells of one row."""
+    result = outcome.result
     return [
-        row.fault.name,
-        str(stream.sent),
-        f"{len(stream.failures)} of {stream.reads}",
-        f"{len(stream.refusals)} of {stream.writes}",
-        f"{stream.worst_read:.2f} s",
-        f"{stream.worst_write:.2f} s",
-        f"{stream.pause:.2f} s",
-        str(len(stream.acknowledged)),
-        str(row.missing),
-        str(row.doubled),
+        outcome.fault.name,
+        str(result.sent),
+        f"{len(result.failures)} of {result.reads}",
+        f"{len(result.refusals)} of {result.writes}",
+        f"{result.worst_read:.2f} s",
+        f"{result.worst_write:.2f} s",
+        f"{result.pause:.2f} s",
+        str(len(result.acknowledged)),
+        str(outcome.missing),
+        str(outcome.duplicated),
     ]
 
 
-def main(words: Iterable[str]) -> int:
-    """Run the faults whose names hold one of the words (all without words) and print the table.
+def main(patterns: Iterable[str]) -> int:
+    """Run the faults whose names contain one of the patterns (default: all) and print the table.
 
     Returns:
-        1 when an acknowledged write is missing or doubled, or a read failed needlessly.
+        1 if an acknowledged write is lost or duplicated, or a read failed without a full outage.
     """
-    wanted = tuple(words)
+    selected = tuple(patterns)
     lab = RunningLab("bench-faults")
     rows: list[list[str]] = []
-    bad = 0
+    violations = 0
     try:
         lab.up()
         for fault in FAULTS:
-            if wanted and not any(word in fault.name for word in wanted):
+            if selected and not any(pattern in fault.name for pattern in selected):
                 continue
             print(fault.name, file=sys.stderr, flush=True)
             try:
-                row = measure(lab, fault)
-            except NotHereError as error:
-                rows.append([fault.name, f"not here: {error}"])
+                outcome = measure(lab, fault)
+            except UnsupportedFaultError as error:
+                rows.append([fault.name, f"not supported: {error}"])
                 continue
-            rows.append(cells(row))
-            for at, what in (*row.stream.failures[:3], *row.stream.refusals[:3]):
+            rows.append(cells(outcome))
+            for at, what in (*outcome.result.failures[:3], *outcome.result.refusals[:3]):
                 print(f"  at {at:.2f} s: {what.strip()}", file=sys.stderr, flush=True)
-            bad += row.missing + row.doubled + (0 if fault.both else len(row.stream.failures))
+            failures = 0 if fault.outage else len(outcome.result.failures)
+            violations += outcome.missing + outcome.duplicated + failures
     finally:
         lab.destroy()
         show.grid(Console(width=160, highlight=False), HEADER, rows)
-    return 1 if bad else 0
+    return 1 if violations else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Faults as data: how each is brought about while users go on, and how it is put right again."""
+"""Faults as data: how each is injected under a workload, and how it is reverted."""
 
 from __future__ import annotations
 
@@ -23,66 +23,66 @@ from provision.services.app import role as app
 from provision.services.app.interface import SERVICE as APP_SERVICE
 from provision.services.keepalived import interface as keepalived
 from tests.live.conftest import RunningLab, wait_until
-from tests.live.faults.stream import Stream, Users, count
+from tests.live.faults.workload import Workload, WorkloadResult, count_writes
 
 SECONDS = 6.0
-"""How long the users of a fault go on."""
+"""Default duration of the workload."""
 
-BEGIN = 1.0
-"""The second at which the fault strikes."""
+INJECT_AT = 1.0
+"""Time of the injection, in seconds after the start of the workload."""
 
 
-class NotHereError(Exception):
-    """A fault that this host cannot bring about; in the kernel's own words where it has some."""
+class UnsupportedFaultError(Exception):
+    """The host cannot inject this fault. The text is the kernel's message if there is one."""
 
 
 @dataclass
-class Scene:
-    """A running lab, its users, and what a fault needs to strike it.
+class Experiment:
+    """A running lab under a workload.
 
     Args:
-        lab: through its commands.
-        session: as the code knows it when the fault begins.
-        fleet: its machines.
-        users: who are on the site meanwhile.
+        lab: the lab's command line.
+        session: the lab's state before the injection.
+        fleet: the lab's machines.
+        workload: the requests during the experiment.
     """
 
     lab: RunningLab
     session: Session
     fleet: Fleet
-    users: Users
+    workload: Workload
 
     @property
     def primary(self) -> str:
-        """The machine whose database takes writes."""
+        """The machine of the writable database."""
         return self.session.state.primary
 
     @property
     def replica(self) -> str:
-        """The other one."""
+        """The machine of the first replica."""
         return next(m.name for m in self.machines("mysql") if m.name != self.primary)
 
     @property
     def holder(self) -> str:
-        """The balancer that visitors reach: the one that has the shared address, where there is."""
+        """The balancer that serves clients, which holds the virtual IP address if there is one."""
         balancers = self.machines("keepalived")
         where = (
             "dev",
             keepalived.network_interface(self.session.context),
             "to",
-            str(self.users.lab.address),
+            str(self.workload.lab.address),
         )
         argv = ("ip", "-4", "-oneline", "address", "show", *where)
-        found = [m.name for m in balancers if self.on(m.name, *argv).strip()]
-        return found[0] if found else self.session.lab.front.name
+        holders = [m.name for m in balancers if self.on(m.name, *argv).strip()]
+        return holders[0] if holders else self.session.lab.front.name
 
     def of(self, role: str, on: str) -> str:
-        """The machine that has a role beside a database, or in its place.
+        """The machine with this role that belongs to the primary or the replica.
 
         Args:
             role: such as ``nginx``.
-            on: ``primary`` or ``replica``. Where the role has machines of its own, the first of
-                them stands for the primary's and the second for the replica's.
+            on: ``primary`` or ``replica``. If the role has separate machines, the first one
+                counts as the primary's and the second as the replica's.
         """
         database = self.primary if on == "primary" else self.replica
         names = [m.name for m in self.machines(role)]
@@ -93,26 +93,28 @@ class Scene:
         return self.session.lab.with_role(role)
 
     def on(self, machine: str, *argv: str) -> str:
-        """What a program on a machine prints; it must succeed."""
+        """Standard output of a program on a machine, which must succeed."""
         result = self.fleet.host(machine).run(*argv)
         assert result.ok, f"{machine}: {' '.join(argv)}: {result.stdout}{result.stderr}"
         return result.stdout
 
     def kill(self, machine: str) -> None:
-        """Take a machine's power away."""
+        """Power a machine off without a shutdown."""
         self.session.provider.kill(self.session.lab, machine)
         self.fleet.hosts[machine].close()
 
     def start(self, machine: str) -> None:
-        """Give it its power back."""
+        """Power a machine on."""
         self.session.provider.start(self.session.lab, machine)
 
-    def cable(self, machine: str, *, plugged: bool) -> None:
-        """Pull the host's end of a machine's network cable, or plug it in."""
+    def set_link(self, machine: str, *, up: bool) -> None:
+        """Set the link of a machine's network interface down or up, at the host's end."""
         if self.session.provider.name != "lxc":
-            raise NotHereError(f"no way to cut a cable with provider {self.session.provider.name}")
+            raise UnsupportedFaultError(
+                f"provider cannot set a link down: {self.session.provider.name}"
+            )
         end = LabPaths.of(self.session.lab).veth(self.session.lab.machine(machine).address)
-        run("the cable", ["ip", "link", "set", "dev", end, "up" if plugged else "down"])
+        run("set the link", ["ip", "link", "set", "dev", end, "up" if up else "down"])
 
 
 @dataclass(frozen=True)
@@ -120,73 +122,74 @@ class Fault:
     """One fault.
 
     Args:
-        name: for people, and for ``-k``.
-        strike: brings it about, `BEGIN` seconds after the users began; may go on while they do.
-        mend: takes it away; lab.up follows.
-        before: what has to be made ready while no user is there.
-        both: True when no web server is left, so that reads fail too.
-        gap: seconds after the strike in which a read may fail: a balancer that dies takes what it
-            was answering along, and the other one needs a moment.
-        seconds: how long the users go on, at most.
-        needs: a task that has to be there, such as ``db.promote``.
+        name: shown in tables, and the id of its tests.
+        inject: runs `INJECT_AT` seconds after the start of the workload, and may run until its end.
+        revert: removes the fault; ``lab.up`` follows.
+        before: preparation without a workload.
+        outage: no web server is left, so reads may fail.
+        gap: seconds after the injection during which reads may fail: a balancer that dies loses
+            the requests that it serves, until VRRP moves the address.
+        seconds: maximum duration of the workload.
+        needs: a task that must exist, such as ``db.promote``.
     """
 
     name: str
-    strike: Callable[[Scene], object]
-    mend: Callable[[Scene], object] = lambda _scene: None
-    before: Callable[[Scene], object] = lambda _scene: None
-    both: bool = False
+    inject: Callable[[Experiment], object]
+    revert: Callable[[Experiment], object] = lambda _experiment: None
+    before: Callable[[Experiment], object] = lambda _experiment: None
+    outage: bool = False
     gap: float = 0.0
     seconds: float = SECONDS
     needs: str = ""
 
 
 @dataclass(frozen=True)
-class Row:
-    """How a fault came out: a row of the table."""
+class Outcome:
+    """The result of an experiment with one fault."""
 
     fault: Fault
-    stream: Stream
+    result: WorkloadResult
     missing: int
-    doubled: int
+    duplicated: int
     notes: tuple[str, ...] = field(default=())
 
 
-def measure(lab: RunningLab, fault: Fault) -> Row:
-    """Strike a fault while users are on the site, put it right, and count.
+def measure(lab: RunningLab, fault: Fault) -> Outcome:
+    """Inject a fault under a workload, revert it, and count lost and duplicated writes.
 
     Raises:
-        NotHereError: when this host cannot bring it about, or the task that it needs lacks.
+        UnsupportedFaultError: the host cannot inject the fault, or the needed task does not exist.
     """
     if fault.needs and not has_task(fault.needs):
-        raise NotHereError(f"there is no task {fault.needs}")
-    now = lab.session()
-    assert now.provider.network_problem(now.lab) == ""
-    with now.fleet() as fleet:
-        scene = Scene(lab, now, fleet, Users(now.lab, fault.seconds))
+        raise UnsupportedFaultError(f"there is no task {fault.needs}")
+    session = lab.session()
+    assert session.provider.network_problem(session.lab) == ""
+    with session.fleet() as fleet:
+        workload = Workload(session.lab, fault.seconds)
+        experiment = Experiment(lab, session, fleet, workload)
         try:
-            fault.before(scene)
-            scene.users.start()
-            scene.users.wait(BEGIN)
-            fault.strike(scene)
+            fault.before(experiment)
+            experiment.workload.start()
+            experiment.workload.wait(INJECT_AT)
+            fault.inject(experiment)
         except BaseException:
-            scene.users.end()
+            experiment.workload.stop()
             raise
         finally:
             try:
-                if not fault.both:
-                    scene.users.wait(fault.seconds)
+                if not fault.outage:
+                    experiment.workload.wait(fault.seconds)
             finally:
-                fault.mend(scene)
-        stream = scene.users.finish()
+                fault.revert(experiment)
+        result = experiment.workload.finish()
     lab.up()
     with lab.fleet() as fleet:
-        found = count(fleet, stream)
-    return Row(
+        counts = count_writes(fleet, result).values()
+    return Outcome(
         fault,
-        stream,
-        max(each.missing for each in found.values()),
-        max(each.doubled for each in found.values()),
+        result,
+        max(count.missing for count in counts),
+        max(count.duplicated for count in counts),
     )
 
 
@@ -198,110 +201,111 @@ def has_task(name: str) -> bool:
 # --- processes -----------------------------------------------------------------------------------
 
 
-def _signal(scene: Scene, machine: str, service: str, word: str) -> None:
-    scene.on(machine, "systemctl", "kill", f"--signal={word}", service)
+def _signal(experiment: Experiment, machine: str, service: str, signal: str) -> None:
+    experiment.on(machine, "systemctl", "kill", f"--signal={signal}", service)
 
 
 ROLES = {APP_SERVICE: "app", "nginx.service": "nginx", "mysql.service": "mysql"}
-"""Whose service it is."""
+"""The role of each service."""
 
 
-def _killed(service: str, on: str) -> Fault:
-    def strike(scene: Scene) -> None:
-        _signal(scene, scene.of(ROLES[service], on), service, "KILL")
+def _kill_service(service: str, on: str) -> Fault:
+    def inject(experiment: Experiment) -> None:
+        _signal(experiment, experiment.of(ROLES[service], on), service, "KILL")
 
-    return Fault(f"kill -9 {service} on the {on}", strike, _settled)
-
-
-def _stop(scene: Scene) -> None:
-    _signal(scene, scene.of("app", "replica"), APP_SERVICE, "STOP")
+    return Fault(f"kill -9 {service} on the {on}", inject, _wait_until_redundant)
 
 
-def _continue(scene: Scene) -> None:
-    _signal(scene, scene.of("app", "replica"), APP_SERVICE, "CONT")
+def _suspend_app(experiment: Experiment) -> None:
+    _signal(experiment, experiment.of("app", "replica"), APP_SERVICE, "STOP")
+
+
+def _resume_app(experiment: Experiment) -> None:
+    _signal(experiment, experiment.of("app", "replica"), APP_SERVICE, "CONT")
 
 
 # --- machines and their network ------------------------------------------------------------------
 
 
-def _settled(scene: Scene) -> None:
-    """Where the lab promotes by itself: somebody leads, and whoever was replaced follows."""
-    if not scene.session.state.autopromote:
+def _wait_until_redundant(experiment: Experiment) -> None:
+    """With automatic failover: rejoin the old primary until a replica can be promoted."""
+    if not experiment.session.state.autopromote:
         return
 
-    def stands() -> bool:
-        output = scene.lab.invoke("db.autopromote", "status", "--json", check=False)
-        found = json.loads(output.stdout) if output.returncode == 0 else {"promotable": ""}
-        if not found["promotable"] and scene.lab.session().state.primary != scene.primary:
-            scene.lab.invoke("db.rejoin", scene.primary, check=False)
-        return bool(found["promotable"])
+    def promotable() -> bool:
+        output = experiment.lab.invoke("db.autopromote", "status", "--json", check=False)
+        status = json.loads(output.stdout) if output.returncode == 0 else {"promotable": ""}
+        replaced = experiment.lab.session().state.primary != experiment.primary
+        if replaced and not status["promotable"]:
+            experiment.lab.invoke("db.rejoin", experiment.primary, check=False)
+        return bool(status["promotable"])
 
-    wait_until(stands, "a replica is promotable", 60)
+    wait_until(promotable, "a replica is promotable", 60)
 
 
-def _power(on: str, role: str = "mysql", seconds: float = 8.0) -> Fault:
-    """The power of a machine is cut: that of a database, or of another role's in its place."""
+def _power_cut(on: str, role: str = "mysql", seconds: float = 8.0) -> Fault:
+    """Power off the machine of a database, or the one with another role that belongs to it."""
 
-    def back(scene: Scene) -> None:
-        scene.start(scene.of(role, on))
-        _settled(scene)
+    def power_on(experiment: Experiment) -> None:
+        experiment.start(experiment.of(role, on))
+        _wait_until_redundant(experiment)
 
-    whose = f"the {on}" if role == "mysql" else f"the {on}'s {role} server"
+    target = f"the {on}" if role == "mysql" else f"the {on}'s {role} server"
     return Fault(
-        f"power of {whose} cut",
-        lambda scene: scene.kill(scene.of(role, on)),
-        back,
+        f"power of {target} cut",
+        lambda experiment: experiment.kill(experiment.of(role, on)),
+        power_on,
         seconds=seconds,
     )
 
 
-def _cut(scene: Scene) -> None:
-    scene.cable(scene.replica, plugged=False)
-    scene.users.wait(BEGIN + 4)
-    scene.cable(scene.replica, plugged=True)
+def _unplug_briefly(experiment: Experiment) -> None:
+    experiment.set_link(experiment.replica, up=False)
+    experiment.workload.wait(INJECT_AT + 4)
+    experiment.set_link(experiment.replica, up=True)
 
 
-def _heal(scene: Scene) -> None:
-    scene.cable(scene.replica, plugged=True)
+def _plug_in(experiment: Experiment) -> None:
+    experiment.set_link(experiment.replica, up=True)
 
 
-def _slow(scene: Scene) -> None:
-    words = ("netem", "delay", "200ms", "loss", "5%")
-    result = scene.fleet.host(scene.replica).run(
-        "tc", "qdisc", "add", "dev", "eth0", "root", *words
+def _add_delay(experiment: Experiment) -> None:
+    parameters = ("netem", "delay", "200ms", "loss", "5%")
+    result = experiment.fleet.host(experiment.replica).run(
+        "tc", "qdisc", "add", "dev", "eth0", "root", *parameters
     )
     if not result.ok:
-        raise NotHereError(f"tc: {(result.stdout + result.stderr).strip()}")
+        raise UnsupportedFaultError(f"tc: {(result.stdout + result.stderr).strip()}")
 
 
-def _fast(scene: Scene) -> None:
-    scene.fleet.host(scene.replica).run("tc", "qdisc", "del", "dev", "eth0", "root")
+def _remove_delay(experiment: Experiment) -> None:
+    experiment.fleet.host(experiment.replica).run("tc", "qdisc", "del", "dev", "eth0", "root")
 
 
-def _reboot_all(scene: Scene) -> None:
-    for machine in scene.session.lab.machines:
-        scene.kill(machine.name)
-    for machine in scene.session.lab.machines:
-        scene.start(machine.name)
+def _reboot_all(experiment: Experiment) -> None:
+    for machine in experiment.session.lab.machines:
+        experiment.kill(machine.name)
+    for machine in experiment.session.lab.machines:
+        experiment.start(machine.name)
 
     def serves() -> bool:
         try:
-            return scene.lab.get("/healthz").status_code == 200
+            return experiment.lab.get("/healthz").status_code == 200
         except requests.RequestException:
             return False
 
     wait_until(serves, "the site serves", 60)
-    _settled(scene)
+    _wait_until_redundant(experiment)
 
 
 # --- the disk ------------------------------------------------------------------------------------
 
 DATA, SMALL = "/var/lib/mysql", "/run/small-disk"
-"""The containers share the host's disk, which must never be full: the data moves to a small one."""
+"""Containers share the host's disk, which must not become full: the data moves to a small one."""
 
 
-def _small_disk(scene: Scene) -> None:
-    used = int(scene.on(scene.replica, "du", "-sm", DATA).split()[0])
+def _use_small_disk(experiment: Experiment) -> None:
+    used = int(experiment.on(experiment.replica, "du", "-sm", DATA).split()[0])
     script = f"""
         set -e
         systemctl stop mysql.service
@@ -311,16 +315,16 @@ def _small_disk(scene: Scene) -> None:
         mount --bind {SMALL} {DATA}
         systemctl start mysql.service
         """
-    scene.on(scene.replica, "bash", "-c", script)
+    experiment.on(experiment.replica, "bash", "-c", script)
 
 
-def _fill(scene: Scene) -> None:
+def _fill_disk(experiment: Experiment) -> None:
     script = f"dd if=/dev/zero of={DATA}/filler bs=64k 2>&1; df --output=avail {DATA} | tail -1"
-    output = scene.on(scene.replica, "bash", "-c", script)
+    output = experiment.on(experiment.replica, "bash", "-c", script)
     assert output.split()[-1] == "0", output
 
 
-def _large_disk(scene: Scene) -> None:
+def _use_host_disk(experiment: Experiment) -> None:
     script = f"""
         rm -f {DATA}/filler
         mountpoint -q {DATA} || exit 0
@@ -332,25 +336,25 @@ def _large_disk(scene: Scene) -> None:
         rmdir {SMALL}
         systemctl start mysql.service
         """
-    scene.on(scene.replica, "bash", "-c", script)
+    experiment.on(experiment.replica, "bash", "-c", script)
 
 
 # --- what operators do ---------------------------------------------------------------------------
 
 
-def _reload_loop(scene: Scene) -> None:
-    front = scene.holder
-    while scene.users.now() < SECONDS - 1:
-        scene.on(front, "systemctl", "reload", "haproxy.service")
+def _reload_in_a_loop(experiment: Experiment) -> None:
+    front = experiment.holder
+    while experiment.workload.elapsed() < SECONDS - 1:
+        experiment.on(front, "systemctl", "reload", "haproxy.service")
 
 
 @contextmanager
 def release(version: str, files: Mapping[str, str] | None = None) -> Iterator[Path]:
-    """A copy of the release that comes with the lab, under another version and with changes.
+    """A changed copy of the release in the checkout.
 
     Args:
-        version: what its VERSION says.
-        files: contents of further files, or of changed ones, by path.
+        version: content of its VERSION file.
+        files: contents of added or replaced files by path.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "app"
@@ -360,48 +364,48 @@ def release(version: str, files: Mapping[str, str] | None = None) -> Iterator[Pa
         yield copy
 
 
-def _deploy(scene: Scene) -> None:
-    with release(f"9.0.{scene.users.name}") as folder:
-        scene.lab.invoke("app.deploy", str(folder))
-    scene.users.end()
+def _deploy(experiment: Experiment) -> None:
+    with release(f"9.0.{experiment.workload.name}") as folder:
+        experiment.lab.invoke("app.deploy", str(folder))
+    experiment.workload.stop()
 
 
-def _undeploy(scene: Scene) -> None:
-    scene.lab.invoke("app.rollback")
+def _roll_back_deploy(experiment: Experiment) -> None:
+    experiment.lab.invoke("app.rollback")
 
 
-def _promote(scene: Scene) -> None:
-    scene.lab.invoke("db.promote", scene.replica)
+def _promote(experiment: Experiment) -> None:
+    experiment.lab.invoke("db.promote", experiment.replica)
 
 
-def _promote_after_death(scene: Scene) -> None:
-    scene.kill(scene.primary)
-    scene.lab.invoke("db.promote", scene.replica, "--old-primary-is-dead")
+def _promote_after_death(experiment: Experiment) -> None:
+    experiment.kill(experiment.primary)
+    experiment.lab.invoke("db.promote", experiment.replica, "--old-primary-is-dead")
 
 
-def _rejoin(scene: Scene) -> None:
+def _rejoin(experiment: Experiment) -> None:
     try:
-        scene.start(scene.primary)
+        experiment.start(experiment.primary)
     except LabError:
-        scene.lab.up()
-    scene.lab.invoke("db.rejoin", scene.primary)
+        experiment.lab.up()
+    experiment.lab.invoke("db.rejoin", experiment.primary)
 
 
 FAULTS: tuple[Fault, ...] = (
-    Fault("no fault", lambda _scene: None, seconds=3),
+    Fault("no fault", lambda _experiment: None, seconds=3),
     *(
-        _killed(service, on)
+        _kill_service(service, on)
         for service in (APP_SERVICE, "nginx.service", "mysql.service")
         for on in ("primary", "replica")
     ),
-    _power("primary"),
-    _power("replica"),
-    Fault("gunicorn stopped (SIGSTOP)", _stop, _continue),
-    Fault("network of the replica cut and healed", _cut, _heal, seconds=8),
-    Fault("200 ms delay and 5 % loss", _slow, _fast),
-    Fault("disk of the replica full", _fill, _large_disk, _small_disk, seconds=8),
-    Fault("HAProxy reloaded in a loop", _reload_loop),
-    Fault("rolling deploy", _deploy, _undeploy, seconds=40),
+    _power_cut("primary"),
+    _power_cut("replica"),
+    Fault("gunicorn stopped (SIGSTOP)", _suspend_app, _resume_app),
+    Fault("network of the replica cut and healed", _unplug_briefly, _plug_in, seconds=8),
+    Fault("200 ms delay and 5 % loss", _add_delay, _remove_delay),
+    Fault("disk of the replica full", _fill_disk, _use_host_disk, _use_small_disk, seconds=8),
+    Fault("HAProxy reloaded in a loop", _reload_in_a_loop),
+    Fault("rolling deploy", _deploy, _roll_back_deploy, seconds=40),
     Fault("planned promote", _promote, needs="db.promote"),
     Fault(
         "promote after the primary died",
@@ -410,58 +414,68 @@ FAULTS: tuple[Fault, ...] = (
         seconds=8,
         needs="db.promote",
     ),
-    Fault("reboot of the whole lab", _reboot_all, both=True, seconds=30),
+    Fault("reboot of the whole lab", _reboot_all, outage=True, seconds=30),
 )
-"""In the usual design, and in every other one."""
+"""Faults for every topology."""
 
 
-# --- only where every part is there twice --------------------------------------------------------
+# --- only where every component is redundant -----------------------------------------------------
 
 
-def _stop_holder(scene: Scene) -> None:
-    scene.on(scene.holder, "systemctl", "stop", "keepalived.service")
+def _stop_keepalived(experiment: Experiment) -> None:
+    experiment.on(experiment.holder, "systemctl", "stop", "keepalived.service")
 
 
-def _start_holders(scene: Scene) -> None:
-    for machine in scene.machines("keepalived"):
-        scene.on(machine.name, "systemctl", "start", "keepalived.service", "haproxy.service")
+def _start_keepalived(experiment: Experiment) -> None:
+    for machine in experiment.machines("keepalived"):
+        experiment.on(machine.name, "systemctl", "start", "keepalived.service", "haproxy.service")
 
 
-def _cut_holder(scene: Scene) -> None:
-    scene.kill(scene.holder)
+def _cut_power_of_holder(experiment: Experiment) -> None:
+    experiment.kill(experiment.holder)
 
 
-def _start_balancers(scene: Scene) -> None:
-    states = scene.session.provider.state(scene.session.lab)
-    for machine in scene.machines("keepalived"):
+def _start_balancers(experiment: Experiment) -> None:
+    states = experiment.session.provider.state(experiment.session.lab)
+    for machine in experiment.machines("keepalived"):
         if states[machine.name] != "running":
-            scene.start(machine.name)
-    _settled(scene)
+            experiment.start(machine.name)
+    _wait_until_redundant(experiment)
 
 
 TAKEOVER = 2.0
-"""Seconds until everyone has noticed that a balancer died, and asks the other one."""
+"""Maximum seconds until VRRP has moved the address of a dead balancer."""
 
-DIFFERENT = {fault.name: fault for fault in FAULTS}
-"""The usual faults by name."""
+FAULTS_BY_NAME = {fault.name: fault for fault in FAULTS}
+"""`FAULTS` by name."""
 
 SCALED: tuple[Fault, ...] = (
-    DIFFERENT["kill -9 foobar.service on the replica"],
-    DIFFERENT["kill -9 nginx.service on the replica"],
-    DIFFERENT["kill -9 mysql.service on the primary"],
-    DIFFERENT["gunicorn stopped (SIGSTOP)"],
-    _power("replica", "app"),
-    _power("replica", "nginx"),
-    # Nobody promotes: the lab does, and writes that waited are acknowledged.
-    _power("primary", seconds=14.0),
-    Fault("keepalived stopped where the address is", _stop_holder, _start_holders),
+    FAULTS_BY_NAME["kill -9 foobar.service on the replica"],
+    FAULTS_BY_NAME["kill -9 nginx.service on the replica"],
+    FAULTS_BY_NAME["kill -9 mysql.service on the primary"],
+    FAULTS_BY_NAME["gunicorn stopped (SIGSTOP)"],
+    _power_cut("replica", "app"),
+    _power_cut("replica", "nginx"),
+    # Automatic failover promotes the replica, and writes that waited are acknowledged.
+    _power_cut("primary", seconds=14.0),
     Fault(
-        "kill -9 haproxy.service where the address is",
-        lambda scene: _signal(scene, scene.holder, "haproxy.service", "KILL"),
+        "keepalived stopped on the holder of the virtual address",
+        _stop_keepalived,
+        _start_keepalived,
+    ),
+    Fault(
+        "kill -9 haproxy.service on the holder of the virtual address",
+        lambda experiment: _signal(experiment, experiment.holder, "haproxy.service", "KILL"),
         gap=TAKEOVER,
     ),
-    Fault("power cut where the address is", _cut_holder, _start_balancers, gap=TAKEOVER, seconds=8),
-    DIFFERENT["rolling deploy"],
-    DIFFERENT["reboot of the whole lab"],
+    Fault(
+        "power cut on the holder of the virtual address",
+        _cut_power_of_holder,
+        _start_balancers,
+        gap=TAKEOVER,
+        seconds=8,
+    ),
+    FAULTS_BY_NAME["rolling deploy"],
+    FAULTS_BY_NAME["reboot of the whole lab"],
 )
-"""What is another thing in the design that has every part twice, or is there only."""
+"""Faults whose effect differs in `scaled`, or that exist only there."""

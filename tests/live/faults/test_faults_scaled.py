@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from tests.live.conftest import RunningLab
-from tests.live.faults.faults import BEGIN, SCALED, Fault, measure
+from tests.live.faults.faults import INJECT_AT, SCALED, Fault, measure
 
 pytestmark = pytest.mark.live
 
@@ -17,13 +17,17 @@ pytestmark = pytest.mark.live
 @pytest.mark.parametrize("fault", SCALED, ids=lambda fault: fault.name.replace(" ", "-"))
 def test_no_acknowledged_write_is_lost(scaled: RunningLab, fault: Fault) -> None:
     primary = scaled.session().state.primary
-    row = measure(scaled, fault)
-    stream = row.stream
-    assert stream.acknowledged
-    assert (row.missing, row.doubled) == (0, 0)
-    assert stream.unanswered == frozenset()
-    if not fault.both:
-        late = [(at, what) for at, what in stream.failures if not BEGIN <= at <= BEGIN + fault.gap]
+    outcome = measure(scaled, fault)
+    result = outcome.result
+    assert result.acknowledged
+    assert (outcome.missing, outcome.duplicated) == (0, 0)
+    assert result.unanswered == frozenset()
+    if not fault.outage:
+        late = [
+            (at, what)
+            for at, what in result.failures
+            if not INJECT_AT <= at <= INJECT_AT + fault.gap
+        ]
         assert late == []
     if fault.name == "power of the primary cut":
         assert scaled.session().state.primary != primary, "no replica was promoted"

@@ -67,9 +67,9 @@ def test_form_error_keeps_the_input(lab: FakeLab, client: FlaskClient) -> None:
 
 
 def _form_id(text: str) -> str:
-    found = re.search(r'name="id" value="([^"]+)"', text)
-    assert found
-    return found[1]
+    match = re.search(r'name="id" value="([^"]+)"', text)
+    assert match
+    return match[1]
 
 
 def test_form_sent_twice_is_one_note(lab: FakeLab, client: FlaskClient) -> None:

@@ -42,8 +42,8 @@ def problems(comparison: Comparison | None = SAME, **fields: Any) -> list[tuple[
     changes, server = dict(fields), ("writable", "super_read_only")
     own = {name: changes.pop(name) for name in server if name in changes}
     status = replace(STATUS, replica=replace(REPLICA, **changes), **own)
-    found = replica_problems("web-02", SOURCE, status, comparison)
-    return [(problem.text, problem.cure) for problem in found]
+    problems = replica_problems("web-02", SOURCE, status, comparison)
+    return [(problem.text, problem.fix) for problem in problems]
 
 
 def test_a_healthy_replica_has_no_problem() -> None:
@@ -52,7 +52,7 @@ def test_a_healthy_replica_has_no_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "text", "cure"),
+    ("changes", "text", "fix"),
     [
         ({"io_running": "No"}, "IO thread stopped", "lab.up"),
         ({"io_running": "Connecting"}, "IO thread connecting", "lab.up"),
@@ -71,14 +71,14 @@ def test_a_healthy_replica_has_no_problem() -> None:
         ({"writable": True}, "read_only is OFF", "lab.up"),
     ],
 )
-def test_each_fault_is_named_with_its_cure(changes: dict[str, Any], text: str, cure: str) -> None:
+def test_each_fault_is_reported_with_its_fix(changes: dict[str, Any], text: str, fix: str) -> None:
     (problem,) = problems(**changes)
     assert text in problem[0]
-    assert problem[1] == f"invoke {cure}"
+    assert problem[1] == f"invoke {fix}"
 
 
 @pytest.mark.parametrize(
-    ("comparison", "text", "cure"),
+    ("comparison", "text", "fix"),
     [
         (replace(SAME, errant=GtidSet(f"{UUID}:5")), "1 errant transaction: ", "db.rejoin web-02"),
         (replace(SAME, uuid="a"), "same server_uuid", "lab.up"),
@@ -92,10 +92,10 @@ def test_each_fault_is_named_with_its_cure(changes: dict[str, Any], text: str, c
         (replace(SAME, missing=GtidSet(f"{UUID}:5-6")), "unknown age", "db.rejoin web-02"),
     ],
 )
-def test_running_threads_are_not_enough(comparison: Comparison, text: str, cure: str) -> None:
+def test_running_threads_are_not_enough(comparison: Comparison, text: str, fix: str) -> None:
     (problem,) = problems(comparison)
     assert text in problem[0]
-    assert problem[1].startswith(f"invoke {cure}")
+    assert problem[1].startswith(f"invoke {fix}")
 
 
 def test_transactions_may_be_missing_within_the_lag_limit() -> None:

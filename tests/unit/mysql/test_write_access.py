@@ -47,7 +47,7 @@ def test_a_replica_that_has_not_received_the_new_epoch_yet() -> None:
     assert judge(replace(REPLICA, epoch=2)).access == "grant"
 
 
-def test_a_server_about_to_be_promoted_has_not_written_its_epoch_yet() -> None:
+def test_a_server_under_promotion_has_not_written_its_epoch_yet() -> None:
     own = replace(OWN, epoch=2, primary="web-02")
     assert judge(replace(REPLICA, epoch=2), own=own).access == "grant"
 
@@ -89,13 +89,13 @@ def test_a_peer_with_transactions_of_a_third_server() -> None:
     assert "a:10-12" in verdict.reason
 
 
-def test_a_peer_that_does_not_respond_is_waited_for() -> None:
+def test_writes_wait_for_a_peer_that_does_not_respond() -> None:
     verdict = judge(SILENT)
     assert verdict.access == "wait"
     assert "192.168.56.12 (timed out)" in verdict.reason
 
 
-def test_a_peer_that_cannot_have_been_promoted_is_not_waited_for() -> None:
+def test_writes_do_not_wait_for_a_peer_that_cannot_have_been_promoted() -> None:
     assert judge(SILENT, safe=True).access == "grant"
 
 

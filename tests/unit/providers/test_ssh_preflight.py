@@ -55,10 +55,10 @@ def test_a_suitable_machine(lab: Lab) -> None:
     ],
 )
 def test_an_unmet_requirement_is_reported(lab: Lab, line: str, instead: str, words: str) -> None:
-    found = problems(lab, GOOD.replace(line, instead))
-    assert len(found) == 1
-    assert found[0].startswith("lb-01: ")
-    assert words in found[0]
+    reported = problems(lab, GOOD.replace(line, instead))
+    assert len(reported) == 1
+    assert reported[0].startswith("lb-01: ")
+    assert words in reported[0]
 
 
 class Passwords(paramiko.ServerInterface):
@@ -111,20 +111,20 @@ def check(lab: Lab, endpoint: Endpoint, *, pin: bool = False) -> tuple[Endpoint,
 
 def test_an_unknown_host_key_is_pinned_only_with_pin(lab: Lab, sshd: Endpoint) -> None:
     unknown = replace(sshd, host_key="")
-    endpoint, found = check(lab, unknown)
-    assert "the host key of 127.0.0.1 is unknown (ecdsa-sha2-nistp256 SHA256:" in found[0]
+    endpoint, reported = check(lab, unknown)
+    assert "the host key of 127.0.0.1 is unknown (ecdsa-sha2-nistp256 SHA256:" in reported[0]
     assert endpoint.host_key == ""
-    endpoint, found = check(lab, unknown, pin=True)
+    endpoint, reported = check(lab, unknown, pin=True)
     assert endpoint.host_key == sshd.host_key
-    assert "does not accept public keys (password only)" in found[0]
+    assert "does not accept public keys (password only)" in reported[0]
 
 
 def test_another_host_key_is_refused_even_with_pin(lab: Lab, sshd: Endpoint) -> None:
     other = replace(sshd, host_key=public_key_line(paramiko.ECDSAKey.generate()))
     for pin in (False, True):
-        endpoint, found = check(lab, other, pin=pin)
-        assert "presents another host key" in found[0]
-        assert "nothing was sent to it" in found[0]
+        endpoint, reported = check(lab, other, pin=pin)
+        assert "presents another host key" in reported[0]
+        assert "nothing was sent to it" in reported[0]
         assert endpoint == other
 
 

@@ -56,12 +56,12 @@ def vagrant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 def test_the_environment_is_inherited_except_for_other_projects(here: Lab) -> None:
     given = {"PATH": "/bin", "HOME": "/h", "VAGRANT_CWD": "/other", "VAGRANT_VAGRANTFILE": "X"}
-    found = environment(here, given)
-    assert {"PATH", "HOME"} <= found.keys()
-    assert not {"VAGRANT_CWD", "VAGRANT_VAGRANTFILE"} & found.keys()
-    assert found["VAGRANT_CHECKPOINT_DISABLE"] == found["VAGRANT_NO_COLOR"] == "1"
-    assert found["VAGRANT_DOTFILE_PATH"] == str(here.root / ".vagrant")
-    assert found["LAB_NETWORK"] == "192.168.56.0/24"
+    variables = environment(here, given)
+    assert {"PATH", "HOME"} <= variables.keys()
+    assert not {"VAGRANT_CWD", "VAGRANT_VAGRANTFILE"} & variables.keys()
+    assert variables["VAGRANT_CHECKPOINT_DISABLE"] == variables["VAGRANT_NO_COLOR"] == "1"
+    assert variables["VAGRANT_DOTFILE_PATH"] == str(here.root / ".vagrant")
+    assert variables["LAB_NETWORK"] == "192.168.56.0/24"
     two = environment(replace(here, name="two"), given)
     assert two["VAGRANT_DOTFILE_PATH"] == str(here.root / ".lab" / "two" / "vagrant")
     assert two["LAB_NAME"] == "two"
@@ -146,7 +146,7 @@ END""")
     assert [machine_state(w) for w in words] == ["running", *["halted"] * 3, "absent", "absent"]
 
 
-def test_a_daemon_that_keeps_the_output_open_is_not_awaited(
+def test_a_daemon_that_keeps_the_output_open_does_not_block(
     here: Lab, vagrant: Callable[[str], Path]
 ) -> None:
     vagrant("sleep 20 & echo '==> web-01: Booting VM...'; echo $! >daemon")

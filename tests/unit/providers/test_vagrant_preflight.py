@@ -42,10 +42,10 @@ def test_a_suitable_host_has_no_problems(lab: Lab, system: str) -> None:
 def test_missing_programs_are_reported_with_how_to_install_them_on_that_system(
     lab: Lab, system: str, vagrant: str, virtualbox: str
 ) -> None:
-    found = problems(lab, Facts(system, vagrant="", virtualbox=""))
-    assert [p.what for p in found] == ["Vagrant is not installed", "VirtualBox is not installed"]
-    assert vagrant in found[0].hint
-    assert virtualbox in found[1].hint
+    reported = problems(lab, Facts(system, vagrant="", virtualbox=""))
+    assert [p.what for p in reported] == ["Vagrant is not installed", "VirtualBox is not installed"]
+    assert vagrant in reported[0].hint
+    assert virtualbox in reported[1].hint
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_missing_programs_are_reported_with_how_to_install_them_on_that_system(
 def test_vagrant_must_support_the_version_of_virtualbox(
     vagrant: str, virtualbox: str, needed: str
 ) -> None:
-    found = list(check_versions(vagrant, virtualbox))
-    assert bool(found) == bool(needed), found
-    if found:
-        assert f"install Vagrant {needed} or newer" in found[0].hint
-        assert found[0].fatal
+    reported = list(check_versions(vagrant, virtualbox))
+    assert bool(reported) == bool(needed), reported
+    if reported:
+        assert f"install Vagrant {needed} or newer" in reported[0].hint
+        assert reported[0].fatal
 
 
 def test_an_untested_virtualbox_is_only_a_warning() -> None:
@@ -102,12 +102,12 @@ def test_host_only_networks_must_be_where_virtualbox_allows_them(lab: Lab) -> No
 
 def test_requirements_of_libvirt(lab: Lab) -> None:
     facts = Facts(provider="libvirt", plugin=False, libvirt=False, kvm=False, own_box=True)
-    found = problems(lab, replace(facts, box=False))
-    assert [p.fatal for p in found] == [True, True, False, True]
-    assert "apt-get install vagrant-libvirt" in found[0].hint
-    assert "systemctl start libvirtd" in found[1].hint
-    assert "emulated" in found[2].what
-    assert found[3].hint == "invoke box.build"
+    reported = problems(lab, replace(facts, box=False))
+    assert [p.fatal for p in reported] == [True, True, False, True]
+    assert "apt-get install vagrant-libvirt" in reported[0].hint
+    assert "systemctl start libvirtd" in reported[1].hint
+    assert "emulated" in reported[2].what
+    assert reported[3].hint == "invoke box.build"
     mac = problems(lab, Facts("macOS", provider="libvirt"))
     assert mac == [
         PreflightProblem(

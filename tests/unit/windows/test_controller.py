@@ -271,7 +271,7 @@ print(len(problems))
         (topologies / file.name).write_bytes(file.read_bytes())
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh" / "config").write_text("Host web-*\n  User deploy\n")
-    output = on_windows(code, tmp_path, tmp_path, 9).stdout  # port 9: discard, nobody there
+    output = on_windows(code, tmp_path, tmp_path, 9).stdout  # port 9 (discard) has no listener
     assert output.strip() == "3"  # no private key
 
 
@@ -281,13 +281,13 @@ def test_doctor_of_existing_machines(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "provider ssh: from --provider" in result.stdout
     assert "web-01: the private key " in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
-    monkeypatch.setenv("EMULATED_PROGRAMS_ARE_MISSING", "1")  # that is what it finds out
+    monkeypatch.setenv("EMULATED_PROGRAMS_ARE_MISSING", "1")  # reported by the probe
     host = invoke(tmp_path, "lab.doctor", "--host", "--lab", "t-never-up")
     assert "containers require Linux, and this is Windows" in host.stdout
 
 
 class Machine(paramiko.ServerInterface):
-    """A machine on this computer: it lets everybody in, and runs what it is told."""
+    """A machine on this computer: an SSH server that accepts every key and runs every command."""
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         return paramiko.common.AUTH_SUCCESSFUL
