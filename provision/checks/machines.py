@@ -40,10 +40,13 @@ def _reachable(name: str) -> Check:
     def judge(observation: Observation) -> Verdict:
         state = observation.states.get(name, "absent")
         error = observation.errors.get(name, "")
-        got = f"{state}, {error}" if error else state
-        ok = name in observation.results
+        overload = _overload(observation, name)
+        got = ", ".join(filter(None, (state, error, overload)))
+        ok = name in observation.results and not overload
         cause, hint = f"the machine is {state}", "invoke lab.up"
-        if state == "running":  # lab.up would need SSH, too
+        if overload:
+            cause, hint = overload, f"invoke lab.ssh {name} -- top -b -n 1"
+        elif state == "running":  # lab.up would need SSH, too
             cause = "does not respond over SSH"
             known = observation.hints.get(name, "")
             hint = known if known.startswith("invoke ") else f"invoke lab.rescue {name} --fix"
@@ -51,6 +54,16 @@ def _reachable(name: str) -> Check:
         return replace(verdict, cause=cause, hint="" if ok else hint)
 
     return Check(f"machine/{name}", name, "ssh", "invoke lab.up", judge, ("address/*",))
+
+
+def _overload(observation: Observation, name: str) -> str:
+    """That most probes of a machine have no result in time; empty when they have."""
+    results = observation.results.get(name)
+    responses = results.responses.values() if results is not None else ()
+    late = sum(response.late for response in responses)
+    if late * 2 <= len(responses):
+        return ""
+    return f"responds too slowly: no result of {late} of {len(responses)} probes in time"
 
 
 def _service(name: str, service: str) -> Check:

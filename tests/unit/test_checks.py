@@ -17,7 +17,7 @@ from provision.checks.application import web_probe
 from provision.checks.balancer import STATISTICS
 from provision.checks.database import read_back_probe
 from provision.checks.distribution import judge_backend, judge_pages, sample_is_complete
-from provision.checks.graph import evaluate
+from provision.checks.graph import evaluate, root_causes
 from provision.checks.observation import Observation
 from provision.database.agent.gtid import GtidSet
 from provision.database.agent.probes import server_probe
@@ -448,3 +448,18 @@ def test_a_recorded_drain_is_not_a_fault() -> None:
     assert results(drained, admin={"web-02": "drain"})[name].ok
     assert not results(drained)[name].ok
     assert not results(good, admin={"web-02": "drain"})[name].ok
+
+
+def test_a_machine_that_is_too_slow_is_one_root_cause() -> None:
+    observed = observation()
+    slow = {
+        name: ProbeResponse(error="no result in 7 s", late=True)
+        for name in observed.results["lb-01"].responses
+    }
+    observed = replace(observed, results={**observed.results, "lb-01": Results("lb-01", slow)})
+    listed = checks.checks(context(LAB))
+    causes = root_causes(evaluate(listed, observed))
+    mine = [cause for cause in causes if cause.result.check.machine == "lb-01"]
+    assert [cause.result.check.name for cause in mine] == ["machine/lb-01"]
+    assert "responds too slowly: no result of" in mine[0].text
+    assert mine[0].result.check.hint == "invoke lab.ssh lb-01 -- top -b -n 1"

@@ -100,7 +100,7 @@ class Gathering:
                     break
                 for kind in self._kinds.values():
                     self._look_at(kind, now)
-            late = ProbeResponse(error=f"no result in {self._request.seconds:g} s")
+            late = ProbeResponse(error=f"no result in {self._request.seconds:g} s", late=True)
             return {name: self._responses.get(name, late) for name in self._request.probes}
 
     def _add_lane(self, kind: Kind) -> None:
@@ -140,7 +140,7 @@ class Gathering:
             else:
                 for name in task.batch:
                     error = f"no result in {task.seconds:g} s"
-                    self._responses[name] = ProbeResponse(error=error)
+                    self._responses[name] = ProbeResponse(error=error, late=True)
         if kind.waiting and all(task.running(now) >= PATIENCE for task in kind.running):
             self._add_lane(kind)
 

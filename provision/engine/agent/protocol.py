@@ -98,10 +98,15 @@ class ProbeRequest:
 
 @dataclass(frozen=True)
 class ProbeResponse:
-    """The result of one probe on the wire: a value, or why there is none."""
+    """The result of one probe on the wire: a value, or why there is none.
+
+    Args:
+        late: it did not end in time.
+    """
 
     value: Any = None
     error: str = ""
+    late: bool = False
 
 
 @dataclass(frozen=True)
