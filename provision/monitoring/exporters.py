@@ -38,14 +38,16 @@ EXCLUDED_FILE_SYSTEMS = (
 excluded."""
 
 
+BY_ROLE = {
+    "nginx": ("nginx", "prometheus-nginx-exporter.service", NGINX),
+    "mysql": ("mysql", "prometheus-mysqld-exporter.service", MYSQL),
+}
+"""Exporters of machines with a role: job, systemd unit, port."""
+
+
 def exporters(machine: Machine) -> tuple[tuple[str, str, int], ...]:
     """The exporters of a machine: job, systemd unit, port."""
-    listed = [("node", SERVICE, NODE)]
-    if "nginx" in machine.roles:
-        listed.append(("nginx", "prometheus-nginx-exporter.service", NGINX))
-    if "mysql" in machine.roles:
-        listed.append(("mysql", "prometheus-mysqld-exporter.service", MYSQL))
-    return tuple(listed)
+    return (("node", SERVICE, NODE), *(e for role, e in BY_ROLE.items() if role in machine.roles))
 
 
 def packages(context: Context, machine: Machine) -> PackageSet:
@@ -99,8 +101,15 @@ def command(context: Context, machine: Machine, job: str, port: int) -> list[str
 
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """The lab's own metrics, then one unit per exporter."""
-    return (_facts(context, machine), *(_unit(context, machine, *e) for e in exporters(machine)))
+    """The lab's own metrics, then one unit per exporter; exporters of other roles are stopped."""
+    present = (_unit(context, machine, *exporter) for exporter in exporters(machine))
+    others = [e for role, e in BY_ROLE.items() if role not in machine.roles]
+    return (_facts(context, machine), *present, *(_no_exporter(*e) for e in others))
+
+
+def _no_exporter(job: str, service: str, _port: int) -> Unit:
+    files = (NoFile(_drop_in(service)), *([NoFile(CNF)] if job == "mysql" else []))
+    return Unit(f"no-exporter-{job}", (Service(service, running=False), *files))
 
 
 def _unit(context: Context, machine: Machine, job: str, service: str, port: int) -> Unit:
@@ -169,7 +178,7 @@ def _drop_in(service: str) -> str:
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """Services stopped and files removed; Debian's packages stay."""
-    services = (SERVICE, "prometheus-nginx-exporter.service", "prometheus-mysqld-exporter.service")
+    services = (SERVICE, *(service for _, service, _ in BY_ROLE.values()))
     files = (
         FACTS,
         f"{TEXTFILES}/lab_facts.prom",

@@ -93,7 +93,7 @@ def test_distributed_to_simple(changing_lab: RunningLab) -> None:
     result = lab.invoke("lab.up", "--topology", "simple", "--yes", check=False)
     assert result.returncode == 1
     assert "is web-02, which is not a database machine" in result.stderr
-    assert "invoke db.promote web-01 --lab" in result.stderr
+    assert f"invoke db.promote --lab {lab.name} web-01" in result.stderr
     assert len(states(lab)) == 3
     lab.invoke("db.promote", "web-01")
 

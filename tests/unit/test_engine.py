@@ -108,7 +108,7 @@ def differences(resource: Resource[Any], facts: Any) -> dict[str, tuple[str, str
         (Service("x.service", running=False), "absent", {}),
         (Service("x.service", running=False), "masked", {}),
         (Service("x.service", running=False), "disabled", {}),
-        (Service("x.service", running=False), "failed", {}),
+        (Service("x.service", running=False), "failed", {"state": ("failed", "inactive")}),
         (
             Service("x.service", running=False),
             "running",

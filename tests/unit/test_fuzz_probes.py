@@ -164,7 +164,7 @@ def test_entries_that_change_meanwhile(changing: Path) -> None:
 def test_a_blocked_probe_is_abandoned_alone() -> None:
     hung = Probe("command", "hung", {"argv": ["sleep", "4"], "timeout": 5}, ProcessResult, 0.5)
     responses = gather(hung, path_probe("/none"))
-    assert responses["hung"] == ProbeResponse(error="no result in 0.5 s")
+    assert responses["hung"] == ProbeResponse(error="no result in 0.5 s", late=True)
     assert not responses["path /none"].error
 
 

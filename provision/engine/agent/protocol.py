@@ -1,8 +1,7 @@
 """The protocol between the controller and its agent on a machine: typed requests and results.
 
-One line of JSON per message. The controller sends a `Request`; the agent sends any number of
-`LogLine`s and then a `Response` or a `Failure` with the same number. Values on both sides are
-frozen dataclasses (see ``codec.py``).
+One line of JSON per message, of frozen dataclasses (see ``codec.py``). The controller sends a
+`Request`; the agent any number of `LogLine`s, then a `Response` or a `Failure` of that number.
 """
 
 from __future__ import annotations
@@ -98,11 +97,7 @@ class ProbeRequest:
 
 @dataclass(frozen=True)
 class ProbeResponse:
-    """The result of one probe on the wire: a value, or why there is none.
-
-    Args:
-        late: it did not end in time.
-    """
+    """The result of one probe: a value, or why there is none; ``late`` if it timed out."""
 
     value: Any = None
     error: str = ""

@@ -83,6 +83,7 @@ def configure_service(args: Args, journal: Journal, log: Log) -> None:
         must(["systemctl", "enable" if args["enabled"] else "disable", name])
     if args["run"] == "stop":
         run(["systemctl", "stop", name], timeout=120)
+        run(["systemctl", "reset-failed", name])
     elif args["run"] == "start":
         # Restart starts a unit that does not run; and systemd refuses to start a socket whose
         # service already runs, but restarts both.

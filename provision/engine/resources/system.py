@@ -135,8 +135,6 @@ class Service(Resource[ServiceState]):
             enabled = "enabled"
         if state == "reloading":
             state = "active"
-        if state == "failed" and not self.running:
-            state = "inactive"
         return {"enabled": enabled, "state": state}
 
     def actions(self, result: ServiceState) -> list[Action]:
