@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from provision.core import growth
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
 from provision.core.waiting import timeout_factor
@@ -139,7 +140,9 @@ def _role_service(context: Context, machine: Machine) -> Unit:
 
 def configuration(context: Context, machine: Machine) -> str:
     """The machine's lab.cnf."""
-    return context.render("mysql/lab.cnf.j2", machine, server_id=server_id(machine), tls=TLS_FOLDER)
+    return context.render(
+        "mysql/lab.cnf.j2", machine, server_id=server_id(machine), tls=TLS_FOLDER, growth=growth
+    )
 
 
 def settings(context: Context, machine: Machine) -> EffectiveSettings:

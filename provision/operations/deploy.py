@@ -10,6 +10,7 @@ import json
 from dataclasses import replace
 
 from provision.core.errors import LabError, UsageError
+from provision.core.growth import RELEASES_KEPT
 from provision.core.lab import Machine
 from provision.core.report import Report
 from provision.engine.agent.http import HttpResponse, http_probe
@@ -25,7 +26,7 @@ from provision.services.app import role as app
 from provision.services.app.releases import Release
 from provision.services.haproxy.drained import DrainTimeout, drained, put_back
 
-KEPT = 5
+KEPT = RELEASES_KEPT
 """Releases that stay on a machine, the current one among them."""
 
 READY_SECONDS = 10.0
@@ -73,6 +74,7 @@ def deploy(
     releases.record_deployment(context, version)
     for host in hosts:
         _prune(host, releases.history(after), version)
+    releases.prune(after)
 
 
 def _roll_back(context: Context, fleet: Fleet, machines: list[Machine], report: Report) -> str:

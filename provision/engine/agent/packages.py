@@ -151,6 +151,7 @@ def install(args: Args, journal: Journal, log: Log) -> None:
             run(["dpkg", "--configure", "-a"], timeout=600)
             _apt(install_names, 900)
     finally:
+        run(["apt-get", "clean"])
         with contextlib.suppress(FileNotFoundError):
             os.unlink(POLICY)
 

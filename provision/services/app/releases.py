@@ -10,6 +10,7 @@ from pathlib import Path
 from provision.core import state
 from provision.core.atomic import write_atomically
 from provision.core.errors import LabError, UsageError
+from provision.core.growth import RELEASES_KEPT
 from provision.engine.context import Context
 from provision.engine.resources.files import tree_files
 from provision.services.app import role as app
@@ -150,6 +151,20 @@ def record_deployment(context: Context, version: str) -> None:
     versions = versions[: versions.index(version)] if version in versions else versions
     write_atomically(_history_file(context), json.dumps([*versions, version]) + "\n")
     state.change(context.lab.directory, release=version)
+
+
+def prune(context: Context) -> None:
+    """Remove the controller's copies of old releases; the last deployed ones remain.
+
+    Args:
+        context: with the release that was deployed last.
+    """
+    versions = history(context)
+    kept = {*list(dict.fromkeys(reversed(versions)))[:RELEASES_KEPT], current(context)}
+    for version in stored_versions(context) - kept:
+        shutil.rmtree(app.stored_release(context, version), ignore_errors=True)
+    remaining = [version for version in versions if version in kept]
+    write_atomically(_history_file(context), json.dumps(remaining) + "\n")
 
 
 def _history_file(context: Context) -> Path:
