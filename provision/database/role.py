@@ -28,7 +28,7 @@ from provision.engine.agent.protocol import Probe
 from provision.engine.context import Context
 from provision.engine.payload import programs
 from provision.engine.plan import Resource, Unit
-from provision.engine.resources import Directory, File, OwnedDirectory, Service, Tree
+from provision.engine.resources import Directory, File, HeldPackages, OwnedDirectory, Service, Tree
 from provision.engine.role import Allow, Role, Sandbox, Tier
 
 SERVICE = "mysql.service"
@@ -57,6 +57,9 @@ SID = (
     "libtcmalloc-minimal4t64",
 )
 """Debian has Oracle's MySQL only in sid; the libraries that it is linked to come with it."""
+
+
+HELD = tuple(name for name in SID if name.startswith("mysql-"))
 
 
 def packages(context: Context, machine: Machine) -> PackageSet:
@@ -229,6 +232,8 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         needs=() if is_primary else (f"{primary}/mysql-accounts",),
     )
     declared = [
+        # Otherwise apt removes MySQL for a package that conflicts with it, such as libmariadb3.
+        Unit("mysql-packages", (HeldPackages(HELD),)),
         _role_service(context, machine),
         _server(context, machine),
         Unit("mysql-settings", (settings(context, machine),)),

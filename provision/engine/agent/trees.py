@@ -24,6 +24,19 @@ FILE_LIMIT = 64 * 1024 * 1024
 """Bytes; a larger file in a tree is not read: no release has one."""
 
 
+TIMES_FROM = 946_684_800
+"""2000-01-01, in seconds since 1970; see `content_time`."""
+
+
+def content_time(content_digest: str) -> int:
+    """The modification time of a file with this SHA-256, between 2000 and 2008.
+
+    Nginx makes ETags of time and size (nginx.org, "etag"): so the same content has the same ETag on
+    every server, and other content of the same size has another one.
+    """
+    return TIMES_FROM + int(content_digest[:7], 16)
+
+
 @dataclass(frozen=True)
 class TreeFacts:
     """Digest of a folder (see `tree_digest`); empty when there is none."""
@@ -45,18 +58,26 @@ def collect_tree(args: Args) -> TreeFacts:
 def tree_digest(top: str) -> str:
     """One digest over the names, modes and contents of everything below ``top``.
 
-    Links, fifos, sockets and devices count with their type; directories do not.
+    A file with another modification time than `content_time` counts as changed. Links, fifos,
+    sockets and devices count with their type; directories do not.
     """
     lines = []
     try:
         for path, status in walk(top):
             kind = kind_of(status)
-            executable = "x" if status.st_mode & 0o100 else "-"
-            what = f"{executable} {_content_digest(path, status)}" if kind == "file" else kind
+            what = _description(path, status) if kind == "file" else kind
             lines.append(f"{os.path.relpath(path, top)} {what}")
     except AgentError as error:  # a tree of this size is no release
         return str(error)
     return digest("\n".join(sorted(lines)).encode(errors="surrogateescape"))
+
+
+def _description(path: str, status: os.stat_result) -> str:
+    executable = "x" if status.st_mode & 0o100 else "-"
+    content = _content_digest(path, status)
+    is_digest = len(content) == 64
+    touched = is_digest and int(status.st_mtime) != content_time(content)
+    return f"{executable} {content}{' touched' if touched else ''}"
 
 
 def _content_digest(path: str, status: os.stat_result) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from provision.engine.agent.files import PathFacts, path_probe
 from provision.engine.agent.protocol import Action, Probe
 from provision.engine.agent.secret_content import first_certificate, setting_digests
-from provision.engine.agent.trees import TreeFacts, tree_probe
+from provision.engine.agent.trees import TreeFacts, content_time, tree_probe
 from provision.engine.plan import Difference, Resource, State
 
 
@@ -247,6 +247,7 @@ class Tree(Resource[TreeFacts]):
                 entry = tarfile.TarInfo(path)
                 entry.size = len(data)
                 entry.mode = 0o755 if run else 0o644
+                entry.mtime = content_time(_digest(data))
                 archive.addfile(entry, io.BytesIO(data))
         packed = base64.b64encode(buffer.getvalue()).decode()
         owner = {"owner": self.owner, "group": self.group}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from provision.core import headers
 from provision.core.lab import Lab, Machine
 from provision.core.package_set import PackageSet
 from provision.engine.agent.protocol import HttpRequest, Readiness
@@ -23,6 +24,7 @@ ERROR_PAGES = "/srv/foobar/errors"
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """The server, its one site, and its error pages."""
+    pages = {name: context.render(f"nginx/{name}.j2", machine) for name in ("404.html", "502.html")}
     site = context.render(
         "nginx/site.conf.j2",
         machine,
@@ -31,18 +33,15 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         upstreams=upstreams(context, machine),
         fail_timeout=FAIL_TIMEOUT,
         tls=tls,
+        headers=headers,
+        policy=headers.policy_with_styles(*pages.values()),
     )
-
-    def error_page(name: str) -> File:
-        text = context.render(f"nginx/{name}.j2", machine)
-        return File(f"{ERROR_PAGES}/{name}", text, passive=True)
 
     return (
         Unit(
             "nginx",
             (
-                error_page("404.html"),
-                error_page("502.html"),
+                *(File(f"{ERROR_PAGES}/{n}", text, passive=True) for n, text in pages.items()),
                 *tls.certificate_files(context, machine),
                 File(CONFIG, context.render("nginx/nginx.conf.j2", machine)),
                 File(SITE, site),
