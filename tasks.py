@@ -32,5 +32,6 @@ for name in MODULES:
     for module in MODULES[name]:
         tasks = Collection.from_module(import_module(f"provision.commands.{module}")).tasks
         for task in tasks.values():
+            task.kind = f"{name}.{task.name}"
             collection.add_task(task)
     namespace.add_collection(collection)

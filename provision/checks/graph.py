@@ -28,19 +28,6 @@ class RootCause:
         check, verdict = self.result.check, self.result.verdict
         return f"{check.machine}: {verdict.cause or f'{check.service}: {verdict.got}'}"
 
-    def values(self) -> dict[str, object]:
-        """The cause as plain values, for JSON."""
-        check = self.result.check
-        return {
-            "machine": check.machine,
-            "service": check.service,
-            "check": check.name,
-            "text": self.text,
-            "next": check.hint,
-            "also": [result.check.name for result in self.also],
-            "dependants": [result.check.name for result in self.dependants],
-        }
-
 
 def evaluate(checks: Iterable[Check], observation: Observation) -> tuple[CheckResult, ...]:
     """Judge all checks; a failure whose prerequisite fails too is skipped, with `blocked_by`."""

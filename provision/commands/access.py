@@ -6,9 +6,11 @@ import contextlib
 import sys
 from typing import Any
 
-from provision.commands.base import open_session, remainder, task
+from provision.commands import document
+from provision.commands.base import open_session, publish, remainder, task
 from provision.commands.lab import configure
 from provision.commands.progress import Progress
+from provision.commands.results import lab as results
 from provision.core.errors import UsageError
 from provision.core.hints import for_lab
 from provision.operations import rebuild as rebuilding
@@ -17,14 +19,28 @@ from provision.operations import trust as trusting
 from provision.operations import up as steps
 from provision.operations.machine_access import run_on_terminal
 from provision.operations.session import Session
+from provision.providers.ssh.host_key import fingerprint
 
 
-@task(positional=["machine"], help={"yes": "pin it without asking"})
+@task(
+    result=results.HostKeysValues,
+    positional=["machine"],
+    help={"yes": "pin it without asking"},
+)
 def trust(c: Any, machine: str, yes: bool = False, lab: str = "") -> None:
     """Pin the changed host key of a machine, after comparing fingerprints."""
     session = open_session(lab)
     keys = trusting.read_host_keys(session, machine)
     print("\n".join(keys.lines()))
+    values = results.HostKeysValues(
+        machine=keys.machine,
+        address=keys.address,
+        pinned=_fingerprint(keys.pinned),
+        presented=_fingerprint(keys.presented),
+        own=_fingerprint(keys.own),
+        changed=False,
+    )
+    publish(values)
     if keys.is_pinned:
         print("it is pinned already: nothing to do")
         return
@@ -33,10 +49,12 @@ def trust(c: Any, machine: str, yes: bool = False, lab: str = "") -> None:
         return
     with session.lock():
         trusting.pin(session, keys)
+    publish({**values, "changed": True})
     print(for_lab("pinned; next: invoke lab.up", session.lab.name))
 
 
 @task(
+    result=results.Rescued,
     positional=["machine"],
     help={"fix": "restore the controller's access, then do what lab.up does"},
 )
@@ -45,6 +63,10 @@ def rescue(c: Any, machine: str, fix: bool = False, lab: str = "") -> None:
     session = open_session(lab)
     session.lab.machine(machine)
     if not fix:
+        if document.requested():
+            raise UsageError(
+                "--json is for --fix only", f"invoke lab.rescue {machine} --fix --json"
+            )
         sys.stdout.flush()
         raise SystemExit(run_on_terminal(session, machine, remainder()))
     with session.lock():
@@ -54,10 +76,13 @@ def rescue(c: Any, machine: str, fix: bool = False, lab: str = "") -> None:
             print(f"{machine}: repaired {line}" if restored.repaired else f"{machine}: {line}")
         if restored.copies:
             print(f"{machine}: copies of replaced files are in {restored.copies}")
-        _up(session)
+        configured = _up(session)
+        repaired = list(restored.repaired)
+        publish(results.Rescued(**configured, machine=machine, repaired=repaired))
 
 
 @task(
+    result=results.Rebuilt,
     positional=["machine"],
     help={
         "yes": "do not ask for confirmation",
@@ -80,15 +105,19 @@ def rebuild(
         with Progress() as report:
             stack.enter_context(rebuilding.out_of_rotation(session, found, report))
             current = rebuilding.remove_for_rebuild(session, plan, report)
-        _up(current)
+        publish(results.Rebuilt(**_up(current), machine=machine))
 
 
-def _up(session: Session) -> None:
+def _fingerprint(key: str) -> str:
+    return fingerprint(key) if key else ""
+
+
+def _up(session: Session) -> results.Configured:
     """Boot, configure and check."""
     with Progress() as report:
         fleet = steps.boot(session, report)
     with fleet:
-        configure(session, fleet)
+        return configure(session, fleet)
 
 
 def _confirmed(question: str, yes: bool) -> bool:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from provision import registry
-from provision.commands.base import console, lab_name, number, open_session, show_json, task
+from provision.commands.base import console, lab_name, number, open_session, publish, task
 from provision.commands.explain import observe_lab
+from provision.commands.results import teaching as results
 from provision.core.errors import LabError, UsageError
 from provision.core.state import State
 from provision.teaching import diagram as pictures
@@ -19,13 +20,13 @@ WIDTH = "1920"
 
 
 @task(
+    result=results.DiagramValues,
     help={
         "svg": "write an SVG file",
         "png": "write a PNG file",
         "width": f"width of the PNG in pixels (default: {WIDTH})",
         "topology": "draw this topology instead of the lab",
-        "json": "print JSON",
-    }
+    },
 )
 def diagram(
     c: Any,
@@ -34,7 +35,6 @@ def diagram(
     width: str = "",
     topology: str = "",
     lab: str = "",
-    json: bool = False,
 ) -> None:
     """Draw the lab with addresses, colored by its state."""
     vector = _target(svg, "--svg", ".svg")
@@ -43,8 +43,7 @@ def diagram(
         raise UsageError("--width applies to --png only", "add --png lab.png")
     wide = int(number(width or WIDTH, "--width", 320, 4096))
     picture = _picture(lab_name(lab), topology)
-    if json:
-        show_json(picture.values())
+    files = [str(path) for path in (vector, pixels) if path]
     if vector or pixels:
         from provision.teaching.drawing.layout import drawing
 
@@ -57,8 +56,42 @@ def diagram(
             from provision.teaching.drawing.png import png as painted  # Pillow: for this alone
 
             _write(pixels, painted(shapes, wide))
-    if not vector and not pixels and not json:
+    if not publish(_values(picture, files)) and not files:
         _draw(picture)
+
+
+def _values(picture: pictures.Diagram, files: list[str]) -> results.DiagramValues:
+    return results.DiagramValues(
+        title=picture.title,
+        site=picture.site,
+        layers=[
+            results.DiagramLayer(
+                role=layer.role,
+                title=layer.title,
+                connection=layer.connection,
+                boxes=[_box(box) for box in layer.boxes],
+            )
+            for layer in picture.layers
+        ],
+        replication=[
+            results.ReplicationArrow(source=source, replica=replica)
+            for source, replica in picture.replication
+        ],
+        files=files,
+    )
+
+
+def _box(box: pictures.MachineBox) -> results.Box:
+    return results.Box(
+        machine=box.name,
+        address=box.address,
+        state=box.state,
+        color=box.color,
+        note=box.note,
+        programs=[
+            results.Program(service=p.name, state=p.state, ok=not p.bad) for p in box.programs
+        ],
+    )
 
 
 def _target(option: str, name: str, suffix: str) -> Path | None:

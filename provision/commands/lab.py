@@ -16,11 +16,12 @@ from provision.commands.base import (
     console,
     lab_name,
     open_session,
-    show_json,
+    publish,
     task,
 )
 from provision.commands.confirm_change import confirmed_change, remove_machines
 from provision.commands.progress import Progress
+from provision.commands.results import lab as results
 from provision.core.errors import LabError, UsageError
 from provision.core.interrupted_restore import refuse_interrupted
 from provision.core.lab import Lab
@@ -42,6 +43,7 @@ ADOPT_SECONDS = 4.0 * timeout_factor()
 
 
 @task(
+    result=results.Up,
     help={
         "topology": "a name from configs/topologies, or a file",
         "network": "network of a new lab, such as 192.168.57.0/24",
@@ -49,7 +51,7 @@ ADOPT_SECONDS = 4.0 * timeout_factor()
         "inventory": "provider ssh: a file with addresses, users and keys of the machines",
         "pin": "provider ssh: accept unknown host keys once",
         "yes": "remove machines that are not in the new topology without asking",
-    }
+    },
 )
 def up(
     c: Any,
@@ -92,7 +94,15 @@ def up(
         with fleet:
             if chosen.name == "ssh":
                 record_originals(session.context, fleet)
-            configure(session, fleet)
+            configured = configure(session, fleet)
+        publish(
+            results.Up(
+                **configured,
+                topology=opened.topology.name,
+                provider=chosen.name,
+                network=str(opened.network),
+            )
+        )
 
 
 def _move_data(intermediate: Session, new: Lab) -> None:
@@ -107,14 +117,17 @@ def _move_data(intermediate: Session, new: Lab) -> None:
     print(f"{promotion.new} is primary; writes were interrupted for {promotion.seconds:.1f} s\n")
 
 
-def configure(session: Session, fleet: Fleet) -> None:
-    """Converge, check, and print the results.
+def configure(session: Session, fleet: Fleet) -> results.Configured:
+    """Converge, check, print and publish the results.
 
     Raises:
         LabError: when a machine could not be configured, or a check fails.
     """
     with Progress() as report:
         converged = steps.configure(session, fleet, report)
+    outcomes = [show.outcome_values(outcome) for outcome in converged.outcomes]
+    values = results.Configured(url=f"{session.lab.url}/", machines=outcomes)
+    publish(values)
     show.outcomes(console(), converged.outcomes)
     for line in show.copies(converged.outcomes):
         print(session.context.secrets.redact(line))
@@ -123,21 +136,26 @@ def configure(session: Session, fleet: Fleet) -> None:
     if converged.errors:
         raise LabError("\n\n".join(str(error) for error in converged.errors))
     with Progress() as report:
-        results = steps.check_until_ok(converged.context, fleet, session.provider, report)
-    failed = [result for result in results if result.status == "failed"]
+        checked = steps.check_until_ok(converged.context, fleet, session.provider, report)
+    values["checks"] = show_checks.check_values(checked)
+    failed = [result for result in checked if result.status == "failed"]
     if failed:
-        show_checks.print_checks(console(), results, only_bad=True)
-        hint = show_checks.hint_after_up(results)
-        causes = "; ".join(cause.text for cause in checks.root_causes(results))
-        raise LabError(f"{len(failed)} of {len(results)} checks failed: {causes}", hint)
-    show_checks.print_checks(console(), results, only_bad=True)
+        show_checks.print_checks(console(), checked, only_bad=True)
+        hint = show_checks.hint_after_up(checked)
+        causes = "; ".join(cause.text for cause in checks.root_causes(checked))
+        raise LabError(f"{len(failed)} of {len(checked)} checks failed: {causes}", hint)
+    show_checks.print_checks(console(), checked, only_bad=True)
     lab = session.lab
     steps.record_served(lab)
     balancers = " or ".join(machine.name for machine in lab.with_role("haproxy"))
     print(f"\n{lab.url}/ is {lab.site}, through {balancers or lab.front.name}")
+    return values
 
 
-@task(help={"detailed-exitcode": "exit with 2 if something would change, otherwise 0"})
+@task(
+    result=results.PlanValues,
+    help={"detailed-exitcode": "exit with 2 if something would change, otherwise 0"},
+)
 def plan(c: Any, lab: str = "", detailed_exitcode: bool = False) -> None:
     """Show what lab.up would change, as a diff; change nothing."""
     session = open_session(lab)
@@ -146,8 +164,15 @@ def plan(c: Any, lab: str = "", detailed_exitcode: bool = False) -> None:
         context = failover.adopt(session.context, fleet)
         planned = plans(fleet, context.desired_of(fleet.hosts))
     text, count = show.plans(planned)
-    print(session.context.secrets.redact(text))
     overrides = traffic.overrides(session.context)
+    publish(
+        results.PlanValues(
+            count=count,
+            machines=[show.plan_values(n, state, planned.get(n)) for n, state in states.items()],
+            overrides=list(overrides),
+        )
+    )
+    print(session.context.secrets.redact(text))
     if overrides:
         print("recorded, and kept by lab.up:")
         print("\n".join(f"    {line}" for line in overrides))
@@ -158,8 +183,8 @@ def plan(c: Any, lab: str = "", detailed_exitcode: bool = False) -> None:
         raise SystemExit(2)
 
 
-@task(help={"json": "print JSON"})
-def status(c: Any, lab: str = "", json: bool = False) -> None:
+@task(result=results.LabStatusValues)
+def status(c: Any, lab: str = "") -> None:
     """Show machines, services, backend servers and replication."""
     session = open_session(lab)
     thawed = session.thaw()
@@ -171,37 +196,35 @@ def status(c: Any, lab: str = "", json: bool = False) -> None:
         with session.fleet() as fleet:
             context = failover.adopt(context, fleet)
             observation = observe(context, fleet, states, with_requests=False)
-    if json:
-        show_json(show.status_values(context, observation))
-    else:
-        show.status(console(), context, observation)
+    values = show.status_values(context, observation)
+    if not publish(values):
+        show.status(console(), context, observation, values)
 
 
-@task(help={"json": "print JSON", "only": "run the checks whose names contain this"})
-def check(c: Any, lab: str = "", json: bool = False, only: str = "") -> None:
+@task(result=results.Checks, help={"only": "run the checks whose names contain this"})
+def check(c: Any, lab: str = "", only: str = "") -> None:
     """Run the named checks end to end; exit with 1 if one fails."""
     session = open_session(lab)
     with session.fleet() as fleet:
         context = failover.adopt(session.context, fleet, ADOPT_SECONDS)
         observation = observe(context, fleet, session.machine_states())
-    results = checks.judge(context, observation)
-    selected = [result for result in results if only in result.check.name]
+    judged = checks.judge(context, observation)
+    selected = [result for result in judged if only in result.check.name]
     if not selected:
         raise UsageError(f"no check has {only!r} in its name", "invoke lab.check lists all checks")
-    if json:
-        show_json(show_checks.check_values(results, only))
-    else:
-        show_checks.print_checks(console(), results, only)
+    if not publish(show_checks.check_values(judged, only)):
+        show_checks.print_checks(console(), judged, only)
     if not all(result.ok for result in selected):
         raise SystemExit(1)
 
 
-@task(help={"yes": "do not ask for confirmation"})
+@task(result=results.ActionValues, help={"yes": "do not ask for confirmation"})
 def destroy(c: Any, lab: str = "", yes: bool = False) -> None:
     """Remove a lab: its machines, data, network and secrets."""
     name = lab_name(lab)
     opened, recorded = labs.open_lab(name)
     if recorded is None and not opened.directory.exists():
+        publish(results.ActionValues(machines=[], changed=False))
         print(f"there is no lab {name}: nothing to do")
         return
     provider, _ = providers.choose("", recorded)
@@ -209,51 +232,72 @@ def destroy(c: Any, lab: str = "", yes: bool = False) -> None:
         if not sys.stdin.isatty():
             raise UsageError(f"this removes lab {name} and its data", "pass --yes to confirm")
         if input(f"remove lab {name}, its machines and all their data? [y/N] ").lower() != "y":
+            publish(results.ActionValues(machines=[], changed=False))
             print("nothing was removed")
             return
     with lab_lock(opened.directory), Progress() as report:
         provider.destroy(opened, report)
     labs.delete_directory(opened)
+    publish(results.ActionValues(machines=[m.name for m in opened.machines], changed=True))
     print(f"lab {name} is removed")
 
 
-@task(name="list", help={"json": "print JSON"})
-def list_(c: Any, json: bool = False) -> None:
+@task(result=results.Labs, name="list")
+def list_(c: Any) -> None:
     """List the labs of this checkout."""
-    rows = []
+    labs_of_checkout = []
     for name in lab_names():
         session = open_session(name)
         states = session.machine_states()
         running = sum(state == "running" for state in states.values())
-        rows.append(
-            {
-                "lab": name,
-                "topology": session.state.topology,
-                "network": str(session.lab.network),
-                "provider": session.state.provider,
-                "running": f"{running} of {len(states)}",
-            }
+        labs_of_checkout.append(
+            results.LabSummary(
+                lab=name,
+                topology=session.state.topology,
+                network=str(session.lab.network),
+                provider=session.state.provider,
+                running=running,
+                machines=len(states),
+            )
         )
-    if json:
-        show_json(rows)
-    elif not rows:
+    if publish(results.Labs(labs=labs_of_checkout)):
+        return
+    if not labs_of_checkout:
         print("no lab yet: invoke lab.up")
-    else:
-        show.table(console(), rows)
+        return
+    show.table(
+        console(),
+        [
+            {
+                "lab": row["lab"],
+                "topology": row["topology"],
+                "network": row["network"],
+                "provider": row["provider"],
+                "running": f"{row['running']} of {row['machines']}",
+            }
+            for row in labs_of_checkout
+        ],
+    )
 
 
-@task(help={"provider": "lxc, vagrant, ssh", "host": "show all providers in one table"})
+@task(
+    result=results.Doctor,
+    help={"provider": "lxc, vagrant, ssh", "host": "show all providers in one table"},
+)
 def doctor(c: Any, lab: str = "", provider: str = "", host: bool = False) -> None:
     """Show what this host lacks for lab.up; trace every path of a running lab."""
     opened, recorded = labs.open_lab(lab_name(lab))
     if host:
         rows, (name, reason) = hostcheck.host(opened)
+        publish(hostcheck.values(name, reason, rows))
         show.grid(console(), hostcheck.HEADER, [astuple(row) for row in rows])
         print(f"\nprovider of a new lab: {name} ({reason})")
         return
     chosen, reason = providers.choose(provider, recorded)
     print(f"provider {chosen.name}: {reason}")
     problems = chosen.preflight(opened)
+    found = hostcheck.values(chosen.name, reason, hostcheck.rows(chosen.name, problems, "ready"))
+    publish(found)
     for problem in problems:
         severity = "missing" if problem.fatal else "note"
         print(f"{severity}: {problem.what}\n  fix: {problem.hint}")
@@ -261,15 +305,16 @@ def doctor(c: Any, lab: str = "", provider: str = "", host: bool = False) -> Non
         raise SystemExit(1)
     print(f"ready for lab {opened.name} on {opened.network}")
     if recorded is not None and not chosen.network_problem(opened):
-        _trace_paths(Session(opened, recorded, chosen))
+        _trace_paths(Session(opened, recorded, chosen), found)
 
 
-def _trace_paths(session: Session) -> None:
+def _trace_paths(session: Session, found: results.Doctor) -> None:
     """Trace a request over every path of a running lab; exit with 1 if one is interrupted."""
     if not session.provider.endpoints(session.lab):
         return
     with session.fleet() as fleet:
         traced = trace_paths(failover.adopt(session.context, fleet), fleet)
+    found["paths"] = [show_checks.path_values(path) for path in traced]
     show_checks.print_paths(console(), traced, session.lab.name)
     if not all(path.ok for path in traced):
         raise SystemExit(1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from provision.commands.charts import axis, bars, ceiling, highest, seconds, spark
 from provision.commands.charts import number as digits
+from provision.commands.results import site as results
 from provision.core.lab import Lab
 from provision.core.thresholds import REPLICATION_LAG_SECONDS
 from provision.engine.context import Context
@@ -30,41 +30,61 @@ def _state(view: View, server: str) -> str:
     return "?"
 
 
-def values(context: Context, view: View) -> dict[str, Any]:
+def values(context: Context, view: View) -> results.Monitor:
     """The content of the screen as JSON values."""
-    total, failed = view.value("total"), view.value("failed")
-    return {
-        "lab": context.lab.name,
-        "requests_per_second": total,
-        "errors_per_second": failed,
-        "targets": [
-            {**sample.labels, "up": sample.last == 1.0}
+    return results.Monitor(
+        requests_per_second=view.value("total"),
+        errors_per_second=view.value("failed"),
+        targets=[
+            results.ScrapeTarget(
+                job=sample.labels.get("job", ""),
+                machine=sample.labels.get("machine", ""),
+                up=sample.last == 1.0,
+            )
             for sample in view.current.get("targets", ())
         ],
-        "servers": [
-            {
-                "name": name,
-                "state": _state(view, name),
-                "requests_per_second": _last(view.line("requests", server=name)),
-                "response_seconds": _last(view.line("response", server=name)),
-                "sessions": view.value("sessions", server=name),
-            }
+        servers=[
+            results.ServerRates(
+                server=name,
+                status=_state(view, name),
+                requests_per_second=_last(view.line("requests", server=name)),
+                response_seconds=_last(view.line("response", server=name)),
+                sessions=_whole(view.value("sessions", server=name)),
+            )
             for name in server_names(context.lab)
         ],
-        "databases": [
-            {
-                "name": m.name,
-                "writable": _yes(view.value("read_only", machine=m.name), 0.0),
-                "lag_seconds": _last(view.line("lag", machine=m.name)),
-                "receiving": _yes(view.value("receiving", machine=m.name)),
-                "applying": _yes(view.value("applying", machine=m.name)),
-                "semi_sync": _yes(view.value("semi_sync", machine=m.name)),
-                "queries_per_second": _last(view.line("queries", machine=m.name)),
-            }
+        databases=[
+            results.DatabaseRates(
+                machine=m.name,
+                writable=_yes(view.value("read_only", machine=m.name), 0.0),
+                lag_seconds=_last(view.line("lag", machine=m.name)),
+                receiving=_yes(view.value("receiving", machine=m.name)),
+                applying=_yes(view.value("applying", machine=m.name)),
+                semi_sync=_yes(view.value("semi_sync", machine=m.name)),
+                queries_per_second=_last(view.line("queries", machine=m.name)),
+            )
             for m in context.lab.with_role("mysql")
         ],
-        "alerts": [asdict(a) for a in view.alerts],
-    }
+        alerts=[alert_values(alert) for alert in view.alerts],
+    )
+
+
+def alert_values(alert: Alert) -> results.AlertValues:
+    """An alert as JSON values."""
+    return results.AlertValues(
+        alert=alert.name,
+        state=alert.state,
+        machine=alert.machine,
+        severity=alert.severity,
+        summary=alert.summary,
+        check=alert.check,
+        next=alert.next,
+        since=alert.since,
+    )
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
 
 
 def _yes(value: float | None, expected: float = 1.0) -> bool | None:

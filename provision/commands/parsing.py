@@ -6,14 +6,26 @@ A word that starts with a dash is an option, never a positional argument, so tha
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from invoke.parser.parser import ParseMachine
+from invoke.exceptions import ParseError
+from invoke.parser.parser import ParseMachine, Parser
 from invoke.tasks import Task
+
+from provision.commands import document
 
 
 class LabTask(Task[Any]):
-    """A task whose positional arguments are optional when they have a default."""
+    """A task whose positional arguments are optional when they have a default.
+
+    Attributes:
+        kind: its full name, such as ``lab.status``; tasks.py sets it.
+        result: the `TypedDict` that it publishes with ``--json``; None for a task without.
+    """
+
+    kind: str = ""
+    result: Any = None
 
     def get_arguments(self, *args: Any, **kwargs: Any) -> list[Any]:
         """Move defaults aside: Invoke's parser treats a positional one with a default as given."""
@@ -26,6 +38,10 @@ class LabTask(Task[Any]):
 
 _complete_context = ParseMachine.complete_context
 _see_positional_arg = ParseMachine.see_positional_arg
+_parse_argv = Parser.parse_argv
+
+PARSE_ERROR_STATUS = 1
+"""With which Invoke exits after an error in the command line."""
 
 
 def complete_context(self: Any) -> None:
@@ -50,7 +66,19 @@ def see_positional_arg(self: Any, value: Any) -> None:
         _see_positional_arg(self, value)
 
 
+def parse_argv(self: Any, argv: list[str]) -> Any:
+    """Parse a command line; with ``--json``, an error is a document too."""
+    try:
+        return _parse_argv(self, argv)
+    except ParseError as error:
+        words = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
+        if "--json" in words:
+            document.write_usage_error(str(error), PARSE_ERROR_STATUS)
+        raise
+
+
 def install() -> None:
     """Patch Invoke's parser."""
+    setattr(Parser, parse_argv.__name__, parse_argv)
     for replacement in (complete_context, see_positional_arg):
         setattr(ParseMachine, replacement.__name__, replacement)

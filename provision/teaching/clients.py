@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from provision.core.lab import Lab
 from provision.services.dns import lookup
@@ -47,15 +46,6 @@ class Impact:
         if self.unavailable:
             return "fail"
         return f"interrupted for {self.gap:.1f} s" if self.failed else "unaffected"
-
-    def values(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return {
-            "requests": self.requests,
-            "failed": self.failed,
-            "longest_gap": round(self.gap, 2),
-            "ok": not self.unavailable,
-        }
 
 
 def impact(requests: Sequence[ClientRequest], down: float, up: float) -> Impact:

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from provision import checks
 from provision.checks.observe import observe
@@ -70,20 +69,6 @@ class FaultResult:
             return "SINGLE POINT OF FAILURE for name resolution"
         interrupted = any(measured.failed for measured in (self.reads, self.writes, self.names))
         return "no: a short interruption" if interrupted else "no: no impact"
-
-    def values(self) -> dict[str, Any]:
-        """The result as plain values, for JSON."""
-        return {
-            "machine": self.component.machine,
-            "component": self.component.part,
-            "reads": self.reads.values(),
-            "writes": self.writes.values(),
-            "names": self.names.values(),
-            "single_point_of_failure": bool(self.lost),
-            "lost": list(self.lost),
-            "seconds_down": round(self.seconds_down, 1),
-            "seconds_to_recover": round(self.seconds_to_recover, 1),
-        }
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from provision.core.errors import LabError
 from provision.core.lab import Lab
@@ -36,15 +35,6 @@ class Hop:
     location: str
     details: tuple[tuple[str, str], ...]
     ok: bool = True
-
-    def values(self) -> dict[str, Any]:
-        """The hop as plain values, for JSON."""
-        return {
-            "component": self.component,
-            "location": self.location,
-            "ok": self.ok,
-            "details": dict(self.details),
-        }
 
 
 def trace(context: Context, fleet: Fleet, path: str) -> list[Hop]:

@@ -67,8 +67,8 @@ def change_at_runtime(lab: RunningLab, line: str) -> None:
 
 
 def test_lb_status_as_json(lab: RunningLab) -> None:
-    servers = json.loads(lab.invoke("lb.status", "--json").stdout)["lb-01"]
-    assert [(v["name"], v["status"], v["weight"]) for v in servers] == [
+    servers = lab.json("lb.status")["balancers"][0]["servers"]
+    assert [(v["server"], v["status"], v["weight"]) for v in servers] == [
         ("web-01", "UP", 1),
         ("web-02", "UP", 1),
     ]

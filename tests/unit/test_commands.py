@@ -232,12 +232,13 @@ def test_a_plan_as_a_diff() -> None:
 def test_the_status_of_a_lab() -> None:
     here, observed = context(str(RECORDED / "lab.yml")), observation()
     values = show.status_values(here, observed)
-    assert [m["name"] for m in values["machines"]] == ["lb-01", "web-01", "web-02"]
+    assert [m["machine"] for m in values["machines"]] == ["lb-01", "web-01", "web-02"]
     balancer, first, second = values["machines"]
-    assert balancer["servers"]["web-02"]["status"] == "UP"
+    assert balancer["servers"][1]["status"] == "UP"
+    assert balancer["servers"][1]["sessions"] == 0
     assert first["services"] == {"mysql": "active", "foobar": "active", "nginx": "active"}
     assert first["database"]["role"] == "primary"
-    assert second["database"]["lag"] == 1
+    assert second["database"]["lag_seconds"] == 1
     off = show.status_values(here, Observation(dict.fromkeys(observed.states, "halted")))
     assert all(m["state"] == "halted" and "services" not in m for m in off["machines"])
 
