@@ -6,8 +6,9 @@ A keyword that is not implemented here is an error, so that no constraint is ski
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from provision.core.lab import ROOT
@@ -56,47 +57,83 @@ def validate(
 ) -> Iterator[str]:
     """One line per violation."""
     root = schema if root is None else root
-    for keyword, argument in schema.items():
-        if keyword in ANNOTATIONS or keyword == "then":
-            continue
-        if keyword == "$ref":
-            yield from validate(value, _definition(root, argument), root, path)
-        elif keyword == "type":
-            names = [argument] if isinstance(argument, str) else argument
-            if not any(_is(value, name) for name in names):
-                yield f"{path}: {value!r} is not of type {' or '.join(names)}"
-        elif keyword == "const":
-            if type(value) is not type(argument) or value != argument:
-                yield f"{path}: {value!r} is not {argument!r}"
-        elif keyword == "enum":
-            if value not in argument:
-                yield f"{path}: {value!r} is not one of {argument}"
-        elif keyword == "anyOf":
-            if all(list(validate(value, part, root, path)) for part in argument):
-                reasons = [line for part in argument for line in validate(value, part, root, path)]
-                yield f"{path}: matches nothing of anyOf: {'; '.join(reasons)}"
-        elif keyword == "items":
-            for index, item in enumerate(value if isinstance(value, list) else ()):
-                yield from validate(item, argument, root, f"{path}[{index}]")
-        elif keyword == "required":
-            if isinstance(value, dict):
-                yield from (f"{path}: {n!r} is missing" for n in argument if n not in value)
-        elif keyword == "properties":
-            if isinstance(value, dict):
-                for name in argument.keys() & value.keys():
-                    yield from validate(value[name], argument[name], root, f"{path}.{name}")
-        elif keyword == "additionalProperties":
-            if isinstance(value, dict):
-                for name in value.keys() - schema.get("properties", {}).keys():
-                    if argument is False:
-                        yield f"{path}: {name!r} is not expected"
-                    elif argument is not True:
-                        yield from validate(value[name], argument, root, f"{path}.{name}")
-        elif keyword == "if":
-            if not list(validate(value, argument, root, path)):
-                yield from validate(value, schema["then"], root, path)
-        else:
+    for keyword in schema.keys() - ANNOTATIONS:
+        if keyword not in KEYWORDS:
             raise NotImplementedError(f"JSON Schema keyword {keyword!r}")
+        yield from KEYWORDS[keyword](value, schema, root, path)
+
+
+def _reference(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    yield from validate(value, _definition(root, schema["$ref"]), root, path)
+
+
+def _type(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    names = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+    if not any(_is(value, name) for name in names):
+        yield f"{path}: {value!r} is not of type {' or '.join(names)}"
+
+
+def _const(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    expected = schema["const"]
+    if type(value) is not type(expected) or value != expected:
+        yield f"{path}: {value!r} is not {expected!r}"
+
+
+def _enum(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    if value not in schema["enum"]:
+        yield f"{path}: {value!r} is not one of {schema['enum']}"
+
+
+def _any_of(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    reasons = [list(validate(value, part, root, path)) for part in schema["anyOf"]]
+    if all(reasons):
+        yield f"{path}: matches nothing of anyOf: {'; '.join(chain.from_iterable(reasons))}"
+
+
+def _items(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    for index, item in enumerate(value if isinstance(value, list) else ()):
+        yield from validate(item, schema["items"], root, f"{path}[{index}]")
+
+
+def _required(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from (f"{path}: {n!r} is missing" for n in schema["required"] if n not in value)
+
+
+def _properties(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    known = schema["properties"]
+    for name in known.keys() & value.keys() if isinstance(value, dict) else ():
+        yield from validate(value[name], known[name], root, f"{path}.{name}")
+
+
+def _additional(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    others = schema["additionalProperties"]
+    known = schema.get("properties", {})
+    for name in value.keys() - known.keys() if isinstance(value, dict) else ():
+        if others is False:
+            yield f"{path}: {name!r} is not expected"
+        else:
+            yield from validate(value[name], others, root, f"{path}.{name}")
+
+
+def _if(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    if not list(validate(value, schema["if"], root, path)):
+        yield from validate(value, schema["then"], root, path)
+
+
+KEYWORDS: dict[str, Callable[[Any, Schema, Schema, str], Iterator[str]]] = {
+    "$ref": _reference,
+    "type": _type,
+    "const": _const,
+    "enum": _enum,
+    "anyOf": _any_of,
+    "items": _items,
+    "required": _required,
+    "properties": _properties,
+    "additionalProperties": _additional,
+    "if": _if,
+    "then": lambda *_: iter(()),
+}
 
 
 def _definition(root: Schema, reference: str) -> Schema:

@@ -29,7 +29,9 @@ class LabTask(Task[Any]):
 
     def get_arguments(self, *args: Any, **kwargs: Any) -> list[Any]:
         """Move defaults aside: Invoke's parser treats a positional one with a default as given."""
+        texts = dict(self.help)  # Invoke removes those that it has used
         arguments: list[Any] = super().get_arguments(*args, **kwargs)
+        self.help = texts
         for argument in arguments:
             if argument.positional and argument.default is not None:
                 argument.fallback, argument.default = argument.default, None
