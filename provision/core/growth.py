@@ -96,7 +96,8 @@ MACHINE = (
     _purged(
         "core dumps",
         *("/core*", "/var/crash/*", "/var/lib/systemd/coredump/*", "/var/lib/*/core"),
-        *("/var/lib/*/core.*", "/srv/foobar/**/core", "/srv/foobar/**/core.*"),
+        # Not below /srv/foobar: applications have modules called core.
+        *("/var/lib/*/core.*", "/srv/foobar/core", "/srv/foobar/core.*"),
         limit=0,
         purge="remove",
     ),
@@ -147,6 +148,14 @@ MACHINE = (
         256 * MIB,
         "app.deploy",
         count=RELEASES_KEPT + 1,  # one more while a deployment runs
+        role="app",
+    ),
+    Growth(
+        "virtual environments of releases",
+        ("/srv/foobar/environments/*",),
+        2048 * MIB,
+        "app.deploy",
+        count=RELEASES_KEPT + 1,
         role="app",
     ),
     # --- databases

@@ -14,7 +14,13 @@ from provision.database.agent.requests import AssumeRole, ReplicationAccount
 from provision.database.agent.role_record import RoleRecord
 from provision.database.agent.role_store import RECORD
 from provision.database.agent.status_query import CHECK_ACCOUNT
-from provision.database.interface import CHECK_USER, TLS_FOLDER
+from provision.database.interface import (
+    CHECK_USER,
+    OWN_ACCOUNT,
+    OWN_PASSWORD,
+    OWN_SCHEMA,
+    TLS_FOLDER,
+)
 from provision.database.resources import (
     Account,
     DataDirectory,
@@ -30,6 +36,7 @@ from provision.engine.payload import programs
 from provision.engine.plan import Resource, Unit
 from provision.engine.resources import Directory, File, HeldPackages, OwnedDirectory, Service, Tree
 from provision.engine.role import Allow, Role, Sandbox, Tier
+from provision.services.app.interface import uses_database
 
 SERVICE = "mysql.service"
 CONFIG = "/etc/mysql/mysql.conf.d/zz-lab.cnf"
@@ -40,6 +47,23 @@ CODE = "/usr/local/lib/foobar-lab/mysql"
 """The programs on the machine: without the controller they restore its role and make backups."""
 
 APP, REPL = "foobar_app", "repl"
+
+OWN_PRIVILEGES = (
+    "ALTER",
+    "CREATE",
+    "CREATE TEMPORARY TABLES",
+    "CREATE VIEW",
+    "DELETE",
+    "DROP",
+    "INDEX",
+    "INSERT",
+    "LOCK TABLES",
+    "REFERENCES",
+    "SELECT",
+    "SHOW VIEW",
+    "UPDATE",
+)
+"""Of an application of the user's own, in its own schema: what migrations need."""
 
 SID = (
     "mysql-server",
@@ -96,7 +120,10 @@ def accounts(context: Context, machine: Machine) -> tuple[Account, ...]:
     def account(user: str, secret: str, *grants: Grant) -> Account:
         return Account(user, network, context.secrets.password(secret), grants, replicated)
 
+    own = OWN_SCHEMA if uses_database(context) else ""
+    compared = (schema for schema in SCHEMAS if own or schema != OWN_SCHEMA)
     return (
+        *((account(OWN_ACCOUNT, OWN_PASSWORD, Grant(OWN_PRIVILEGES, f"{own}.*")),) if own else ()),
         account(
             APP,
             "mysql-app",
@@ -107,7 +134,7 @@ def accounts(context: Context, machine: Machine) -> tuple[Account, ...]:
             "mysql-repl",
             Grant(("REPLICATION SLAVE", "BACKUP_ADMIN"), "*.*"),
             # To compare tables; a replica receives all data anyway.
-            *(Grant(("SELECT",), f"{schema}.*") for schema in SCHEMAS),
+            *(Grant(("SELECT",), f"{schema}.*") for schema in compared),
         ),
         account(
             CHECK_USER,
@@ -222,6 +249,13 @@ def _backup(context: Context, machine: Machine) -> Unit:
     )
 
 
+def accounts_unit(context: Context, machine: Machine) -> Unit:
+    """Schemas and accounts on the primary."""
+    schemas = (SCHEMA, OWN_SCHEMA) if uses_database(context) else (SCHEMA,)
+    contents = all_accounts(context, machine)
+    return Unit("mysql-accounts", (*map(Schema, schemas), *contents))
+
+
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """The server, its role and, on the primary, the accounts, which replicas receive from it."""
     primary = context.state.primary
@@ -239,12 +273,12 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         Unit("mysql-settings", (settings(context, machine),)),
         role,
     ]
-    contents = all_accounts(context, machine)
     if is_primary:
-        declared.append(Unit("mysql-accounts", (Schema(SCHEMA), *contents)))
+        declared.append(accounts_unit(context, machine))
     else:
         # A replica receives them; what was changed only here is corrected only here.
         needs = (f"{primary}/mysql-accounts",)
+        contents = all_accounts(context, machine)
         declared.append(Unit("mysql-replica-accounts", contents, needs=needs))
     declared.append(_backup(context, machine))
     return tuple(declared)

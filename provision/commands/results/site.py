@@ -29,6 +29,7 @@ class ReleaseValues(TypedDict):
     release: str
     current: bool
     machines: Annotated[list[str], "machines that run it"]
+    application: Annotated[str, "guest book, or what gunicorn starts"]
 
 
 class Releases(TypedDict):
@@ -42,6 +43,7 @@ class Deployed(TypedDict):
 
     release: str
     before: Annotated[str, "the release before"]
+    left_out: Annotated[list[str], "files of the folder that the release does not have, and why"]
 
 
 class HostLines(TypedDict):
