@@ -29,6 +29,7 @@ from provision.checks import (
     machines,
     monitoring,
     names,
+    own_application,
     replication,
     tls,
     units,
@@ -97,6 +98,7 @@ def checks(context: Context) -> tuple[Check, ...]:
     """All checks of a lab."""
     listed = [check for module in LISTED for check in module.checks(context)]
     listed += monitoring.checks(context, [check.name for check in listed])
+    listed = [own_application.applicable(context, check) for check in listed]
     return tuple(_for_lab(check, context.lab.name) for check in listed)
 
 

@@ -53,7 +53,9 @@ class CheckResult:
 
     @property
     def status(self) -> Status:
-        """``skipped`` for a failure that is a consequence of another one."""
+        """``skipped`` for a failure that is a consequence of another one, or without relevance."""
+        if self.verdict.skipped:
+            return "skipped"
         if self.verdict.ok:
             return "ok"
         if self.verdict.severity == "warning":
@@ -62,8 +64,8 @@ class CheckResult:
 
     @property
     def ok(self) -> bool:
-        """Whether it passed; a warning passes."""
-        return self.status in ("ok", "warning")
+        """Whether it passed; a warning passes, and a check that does not apply."""
+        return self.verdict.ok or self.status == "warning"
 
 
 def passed_if(ok: bool, expected: str, got: str) -> Verdict:

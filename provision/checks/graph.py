@@ -91,7 +91,9 @@ def summary(results: Sequence[CheckResult]) -> tuple[str, ...]:
 
 
 def skipped_because(result: CheckResult, results: Sequence[CheckResult]) -> str:
-    """What a skipped check depends on: machine and service of the first root cause."""
+    """Why a check is skipped: machine and service of the first root cause, or no relevance."""
+    if result.verdict.skipped:
+        return result.verdict.got
     by_name = {r.check.name: r.check for r in results}
     cause = by_name[result.blocked_by[0]]
     return f"depends on {cause.machine} {cause.service}"

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from provision.checks.answers import NO_FILE
+from provision.checks.contents import static_files
 from provision.checks.database import READ_BACK_SECONDS
 from provision.checks.distribution import LARGEST_SAMPLE, sample_is_complete
 from provision.core.lab import Lab
 from provision.core.parallel import finish_in_time
 from provision.core.waiting import Timeout, timeout_factor, wait_until
 from provision.engine.context import Context
+from provision.services.app.interface import application
 from provision.services.dns.lookup import query
 from provision.services.tls.https import (
     SiteResponse,
@@ -59,8 +62,11 @@ def observe_site(context: Context, write: SiteResponse, marker: str, end: float)
         write: the response to `write_marker`.
         end: in the time of `time.monotonic`.
     """
+    # Threads that import it for the first time at once would see it half imported.
+    import urllib3.connection  # noqa: F401
+
     lab = context.lab
-    work = _single_requests(lab)
+    work = _single_requests(context)
     if write.status in (200, 201):
         work |= _read_back(lab, marker, end)
     work["pages"] = lambda: _pages(context, end)
@@ -79,15 +85,24 @@ def observe_site(context: Context, write: SiteResponse, marker: str, end: float)
     )
 
 
-def _single_requests(lab: Lab) -> dict[str, Callable[[], Any]]:
+def static_path(context: Context) -> str:
+    """A static file of the recorded release; one that is missing when it has none."""
+    if application(context).is_guest_book:
+        return STATIC
+    return next(iter(static_files(context)), NO_FILE)
+
+
+def _single_requests(context: Context) -> dict[str, Callable[[], Any]]:
+    lab, page = context.lab, application(context).page
+
     def get(path: str, **options: Any) -> Callable[[], SiteResponse]:
         return lambda: request(lab, path, timeout=SECONDS, **options)
 
-    work = {"static": get(STATIC), "missing": get("/no-such-page")}
+    work = {"static": get(static_path(context)), "missing": get("/no-such-page")}
     for balancer in lab.with_role("haproxy"):
-        work[f"balancer/{balancer.name}"] = get("/", address=str(balancer.address))
+        work[f"balancer/{balancer.name}"] = get(page, address=str(balancer.address))
     if lab.topology.https:
-        work["redirect"] = get("/", plain=True)
+        work["redirect"] = get(page, plain=True)
     return work
 
 
@@ -124,9 +139,10 @@ def _pages(context: Context, end: float) -> tuple[SiteResponse, ...]:
     More than the first few only while their servers differ from what the lab is configured for.
     """
     pages: tuple[SiteResponse, ...] = ()
+    path = application(context).page
     with _idle_connection(context.lab):
         while not sample_is_complete(context, pages) and time.monotonic() < end - SECONDS:
-            work = {n: lambda: request(context.lab, "/", timeout=SECONDS) for n in range(PARALLEL)}
+            work = {n: lambda: request(context.lab, path, timeout=SECONDS) for n in range(PARALLEL)}
             pages += tuple(finish_in_time(work, end - time.monotonic()).values())
     return pages[:LARGEST_SAMPLE]
 
@@ -140,7 +156,7 @@ def _idle_connection(lab: Lab) -> Iterator[None]:
     with contextlib.closing(connection):
         # Whether the site responds is what the other requests show.
         with contextlib.suppress(OSError, http.client.HTTPException, HTTPError):
-            connection.request("GET", STATIC, headers={"Host": lab.site})
+            connection.request("GET", NO_FILE, headers={"Host": lab.site})
             connection.getresponse().read()
         yield
 

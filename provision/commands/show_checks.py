@@ -83,10 +83,11 @@ def print_checks(
 
 def _print_check(console: Any, result: CheckResult, results: Sequence[CheckResult]) -> None:
     check, verdict = result.check, result.verdict
-    text = {
-        "ok": verdict.got,
-        "skipped": "skipped: " + skipped_because(result, results) if result.blocked_by else "",
-    }.get(result.status, f"{check.machine}: {check.service}")
+    text = f"{check.machine}: {check.service}"
+    if result.status == "ok":
+        text = verdict.got
+    elif result.status == "skipped":
+        text = f"skipped: {skipped_because(result, results)}"
     console.print(MARKS[result.status] + f"{check.name:<26} ", end="")
     console.print(text, markup=False, soft_wrap=True)
     if result.status in ("ok", "skipped"):
@@ -127,6 +128,8 @@ def print_paths(console: Any, paths: Sequence[TracedPath], lab: str) -> None:
             console.print(f"        stops at  {path.failed}", markup=False, soft_wrap=True)
             console.print(f"        got       {path.error}", markup=False, soft_wrap=True)
     complete = sum(path.ok for path in paths)
-    console.print(f"{complete} of {len(paths)} paths reach the database")
+    to_databases = any(path.hops[-1].service == "mysql" for path in paths)
+    end = "the database" if to_databases else "the application"
+    console.print(f"{complete} of {len(paths)} paths reach {end}")
     if complete < len(paths):
         console.print("next: " + for_lab("invoke lab.check names the root cause", lab))

@@ -38,11 +38,19 @@ NOTHING_CHANGED = "no server was updated, and nothing was recorded"
 
 @dataclass
 class Rollout:
-    """How far a deployment is: the servers that may run the new release, for a rollback."""
+    """How far a deployment is, for a rollback.
+
+    Args:
+        context: with the recorded release.
+        changing: whether health checks of the two releases differ.
+        touched: the application servers that may run the new release.
+        fronts: whether the web servers on machines of their own were changed.
+    """
 
     context: Context
     fleet: Fleet
     report: Report
+    changing: bool = False
     touched: list[Machine] = field(default_factory=list)
     fronts: bool = False
 
@@ -71,14 +79,15 @@ def deploy(
             context, app.release_folder(context), before, releases.application_of(context, before)
         )
     after = replace(context, state=replace(context.state, release=version))
-    rollout = Rollout(context, fleet, report)
+    changing = application(context).health != application(after).health
+    rollout = Rollout(context, fleet, report, changing)
     with _undone_on_failure(rollout, version):
-        _prepare(after, fleet, report, migrate=migrate)
-        if application(context).health != application(after).health:
+        _prepare(after, fleet, report, before, migrate=migrate)
+        if changing:
             _change_fronts(context, rollout, changing=True)
         for machine in context.lab.with_role("app"):
             rollout.touched.append(machine)
-            _update(after, fleet, machine, report)
+            _update(after, rollout, machine)
         _change_fronts(after, rollout)
     releases.record_deployment(context, version)
     for machine in _with_releases(context):
@@ -117,7 +126,7 @@ def _undone_on_failure(rollout: Rollout, version: str) -> Iterator[None]:
 
 def _roll_back(rollout: Rollout) -> str:
     """Deploy the recorded release again, the failed server first; returns what failed."""
-    context, fleet = rollout.context, rollout.fleet
+    context = rollout.context
 
     def report(machine: str, message: str) -> None:
         with suppress(OSError):  # the terminal or pipe may be what has failed
@@ -128,7 +137,7 @@ def _roll_back(rollout: Rollout) -> str:
     for machine in reversed(rollout.touched):
         report(machine.name, f"rolling back to {version}")
         try:
-            _update(context, fleet, machine, report)
+            _update(context, replace(rollout, report=report), machine)
         except LabError as error:
             failures.append(f"{machine.name}: rolling back to {version} failed: {error.what}")
     try:
@@ -185,14 +194,18 @@ def _apply(host: Host, unit: Unit) -> None:
     apply_unit(host, inspect_unit(host, unit), hint="")
 
 
-def _prepare(context: Context, fleet: Fleet, report: Report, *, migrate: bool) -> None:
+def _prepare(context: Context, fleet: Fleet, report: Report, before: str, *, migrate: bool) -> None:
     """Everything that can fail before a server is updated.
+
+    Args:
+        before: the version that the servers run.
 
     Raises:
         LabError: when it does; no server was updated.
     """
     try:
-        preparation.require_same_files(context, fleet)
+        if context.state.release == before:
+            preparation.require_same_files(context, fleet)
         preparation.unpack(context, fleet, report)
         if application(context).database and not uses_database_already(context):
             _create_schema(context, fleet, report)
@@ -231,8 +244,9 @@ def _migrate(context: Context, fleet: Fleet, report: Report) -> None:
     _apply(host, units["schema"])
 
 
-def _update(context: Context, fleet: Fleet, machine: Machine, report: Report) -> None:
+def _update(context: Context, rollout: Rollout, machine: Machine) -> None:
     """Bring one server to the release: unpack, drain, switch, verify, put back into rotation."""
+    fleet, report = rollout.fleet, rollout.report
     host = fleet.host(machine.name)
     version = releases.current(context)
     units = _units(context, machine)
@@ -245,6 +259,8 @@ def _update(context: Context, fleet: Fleet, machine: Machine, report: Report) ->
     else:
         with drained(context, fleet, machine, report):
             report(machine.name, f"switching to {version}")
+            if rollout.changing and "nginx" in machine.roles:
+                _apply(host, nginx.while_changing(context, machine, units["nginx"]))
             for unit in switched:
                 _apply(host, unit)
             report(machine.name, "verifying the release")

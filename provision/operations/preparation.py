@@ -23,14 +23,12 @@ ATTEMPTS = 20
 
 
 def require_same_files(context: Context, fleet: Fleet) -> None:
-    """Refuse to replace the files of a release that was deployed and may be running.
+    """Refuse to replace the files of the recorded release, which is running.
 
     Raises:
-        UsageError: when a machine has different files under this version.
+        UsageError: when a machine has different files under its version.
     """
-    version = context.state.release
-    if not releases.was_deployed(context, version):
-        return
+    version = releases.current(context)
     tree = app.tree(context)
 
     def digest(host: Host) -> str:

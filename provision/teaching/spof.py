@@ -98,9 +98,9 @@ def measure(
         LabError: when it cannot be taken down, or the lab does not recover.
         KeyboardInterrupt: after it was restored.
     """
-    lab, context = context.lab, adopt(_recorded(context), fleet)
+    context = adopt(_recorded(context), fleet)
     longest = max(seconds, TAKEOVER_SECONDS) if autopromote.enabled(context) else seconds
-    with running_clients(lab) as clients:
+    with running_clients(context) as clients:
         begin = time.monotonic()
         try:
             report(component.machine, f"taking {component.part} down")
@@ -127,7 +127,8 @@ def measure(
                 report(component.machine, f"restoring {component.part}")
                 restore(fleet, provider, component)
         reads = impact(clients.reader.requests, down, up)
-        writes = impact(clients.writer.requests, down, up)
+        sent = [] if clients.writer is clients.reader else clients.writer.requests
+        writes = impact(sent, down, up)
         names = impact(clients.resolver.requests, down, up)
     restored = time.monotonic()
     _restore_primary(context, fleet, provider, report)

@@ -194,7 +194,7 @@ def _links(
         real = os.path.relpath(os.path.realpath(folder / name), folder.resolve())
         if not _is_inside(real):
             outside.append(f"{shown(name)} -> {shown(str((folder / name).readlink()))}")
-        elif real in paths or any(path.startswith(f"{real}/") for path in paths):
+        elif real != name and (real in paths or any(p.startswith(f"{real}/") for p in paths)):
             links.append((name, _target(folder, name, real)))
         else:
             left_out.append(LeftOut(name, "a link to nothing in the release"))
