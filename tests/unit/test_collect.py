@@ -121,7 +121,6 @@ def test_any_name_travels_to_a_machine_unchanged(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(folder) + b"/latin-\xe9")).write_text("1")
     (folder / "link").symlink_to("é")
     tree = Tree("/srv/x", tree_files(folder), links=tree_links(folder))
-    assert tree.digest == tree_digest(str(folder))
     assert len(tree.files) == 6
     assert collect(folder).files == tree.files
     # The tar that the controller packs, unpacked as the agent does.

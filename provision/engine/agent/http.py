@@ -118,7 +118,11 @@ def _connect(request: HttpRequest) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("localhost", timeout=request.timeout)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.settimeout(request.timeout)
-        connection.sock.connect(request.socket)
+        try:
+            connection.sock.connect(request.socket)
+        except OSError:
+            connection.close()
+            raise
         return connection
     if not request.ca:
         port = request.port or 80
