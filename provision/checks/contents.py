@@ -42,6 +42,7 @@ LARGEST_SAMPLE = 40
 DIGEST_MODULE = "foobar/digest.py"
 """A release with this file reports the digest of its files."""
 
+MISSING = "/static/no-such-file"
 NOT_FOUND = "404.html"
 BAD_GATEWAY = "502.html"
 
@@ -65,6 +66,11 @@ def static_files(context: Context) -> Mapping[str, str]:
     return digests
 
 
+def missing_path(context: Context) -> str:
+    """A path of static files that Nginx does not find, whichever application runs."""
+    return MISSING if application(context).static else NO_FILE
+
+
 def release_digest(context: Context) -> str:
     """The digest that /version reports; empty for a release that does not report any."""
     files = release_files(release_folder(context))
@@ -84,7 +90,7 @@ def copies_probe(context: Context, web: Machine) -> Probe[Contents]:
         ca=tls.CA if https else "",
         timeout=TIMEOUT,
     )
-    return contents_probe(web.name, request, [*static_files(context), NO_FILE])
+    return contents_probe(web.name, request, [*static_files(context), missing_path(context)])
 
 
 def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:
@@ -175,7 +181,9 @@ def _content(context: Context, web: Machine) -> Check:
         bad_gateway = context.render(f"nginx/{BAD_GATEWAY}.j2", web)
         problem = (
             headers_problem(name, contents)
-            or difference_of_text("the page for 404", contents.get(NO_FILE), not_found)
+            or difference_of_text(
+                "the page for 404", contents.get(missing_path(context)), not_found
+            )
             or page_problem(page, bad_gateway)
             or security_problem(version)
         )
