@@ -62,6 +62,12 @@ def by_host(lab: RunningLab, path: str) -> dict[str, dict[str, str]]:
     return {response.json()["host"]: response.json() for response in responses}
 
 
+def checks(lab: RunningLab) -> dict[str, dict[str, str]]:
+    """The results of lab.check by name; all have passed or were skipped."""
+    data = json.loads(lab.invoke("lab.check", "--json").stdout)["data"]
+    return {check["check"]: check for check in data["checks"]}
+
+
 def remains(lab: RunningLab, version: str) -> list[str]:
     """Paths on the controller and on machines whose names contain a version."""
     folder = lab.session().lab.directory / "releases"
@@ -89,9 +95,7 @@ def test_flask_with_database_static_files_and_requirements(
     style = lab.get("/static/style.css")
     assert (style.status_code, style.text) == (200, "body { margin: 0 }\n")
     assert "x-app-host" not in style.headers
-    checked = json.loads(lab.invoke("lab.check", "--json").stdout)
-    checked = checked if isinstance(checked, list) else checked["checks"]
-    statuses = {check["name"]: check for check in checked}
+    statuses = checks(lab)
     assert statuses["site"]["status"] == statuses["static"]["status"] == "ok"
     assert statuses["write"]["status"] == "skipped"
     assert "only the guest book" in statuses["write"]["got"]
@@ -109,15 +113,12 @@ def test_flask_with_database_static_files_and_requirements(
     with visitors(lab, "/") as failed:
         lab.invoke("app.rollback", "--version", GUEST_BOOK)
         assert lab.get("/version").json()["version"] == GUEST_BOOK
-        checked = json.loads(lab.invoke("lab.check", "--json").stdout)
-        checked = checked if isinstance(checked, list) else checked["checks"]
-        assert {check["status"] for check in checked} <= {"ok", "warning"}
+        assert {check["status"] for check in checks(lab).values()} <= {"ok", "warning"}
         lab.invoke("app.deploy", "--version", "71.1")
     assert failed == []
-    listed = json.loads(lab.invoke("app.releases", "--json").stdout)
-    listed = listed if isinstance(listed, list) else listed["releases"]
+    listed = json.loads(lab.invoke("app.releases", "--json").stdout)["data"]["releases"]
     running = next(release for release in listed if release["current"])
-    assert (running["version"], running["application"]) == ("71.1", "app:app")
+    assert (running["release"], running["application"]) == ("71.1", "app:app")
     assert running["machines"] == list(ROTATION)
 
 

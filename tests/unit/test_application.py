@@ -17,7 +17,7 @@ from provision.checks.contents import static_files
 from provision.checks.graph import evaluate, root_causes
 from provision.checks.observation import Observation
 from provision.checks.paths import paths
-from provision.commands.show_checks import counts
+from provision.commands.show_checks import check_values, counts
 from provision.core.errors import LabError, UsageError
 from provision.engine.context import Context
 from provision.engine.plan import Unit
@@ -321,7 +321,7 @@ def test_checks_of_the_guest_book_are_skipped_with_a_reason(
         assert results[name].status == "skipped"
         assert results[name].ok
         assert "guest book" in results[name].verdict.got
-        assert results[name].values()["status"] == "skipped"
+    assert check_values([*results.values()])["counts"]["skipped"] >= 5
     causes = root_causes([*results.values()])
     assert skipped.isdisjoint(cause.result.check.name for cause in causes)
     assert "5 skipped" in counts([results[name] for name in skipped])
