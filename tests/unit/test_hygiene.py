@@ -90,8 +90,10 @@ def test_own_responses_have_the_security_headers() -> None:
     for name in names:
         assert re.search(rf"(?m)^    add_header {name} \$own_\w+ always;$", NGINX)
         assert f"http-after-response set-header {name} " in HAPROXY
+    # RFC 9110, 15.5.6: the 405 for TRACE, which never reaches the application.
+    assert "    add_header Allow $trace_allow always;" in NGINX
     # A location with an add_header of its own would inherit none of these (nginx.org, add_header).
-    assert NGINX.count("add_header") == len(names) + 1
+    assert NGINX.count("add_header") == len(names) + 2
     style = headers.policy_with_styles("<style>p { }</style>", "<style>p { }</style>")
     assert style.count("'sha256-") == 1
     assert headers.policy_with_styles("no style") == headers.POLICY
