@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from provision.checks.answers import TIMEOUT, app_probe
 from provision.checks.site_requests import SECONDS, marker_path, write_marker
+from provision.core import clock
 from provision.core.errors import HostError
 from provision.core.lab import Lab, Machine
 from provision.core.parallel import finish_in_time
@@ -115,7 +115,7 @@ def traced(
 
 def trace_paths(context: Context, fleet: Fleet) -> tuple[TracedPath, ...]:
     """Write a row through the site, and request it over every path, within `DEADLINE`."""
-    lab, end = context.lab, time.monotonic() + DEADLINE
+    lab, end = context.lab, clock.now() + DEADLINE
     guest_book = app.application(context).is_guest_book
     listed = tuple(paths(lab, to_databases=guest_book))
     hops = tuple(dict.fromkeys(hop for path in listed for hop in path))
@@ -129,7 +129,7 @@ def trace_paths(context: Context, fleet: Fleet) -> tuple[TracedPath, ...]:
 
     def gather(name: str) -> Results | None:
         wanted = [probe for hop, probe in probes.items() if hop.client == name]
-        remaining = end - time.monotonic()
+        remaining = end - clock.now()
         try:
             return fleet.host(name).gather(wanted, remaining, each=max(1.0, remaining - 1))
         except HostError as error:
@@ -141,7 +141,7 @@ def trace_paths(context: Context, fleet: Fleet) -> tuple[TracedPath, ...]:
     for hop in hops:
         if hop.client == WORKSTATION:
             work[hop] = _bind(lambda hop: _workstation_error(lab, hop), hop)
-    done = finish_in_time(work, end - time.monotonic())
+    done = finish_in_time(work, end - clock.now())
     for name in clients & fleet.hosts.keys() - done.keys():
         fleet.hosts[name].close()
     errors = {}

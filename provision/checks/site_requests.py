@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from provision.checks.answers import NO_FILE
 from provision.checks.contents import static_files
 from provision.checks.database import READ_BACK_SECONDS
 from provision.checks.distribution import LARGEST_SAMPLE, sample_is_complete
+from provision.core import clock
 from provision.core.lab import Lab
 from provision.core.parallel import finish_in_time
 from provision.core.waiting import Timeout, timeout_factor, wait_until
@@ -60,7 +60,7 @@ def observe_site(context: Context, write: SiteResponse, marker: str, end: float)
 
     Args:
         write: the response to `write_marker`.
-        end: in the time of `time.monotonic`.
+        end: in the time of `clock.now`.
     """
     # Threads that import it for the first time at once would see it half imported.
     import urllib3.connection  # noqa: F401
@@ -73,7 +73,7 @@ def observe_site(context: Context, write: SiteResponse, marker: str, end: float)
     work["resolved"] = lambda: _resolve(lab)
     if lab.topology.https:
         work["tls"] = lambda: handshake(lab, SECONDS * timeout_factor())
-    done = finish_in_time(work, end - time.monotonic())
+    done = finish_in_time(work, end - clock.now())
     late = SiteResponse(error="no response in time")
     others = ("pages", "resolved", "tls")
     responses = {name: done.get(name, late) for name in work if name not in others}
@@ -111,9 +111,7 @@ def _read_back(lab: Lab, marker: str, end: float) -> dict[str, Callable[[], Site
 
     def read(name: str) -> Callable[[], SiteResponse]:
         path = f"{marker_path(marker)}?from={name}"
-        return lambda: _request_until_found(
-            lab, path, min(READ_BACK_SECONDS, end - time.monotonic())
-        )
+        return lambda: _request_until_found(lab, path, min(READ_BACK_SECONDS, end - clock.now()))
 
     databases = [m.name for m in lab.with_role("mysql") if "nginx" not in m.roles]
     return {f"read-back/{name}": read(name) for name in databases}
@@ -141,9 +139,9 @@ def _pages(context: Context, end: float) -> tuple[SiteResponse, ...]:
     pages: tuple[SiteResponse, ...] = ()
     path = application(context).page
     with _idle_connection(context.lab):
-        while not sample_is_complete(context, pages) and time.monotonic() < end - SECONDS:
+        while not sample_is_complete(context, pages) and clock.now() < end - SECONDS:
             work = {n: lambda: request(context.lab, path, timeout=SECONDS) for n in range(PARALLEL)}
-            pages += tuple(finish_in_time(work, end - time.monotonic()).values())
+            pages += tuple(finish_in_time(work, end - clock.now()).values())
     return pages[:LARGEST_SAMPLE]
 
 

@@ -28,7 +28,10 @@ from provision.providers.ssh.host_key import fingerprint
     help={"yes": "pin it without asking"},
 )
 def trust(c: Any, machine: str, yes: bool = False, lab: str = "") -> None:
-    """Pin the changed host key of a machine, after comparing fingerprints."""
+    """Pin the changed host key of a machine.
+
+    The key is compared with the machine's own first.
+    """
     session = open_session(lab)
     keys = trusting.read_host_keys(session, machine)
     print("\n".join(keys.lines()))
@@ -56,10 +59,14 @@ def trust(c: Any, machine: str, yes: bool = False, lab: str = "") -> None:
 @task(
     result=results.Rescued,
     positional=["machine"],
+    remainder="COMMAND",
     help={"fix": "restore the controller's access, then do what lab.up does"},
 )
 def rescue(c: Any, machine: str, fix: bool = False, lab: str = "") -> None:
-    """Open a root shell without SSH, or run a command: lab.rescue web-01 -- ip address."""
+    """Open a root shell without SSH, or repair access.
+
+    A command follows --, as in: lab.rescue web-01 -- ip address
+    """
     session = open_session(lab)
     session.lab.machine(machine)
     if not fix:
@@ -92,7 +99,7 @@ def rescue(c: Any, machine: str, fix: bool = False, lab: str = "") -> None:
 def rebuild(
     c: Any, machine: str, yes: bool = False, accept_data_loss: bool = False, lab: str = ""
 ) -> None:
-    """Remove one machine, create it again, and configure it."""
+    """Recreate one machine and configure it."""
     session = open_session(lab)
     plan = rebuilding.plan_rebuild(session, machine, accept_data_loss)
     text = f"{machine} is removed and created again" + (f"; {plan.data}" if plan.data else "")

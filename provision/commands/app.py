@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from provision.commands import show
+from provision.commands import tables
 from provision.commands.base import Session, console, open_session, publish, task
 from provision.commands.progress import Progress
 from provision.commands.results import site as results
@@ -100,6 +100,15 @@ def _deploy(session: Session, release: StoredRelease, *, migrate: bool) -> None:
     print(f"{version} runs on every server" + (f" (before: {before})" if before != version else ""))
 
 
+RELEASES = tables.layout(
+    "app.releases",
+    tables.Column("VERSION"),
+    tables.Column("STATE", 1),
+    tables.Column("APPLICATION", 2),
+    tables.Column("RUNS ON", prose=True),
+)
+
+
 @task(result=results.Releases)
 def releases(c: Any, lab: str = "") -> None:
     """List releases and the servers that run them."""
@@ -126,4 +135,4 @@ def releases(c: Any, lab: str = "") -> None:
         ]
         for r in releases
     ]
-    show.grid(console(), ["VERSION", "", "APPLICATION", "RUNS ON"], rows)
+    tables.show(console(), RELEASES, rows)

@@ -16,11 +16,12 @@ from typing import Any, NoReturn
 
 from invoke.tasks import task as invoke_task
 
-from provision.commands import document
+from provision.commands import document, output, signals, usage
 from provision.commands.document import publish
 from provision.commands.parsing import LabTask, install
 from provision.core import platform as controller
 from provision.core.errors import LabError, UsageError
+from provision.core.exit_status import ExitStatus
 from provision.core.hints import for_lab
 from provision.core.lab import ROOT
 from provision.core.secrets import Secrets
@@ -28,13 +29,22 @@ from provision.operations.session import Session, lab_name, open_session
 
 install()
 controller.tolerate_output_encoding()
+output.install()
 
 __all__ = ["Session", "lab_name", "open_session", "publish"]
 
-LAB_HELP = "name of the lab (default: LAB_NAME, otherwise 'default')"
+PIPE_WIDTH = 4096
+"""Columns of output that no terminal shows: one record stays one line, for grep and awk."""
 
-
-JSON_HELP = "print one JSON document; schemas/ describes it"
+COMMON_HELP = {
+    "lab": "name of the lab (default: LAB_NAME, otherwise 'default')",
+    "machine": "a machine of the lab, such as web-01",
+    "server": "a server of the balancer, such as web-01",
+    "name": "name of the snapshot",
+    "json": "print one JSON document; schemas/ describes it",
+    "yes": "do not ask for confirmation",
+}
+"""The help of arguments that mean the same in several tasks."""
 
 
 def task(*, result: Any = None, **options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -43,7 +53,7 @@ def task(*, result: Any = None, **options: Any) -> Callable[[Callable[..., Any]]
     Args:
         result: the `TypedDict` that the task publishes; it adds the option ``--json``. None for a
             task that hands the terminal over to another program.
-        options: those of ``invoke.task``; the help of ``--lab`` and ``--json`` is added.
+        options: those of ``invoke.task`` and `LabTask`; `COMMON_HELP` is added to the help.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -52,6 +62,7 @@ def task(*, result: Any = None, **options: Any) -> Callable[[Callable[..., Any]]
 
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
+            signals.install()
             name = lab_name(str(kwargs.get("lab", "") or ""))
             with contextlib.ExitStack() as stack:
                 if result is not None and kwargs.pop("json", False):
@@ -59,7 +70,8 @@ def task(*, result: Any = None, **options: Any) -> Callable[[Callable[..., Any]]
                     lab = name if takes_lab else ""
                     stack.enter_context(document.document(made.kind, lab, _redactor(name)))
                 stack.enter_context(errors(name))
-                return function(*args, **kwargs)
+                function(*args, **kwargs)
+            end(ExitStatus.SUCCESS)
 
         if result is not None:
             flag = inspect.Parameter(
@@ -68,7 +80,7 @@ def task(*, result: Any = None, **options: Any) -> Callable[[Callable[..., Any]]
             signature = inspect.Signature([*parameters.values(), flag])
             wrapped.__signature__ = signature  # type: ignore[attr-defined]
             parameters = signature.parameters
-        texts = {"lab": LAB_HELP, "json": JSON_HELP, **options.pop("help", {})}
+        texts = {**COMMON_HELP, **options.pop("help", {})}
         help_texts = {k: v for k, v in texts.items() if k.replace("-", "_") in parameters}
         made: LabTask = invoke_task(klass=LabTask, help=help_texts, **options)(wrapped)
         made.result = result
@@ -84,10 +96,8 @@ def errors(name: str) -> Iterator[None]:
         yield
     except LabError as error:
         fail(error, name)
-    except BrokenPipeError:
-        # The reader closed the pipe (`| head`), so no message can be shown.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None
+    except SystemExit as ended:
+        end(ended.code if isinstance(ended.code, int) else ExitStatus.SUCCESS)
     except Exception as error:
         if os.environ.get("LAB_DEBUG"):
             raise
@@ -96,23 +106,30 @@ def errors(name: str) -> Iterator[None]:
         unexpected = LabError(
             f"unexpected {type(error).__name__} at {where}: {error}",
             "this is a bug in the lab's code; LAB_DEBUG=1 shows the traceback",
-            status=70,
+            status=ExitStatus.BUG,
         )
         fail(unexpected, name)
     except KeyboardInterrupt:
         interrupted()
 
 
+def end(status: int) -> None:
+    """End the command: write what is buffered, and exit unless everything succeeded."""
+    final = output.final_status(status)
+    if final != ExitStatus.SUCCESS:
+        raise SystemExit(int(final)) from None
+
+
 def interrupted() -> NoReturn:
-    """Exit with 130, without waiting for threads: their work can be killed and repeated."""
+    """Exit as interrupted, without waiting for threads: their work can be killed and repeated."""
     error = LabError("interrupted", "run the same command again to continue")
     document.record_error(error)
     print(f"error: {error.what}; {error.hint}", file=sys.stderr, flush=True)
     if threading.active_count() > 1:
-        document.write_now(130)
-        sys.stdout.flush()
-        os._exit(130)
-    raise SystemExit(130)
+        document.write_now(ExitStatus.INTERRUPTED)
+        output.flush()
+        os._exit(ExitStatus.INTERRUPTED)
+    raise SystemExit(int(ExitStatus.INTERRUPTED))
 
 
 def fail(error: LabError, name: str) -> NoReturn:
@@ -125,7 +142,7 @@ def fail(error: LabError, name: str) -> NoReturn:
     )
     document.record_error(shown)
     print(f"error: {shown}", file=sys.stderr)
-    raise SystemExit(error.status)
+    raise SystemExit(int(output.final_status(error.status)))
 
 
 def _redactor(name: str) -> Callable[[str], str]:
@@ -167,5 +184,5 @@ def console() -> Any:
     """Rich's console for stdout: colors on a terminal, plain text otherwise."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 160
-    return Console(highlight=False, width=width)
+    known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(highlight=False, width=usage.screen_width() if known else PIPE_WIDTH)

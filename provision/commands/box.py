@@ -16,7 +16,7 @@ from provision.providers import choice
     result=results.BoxBuilt,
     help={
         "provider": "libvirt or virtualbox",
-        "add": "add it to Vagrant (default; --no-add only builds the file)",
+        "add": "add it to Vagrant, otherwise only build the file",
     },
 )
 def build(c: Any, provider: str = "libvirt", add: bool = True) -> None:

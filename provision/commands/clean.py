@@ -17,7 +17,10 @@ from provision.topology import labs
 
 @task(result=results.Cleanup, help={"yes": "do it; by default only the plan is shown"})
 def clean(c: Any, lab: str = "", yes: bool = False) -> None:
-    """Remove the lab from existing machines; show the plan first."""
+    """Remove the lab from existing machines.
+
+    Provider ssh. Without --yes, only the plan is shown.
+    """
     session = open_session(lab)
     if session.provider.name != "ssh":
         raise UsageError(

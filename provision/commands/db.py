@@ -11,7 +11,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from provision.commands import show
+from provision.commands import show_database
 from provision.commands.base import (
     Session,
     console,
@@ -37,20 +37,6 @@ from provision.engine.context import Context
 from provision.engine.fleet import Fleet
 from provision.operations.outage import measure_outage
 
-HEADER = (
-    "DATABASE",
-    "ROLE",
-    "WRITABLE",
-    "EPOCH",
-    "COMMITS",
-    "RECEIVING",
-    "APPLYING",
-    "LAG",
-    "MISSING",
-    "ERRANT",
-    "BINARY LOG",
-)
-
 
 def _log(text: str) -> None:
     print(text, file=sys.stderr)
@@ -69,35 +55,6 @@ def _databases(opened: Session, *, lock: bool = False) -> Iterator[tuple[Context
 
 
 # --- status --------------------------------------------------------------------------------------
-
-
-def _row(server: DatabaseServer) -> list[str]:
-    status, replica = server.status, server.status.replica
-    if not status.up:
-        return [server.machine, server.role, "[red]down[/]", *[""] * (len(HEADER) - 3)]
-    writable = "yes" if status.writable else "no"
-    if status.writable != (server.role == "primary"):
-        writable = f"[red]{writable}[/]"
-    commits = server.semi_sync
-    if server.role == "primary" and not status.semisync_active:
-        commits = f"[red]{commits}[/]"
-    return [
-        server.machine,
-        server.role,
-        writable,
-        str(status.epoch),
-        commits,
-        _thread(replica.io_running) if replica else "",
-        _thread(replica.sql_running) if replica else "",
-        "" if status.lag is None else f"{status.lag} s",
-        "" if server.missing is None else str(server.missing),
-        "" if server.missing is None else str(server.errant.count),
-        status.binlog,
-    ]
-
-
-def _thread(running: str) -> str:
-    return running if running in ("Yes", "") else f"[red]{running}[/]"
 
 
 def _details(server: DatabaseServer) -> list[str]:
@@ -123,7 +80,7 @@ def _details(server: DatabaseServer) -> list[str]:
 
 @task(result=results.Databases)
 def status(c: Any, lab: str = "") -> None:
-    """Show role, replication, semi-sync and backups of every database."""
+    """Show role, replication and backups of databases."""
     with _databases(open_session(lab)) as (context, fleet):
         databases = servers.status(context, fleet)
         automatic = failover.status(context, fleet)
@@ -131,7 +88,7 @@ def status(c: Any, lab: str = "") -> None:
     if publish(results.Databases(primary=context.state.primary, databases=values)):
         return
     out = console()
-    show.grid(out, HEADER, [_row(server) for server in databases])
+    show_database.show(out, databases)
     for server in databases:
         out.print(f"\n{server.machine}")
         for line in _details(server):
@@ -145,7 +102,7 @@ def status(c: Any, lab: str = "") -> None:
 
 @task(result=results.Autopromote, positional=["what"], help={"what": "on, off or status"})
 def autopromote(c: Any, what: str = "status", lab: str = "") -> None:
-    """Turn automatic failover on or off, or show its status."""
+    """Turn automatic failover on or off, or show it."""
     if what not in ("on", "off", "status"):
         raise UsageError(f"db.autopromote {what!r}", "one of on, off, status")
     opened = open_session(lab)
@@ -169,13 +126,16 @@ def autopromote(c: Any, what: str = "status", lab: str = "") -> None:
     positional=["machine"],
     help={
         "old_primary_is_dead": "promote without the old primary; refused while it responds",
-        "deadline": "seconds that the new primary may take to apply what it received",
+        "deadline": "seconds for the new primary to apply what it received",
     },
 )
 def promote(
     c: Any, machine: str, old_primary_is_dead: bool = False, deadline: str = "30", lab: str = ""
 ) -> None:
-    """Make another machine's database the primary, without losing a write."""
+    """Make another database the primary.
+
+    No write is lost. If the old primary is dead, pass --old-primary-is-dead.
+    """
     opened = open_session(lab)
     seconds = number(deadline, "--deadline", 1, 86400)
     with _databases(opened, lock=True) as (context, fleet):
@@ -220,7 +180,10 @@ def promote(
 def rejoin(
     c: Any, machine: str, rebuild: bool = False, discard: bool = False, lab: str = ""
 ) -> None:
-    """Make a server a replica again; first save its errant transactions in a file."""
+    """Make a server a replica again.
+
+    Its errant transactions are saved in a file first.
+    """
     with _databases(open_session(lab), lock=True) as (context, fleet):
         done = db_rejoin.rejoin(context, fleet, machine, rebuild=rebuild, discard=discard)
     publish(
@@ -266,7 +229,10 @@ def _rows(rows: Mapping[str, int]) -> str:
     help={"folder": "where to store it (default: .lab/<lab>/backups)"},
 )
 def backup(c: Any, folder: str = "", lab: str = "") -> None:
-    """Make a consistent backup on a replica, and fetch it."""
+    """Make a consistent backup and fetch it.
+
+    It is made on a replica if there is one.
+    """
     with _databases(open_session(lab)) as (context, fleet):
         done = db_backup.backup(context, fleet, Path(folder) if folder else None)
     values = results.BackupMade(
@@ -288,11 +254,11 @@ def backup(c: Any, folder: str = "", lab: str = "") -> None:
     positional=["file"],
     help={
         "file": "a backup made by db.backup, of this lab or another",
-        "to": "point-in-time recovery: replay the binary logs up to '2026-11-21 14:30:05'",
+        "to": "replay the binary logs up to '2026-11-21 14:30:05' (default: no replay)",
     },
 )
 def restore(c: Any, file: str, to: str = "", lab: str = "") -> None:
-    """Replace the live data by a backup, after verifying the file."""
+    """Replace the live data by a verified backup."""
     opened = open_session(lab)
     until = recovery.parse_time(to) if to else None
     with _databases(opened, lock=True) as (context, fleet):
@@ -321,9 +287,15 @@ def restore(c: Any, file: str, to: str = "", lab: str = "") -> None:
 # --- shell ---------------------------------------------------------------------------------------
 
 
-@task(help={"machine": "which database machine (default: the primary)"})
+@task(
+    remainder="ARGUMENTS",
+    help={"machine": "which database machine (default: the primary)"},
+)
 def shell(c: Any, machine: str = "", lab: str = "") -> None:
-    """Open MySQL's client on a database machine; arguments follow --, as in: -- -e "SELECT 1"."""
+    """Open MySQL's client on a database machine.
+
+    Its arguments follow --, as in: db.shell -- -e "SELECT 1"
+    """
     opened = open_session(lab)
     name = machine or opened.state.primary
     if "mysql" not in opened.lab.machine(name).roles:

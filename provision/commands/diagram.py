@@ -10,6 +10,7 @@ from provision import registry
 from provision.commands.base import console, lab_name, number, open_session, publish, task
 from provision.commands.explain import observe_lab
 from provision.commands.results import teaching as results
+from provision.core.atomic import atomic_file
 from provision.core.errors import LabError, UsageError
 from provision.core.state import State
 from provision.teaching import diagram as pictures
@@ -22,10 +23,10 @@ WIDTH = "1920"
 @task(
     result=results.DiagramValues,
     help={
-        "svg": "write an SVG file",
-        "png": "write a PNG file",
+        "svg": "write an SVG file (default: draw in the terminal)",
+        "png": "write a PNG file (default: draw in the terminal)",
         "width": f"width of the PNG in pixels (default: {WIDTH})",
-        "topology": "draw this topology instead of the lab",
+        "topology": "a topology to draw (default: the lab)",
     },
 )
 def diagram(
@@ -109,7 +110,8 @@ def _target(option: str, name: str, suffix: str) -> Path | None:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        path.write_bytes(content)
+        with atomic_file(path, 0o644) as file:
+            file.write(content)
     except OSError as error:
         raise LabError(
             f"{path} cannot be written: {error.strerror or error}",

@@ -18,7 +18,7 @@ from provision.teaching.trace import Hop, trace
     help={
         "write": "write the lines to the hosts file, between markers",
         "remove": "remove them from the hosts file",
-        "file": "a file other than this computer's hosts file",
+        "file": "a hosts file (default: the one of this computer)",
     },
 )
 def hosts(c: Any, write: bool = False, remove: bool = False, file: str = "", lab: str = "") -> None:
@@ -52,7 +52,7 @@ def hosts(c: Any, write: bool = False, remove: bool = False, file: str = "", lab
     help={"path": "URL path, such as /notes"},
 )
 def trace_(c: Any, path: str = "/", lab: str = "") -> None:
-    """Trace one request hop by hop, down to the database."""
+    """Trace one request down to the database."""
     if not path.startswith("/") or any(c.isspace() or ord(c) < 33 or ord(c) > 126 for c in path):
         raise UsageError(f"invalid path {path!r}", "use a path such as / or /api/notes?limit=1")
     session = open_session(lab)

@@ -109,10 +109,10 @@ def document(kind: str, lab: str, hide: Callable[[str], str] = str) -> Iterator[
         _current = None
 
 
-def write_usage_error(what: str, status: int) -> None:
+def write_usage_error(what: str, next_command: str, status: int) -> None:
     """Write the document of a command line that could not be parsed."""
     failed = Document("error", "", sys.stdout)
-    failed.error = ErrorValues(what=what, next="invoke --list", output=[])
+    failed.error = ErrorValues(what=what, next=next_command, output=[])
     failed.write(status)
 
 

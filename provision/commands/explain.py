@@ -7,7 +7,7 @@ from typing import Any
 
 from provision.checks.observation import Observation
 from provision.checks.observe import observe
-from provision.commands import show
+from provision.commands import tables
 from provision.commands.base import Session, console, number, open_session, publish, task
 from provision.commands.progress import Progress
 from provision.commands.results import teaching as results
@@ -17,6 +17,22 @@ from provision.teaching import explain as texts
 from provision.teaching import faults
 from provision.teaching import spof as failures
 from provision.teaching.clients import Impact
+
+TOPICS = tables.layout(
+    "lab.explain",
+    tables.Column("TOPIC"),
+    tables.Column("QUESTION", prose=True),
+)
+FAULTS = tables.layout(
+    "lab.spof",
+    tables.Column("MACHINE"),
+    tables.Column("DOWN"),
+    tables.Column("READS", 2, prose=True),
+    tables.Column("WRITES", 3, prose=True),
+    tables.Column("NAME", 5, prose=True),
+    tables.Column("RECOVERY", 4, right=True),
+    tables.Column("SINGLE POINT OF FAILURE", prose=True),
+)
 
 
 def observe_lab(session: Session) -> Observation:
@@ -45,7 +61,7 @@ def explain(c: Any, topic: str = "", lab: str = "") -> None:
         if publish(results.Explanation(topics=topics)):
             return
         rows = [[name, question] for name, question in texts.TOPICS.items()]
-        show.grid(console(), ["TOPIC", "QUESTION"], rows)
+        tables.show(console(), TOPICS, rows)
         print(for_lab("\ninvoke lab.explain spof", session.lab.name))
         return
     if topic not in texts.TOPICS:
@@ -71,7 +87,7 @@ def explain(c: Any, topic: str = "", lab: str = "") -> None:
     },
 )
 def spof(c: Any, what: str = "", seconds: str = "3", lab: str = "") -> None:
-    """Take down each component and show what clients see."""
+    """Stop each component and show what clients see."""
     session = open_session(lab)
     length = number(seconds, "--seconds", 1, 30)
     powered = session.provider.name != "ssh"
@@ -133,13 +149,4 @@ def _table(rows: list[failures.FaultResult]) -> None:
                 verdict,
             ]
         )
-    header = [
-        "MACHINE",
-        "DOWN",
-        "READS",
-        "WRITES",
-        "NAME",
-        "RECOVERY",
-        "SINGLE POINT OF FAILURE",
-    ]
-    show.grid(console(), header, cells)
+    tables.show(console(), FAULTS, cells)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from provision.commands import show as views
+from provision.commands import tables
 from provision.commands.base import console, open_session, publish, task
 from provision.commands.results import site as results
 from provision.core.errors import LabError
@@ -110,7 +110,21 @@ def _loaded(count: int | None) -> str:
     return "not loaded" if count is None else str(count)
 
 
-@task(result=results.Firewall, positional=["machine"], optional=["machine"])
+LAYOUT = tables.layout(
+    "firewall.show",
+    tables.Column("MACHINE"),
+    tables.Column("PORT"),
+    tables.Column("SOURCES", prose=True),
+    tables.Column("WHY", 2, prose=True),
+    tables.Column("CONNECTIONS", 1, right=True),
+)
+
+
+@task(
+    result=results.Firewall,
+    positional=["machine"],
+    help={"machine": "one machine (default: all with a firewall)"},
+)
 def show(c: Any, machine: str = "", lab: str = "") -> None:
     """Show open ports, allowed sources and connections."""
     session = open_session(lab)
@@ -126,4 +140,4 @@ def show(c: Any, machine: str = "", lab: str = "") -> None:
         names = [machine] if machine else [name for name in with_firewall if name in fleet.hosts]
         shown = values(session.context, fleet, names)
     if not publish(shown):
-        views.table(console(), rows(shown))
+        tables.show(console(), LAYOUT, [tuple(row.values()) for row in rows(shown)])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from provision.commands import tables
 from provision.commands.results import lab as results
 from provision.core.lab import Lab
 from provision.providers import choice, provider
@@ -30,7 +31,13 @@ class Row:
     hint: str = ""
 
 
-HEADER = ("PROVIDER", "", "WHAT", "FIX")
+LAYOUT = tables.layout(
+    "lab.doctor",
+    tables.Column("PROVIDER"),
+    tables.Column("STATE"),
+    tables.Column("WHAT", prose=True),
+    tables.Column("FIX", prose=True),
+)
 
 
 def rows(name: str, problems: Sequence[PreflightProblem], good: str) -> list[Row]:

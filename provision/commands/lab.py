@@ -10,7 +10,7 @@ from provision import checks, providers
 from provision.checks.observation import Observation
 from provision.checks.observe import observe
 from provision.checks.paths import trace_paths
-from provision.commands import hostcheck, show, show_checks
+from provision.commands import hostcheck, show, show_checks, tables
 from provision.commands.base import (
     Session,
     console,
@@ -23,6 +23,7 @@ from provision.commands.confirm_change import confirmed_change, remove_machines
 from provision.commands.progress import Progress
 from provision.commands.results import lab as results
 from provision.core.errors import LabError, UsageError
+from provision.core.exit_status import ExitStatus
 from provision.core.interrupted_restore import refuse_interrupted
 from provision.core.lab import Lab
 from provision.core.locks import lab_lock
@@ -45,10 +46,14 @@ ADOPT_SECONDS = 4.0 * timeout_factor()
 @task(
     result=results.Up,
     help={
-        "topology": "a name from configs/topologies, or a file",
-        "network": "network of a new lab, such as 192.168.57.0/24",
-        "provider": "lxc, vagrant, or ssh for existing machines",
-        "inventory": "provider ssh: a file with addresses, users and keys of the machines",
+        "topology": "a name from configs/topologies, or a file (default: the recorded one, "
+        "otherwise LAB_TOPOLOGY, otherwise distributed)",
+        "network": "network of a new lab, such as 192.168.57.0/24 (default: the "
+        "topology's, otherwise a free one)",
+        "provider": "lxc, vagrant, or ssh for existing machines (default: LAB_PROVIDER, "
+        "otherwise what this host supports)",
+        "inventory": "provider ssh: a file with addresses, users and keys of the machines "
+        "(default: those of the topology)",
         "pin": "provider ssh: accept unknown host keys once",
         "yes": "remove machines that are not in the new topology without asking",
     },
@@ -63,7 +68,10 @@ def up(
     pin: bool = False,
     yes: bool = False,
 ) -> None:
-    """Boot the machines, configure them over SSH, and check the result."""
+    """Boot, configure and check the lab.
+
+    A second run changes only what differs.
+    """
     opened, recorded = labs.open_lab(
         lab_name(lab),
         topology=topology or None,
@@ -154,10 +162,10 @@ def configure(session: Session, fleet: Fleet) -> results.Configured:
 
 @task(
     result=results.PlanValues,
-    help={"detailed-exitcode": "exit with 2 if something would change, otherwise 0"},
+    help={"detailed-exitcode": "exit with 3 if something would change, otherwise 0"},
 )
 def plan(c: Any, lab: str = "", detailed_exitcode: bool = False) -> None:
-    """Show what lab.up would change, as a diff; change nothing."""
+    """Show what lab.up would change, as a diff."""
     session = open_session(lab)
     states = session.machine_states()
     with session.fleet() as fleet:
@@ -180,12 +188,12 @@ def plan(c: Any, lab: str = "", detailed_exitcode: bool = False) -> None:
     for name in down:
         print(f"{name}: {states[name]}; lab.up starts it")
     if detailed_exitcode and (count or down):
-        raise SystemExit(2)
+        raise SystemExit(ExitStatus.CHANGES_PENDING)
 
 
 @task(result=results.LabStatusValues)
 def status(c: Any, lab: str = "") -> None:
-    """Show machines, services, backend servers and replication."""
+    """Show machines, services and replication."""
     session = open_session(lab)
     thawed = session.thaw()
     if thawed:
@@ -201,9 +209,11 @@ def status(c: Any, lab: str = "") -> None:
         show.status(console(), context, observation, values)
 
 
-@task(result=results.Checks, help={"only": "run the checks whose names contain this"})
+@task(
+    result=results.Checks, help={"only": "only the checks whose names contain this (default: all)"}
+)
 def check(c: Any, lab: str = "", only: str = "") -> None:
-    """Run the named checks end to end; exit with 1 if one fails."""
+    """Run all checks; exit with 1 if one fails."""
     session = open_session(lab)
     with session.fleet() as fleet:
         context = failover.adopt(session.context, fleet, ADOPT_SECONDS)
@@ -215,12 +225,15 @@ def check(c: Any, lab: str = "", only: str = "") -> None:
     if not publish(show_checks.check_values(judged, only)):
         show_checks.print_checks(console(), judged, only)
     if not all(result.ok for result in selected):
-        raise SystemExit(1)
+        raise SystemExit(ExitStatus.FAILED)
 
 
 @task(result=results.ActionValues, help={"yes": "do not ask for confirmation"})
 def destroy(c: Any, lab: str = "", yes: bool = False) -> None:
-    """Remove a lab: its machines, data, network and secrets."""
+    """Remove a lab with its machines and data.
+
+    Its network, snapshots and secrets are removed too.
+    """
     name = lab_name(lab)
     opened, recorded = labs.open_lab(name)
     if recorded is None and not opened.directory.exists():
@@ -240,6 +253,16 @@ def destroy(c: Any, lab: str = "", yes: bool = False) -> None:
     labs.delete_directory(opened)
     publish(results.ActionValues(machines=[m.name for m in opened.machines], changed=True))
     print(f"lab {name} is removed")
+
+
+LABS = tables.layout(
+    "lab.list",
+    tables.Column("LAB"),
+    tables.Column("TOPOLOGY", 1),
+    tables.Column("NETWORK", 2),
+    tables.Column("PROVIDER", 3),
+    tables.Column("RUNNING"),
+)
 
 
 @task(result=results.Labs, name="list")
@@ -265,32 +288,36 @@ def list_(c: Any) -> None:
     if not labs_of_checkout:
         print("no lab yet: invoke lab.up")
         return
-    show.table(
-        console(),
-        [
-            {
-                "lab": row["lab"],
-                "topology": row["topology"],
-                "network": row["network"],
-                "provider": row["provider"],
-                "running": f"{row['running']} of {row['machines']}",
-            }
-            for row in labs_of_checkout
-        ],
-    )
+    rows = [
+        (
+            row["lab"],
+            row["topology"],
+            row["network"],
+            row["provider"],
+            f"{row['running']} of {row['machines']}",
+        )
+        for row in labs_of_checkout
+    ]
+    tables.show(console(), LABS, rows)
 
 
 @task(
     result=results.Doctor,
-    help={"provider": "lxc, vagrant, ssh", "host": "show all providers in one table"},
+    help={
+        "provider": "lxc, vagrant or ssh (default: the lab's, otherwise that of a new lab)",
+        "host": "show all providers in one table",
+    },
 )
 def doctor(c: Any, lab: str = "", provider: str = "", host: bool = False) -> None:
-    """Show what this host lacks for lab.up; trace every path of a running lab."""
+    """Show what this host lacks for lab.up.
+
+    In a running lab, every path of a request is traced as well.
+    """
     opened, recorded = labs.open_lab(lab_name(lab))
     if host:
         rows, (name, reason) = hostcheck.host(opened)
         publish(hostcheck.values(name, reason, rows))
-        show.grid(console(), hostcheck.HEADER, [astuple(row) for row in rows])
+        tables.show(console(), hostcheck.LAYOUT, [astuple(row) for row in rows])
         print(f"\nprovider of a new lab: {name} ({reason})")
         return
     chosen, reason = providers.choose(provider, recorded)
@@ -302,7 +329,7 @@ def doctor(c: Any, lab: str = "", provider: str = "", host: bool = False) -> Non
         severity = "missing" if problem.fatal else "note"
         print(f"{severity}: {problem.what}\n  fix: {problem.hint}")
     if any(problem.fatal for problem in problems):
-        raise SystemExit(1)
+        raise SystemExit(ExitStatus.FAILED)
     print(f"ready for lab {opened.name} on {opened.network}")
     if recorded is not None and not chosen.network_problem(opened):
         _trace_paths(Session(opened, recorded, chosen), found)
@@ -317,4 +344,4 @@ def _trace_paths(session: Session, found: results.Doctor) -> None:
     found["paths"] = [show_checks.path_values(path) for path in traced]
     show_checks.print_paths(console(), traced, session.lab.name)
     if not all(path.ok for path in traced):
-        raise SystemExit(1)
+        raise SystemExit(ExitStatus.FAILED)

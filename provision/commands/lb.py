@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from provision.commands import document, show
+from provision.commands import document, output, tables
 from provision.commands.base import console, number, open_session, publish, task
 from provision.commands.results import site as results
 from provision.commands.show import server_values
@@ -17,7 +17,18 @@ from provision.engine.context import Context
 from provision.services.haproxy import runtime, traffic
 from provision.services.haproxy.statistics import ServerStatistics
 
-HEADER = ("SERVER", "STATUS", "CHECK", "WEIGHT", "OPEN", "RATE", "TOTAL", "ERRORS", "RETRIES")
+LAYOUT = tables.layout(
+    "lb.status",
+    tables.Column("SERVER"),
+    tables.Column("STATUS"),
+    tables.Column("CHECK", 5),
+    tables.Column("WEIGHT", 1, right=True),
+    tables.Column("OPEN", 2, right=True),
+    tables.Column("RATE", 3, right=True),
+    tables.Column("TOTAL", 6, right=True),
+    tables.Column("ERRORS", 4, right=True),
+    tables.Column("RETRIES", 7, right=True),
+)
 
 
 def _rows(views: Mapping[str, Iterable[ServerStatistics]]) -> list[list[str]]:
@@ -50,7 +61,7 @@ def _show(context: Context, views: Mapping[str, Iterable[ServerStatistics]]) -> 
     )
     if publish(values):
         return
-    show.grid(console(), HEADER, _rows(views))
+    tables.show(console(), LAYOUT, _rows(views))
     print(f"\n{context.balance.algorithm}, {context.balance.mode}")
 
 
@@ -66,10 +77,10 @@ def status(c: Any, lab: str = "") -> None:
 @task(
     result=results.Balancing,
     positional=["server"],
-    help={"deadline": "seconds to wait for open sessions (default: 30)"},
+    help={"deadline": "seconds to wait for open sessions"},
 )
 def drain(c: Any, server: str, deadline: str = "30", lab: str = "") -> None:
-    """Drain a server: no new sessions, wait for the open ones."""
+    """Drain a server: no new sessions."""
     session = open_session(lab)
     limit = number(deadline, "--deadline", 0, 3600)
     with session.lock(), session.fleet() as fleet:
@@ -145,9 +156,13 @@ def watch(c: Any, seconds: str = "0", every: str = "1", lab: str = "") -> None:
         return
     end = time.monotonic() + limit if limit else float("inf")
     # Ctrl-C is the normal way to stop it.
-    with session.fleet() as fleet, show.Screen() as screen, contextlib.suppress(KeyboardInterrupt):
+    with (
+        session.fleet() as fleet,
+        tables.Screen(console()) as screen,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         while True:
-            screen.update(HEADER, _rows(runtime.statistics(session.context, fleet)))
-            if time.monotonic() + pause > end:
+            screen.update(tables.Grid(LAYOUT, _rows(runtime.statistics(session.context, fleet))))
+            if time.monotonic() + pause > end or output.reader_is_gone():
                 return
             time.sleep(pause)

@@ -16,9 +16,12 @@ from provision.database.failover import control as failover
 from provision.operations import restart as rolling_restart
 
 
-@task(positional=["machine"])
+@task(positional=["machine"], remainder="COMMAND")
 def ssh(c: Any, machine: str, lab: str = "") -> None:
-    """Log in, or run a command: lab.ssh web-01 -- uptime."""
+    """Log in to a machine, or run a command.
+
+    A command follows --, as in: lab.ssh web-01 -- uptime
+    """
     session = open_session(lab)
     session.lab.machine(machine)
     problem = session.provider.network_problem(session.lab)
@@ -31,7 +34,7 @@ def ssh(c: Any, machine: str, lab: str = "") -> None:
     result=results.JournalLines,
     positional=["machine"],
     help={
-        "service": "a systemd unit: haproxy, nginx, foobar, mysql …",
+        "service": "a systemd unit, such as haproxy, nginx, foobar or mysql (default: all)",
         "lines": "number of lines",
         "follow": "keep printing new lines",
     },
@@ -73,7 +76,7 @@ def _run(argv: list[str]) -> int:
     help={"machine": "one machine; all of them by default"},
 )
 def halt(c: Any, machine: str = "", lab: str = "") -> None:
-    """Shut machines down; lab.up starts them with their data."""
+    """Shut machines down; they keep their data."""
     session = open_session(lab)
     names = [session.lab.machine(machine).name] if machine else []
     with session.lock(), Progress() as report:
@@ -93,7 +96,7 @@ def kill(c: Any, machine: str, lab: str = "") -> None:
 
 @task(result=results.ActionValues, positional=["machine"])
 def start(c: Any, machine: str, lab: str = "") -> None:
-    """Start one halted or killed machine without configuring it."""
+    """Start one machine without configuring it."""
     session = open_session(lab)
     with session.lock():
         session.provider.start(session.lab, session.lab.machine(machine).name)
@@ -106,7 +109,7 @@ def start(c: Any, machine: str, lab: str = "") -> None:
     help={"what": "a machine, or a service such as foobar or mysql"},
 )
 def restart(c: Any, what: str, lab: str = "") -> None:
-    """Restart a machine or a service while the site serves."""
+    """Restart a machine or service without an outage."""
     session = open_session(lab)
     with session.lock(), session.fleet() as fleet, Progress() as report:
         context = failover.adopt(session.context, fleet)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-from provision.commands import document
+from provision.commands import document, output, tables
 from provision.commands.base import console, number, open_session, publish, task
 from provision.commands.monitor_screen import (
     alert_table,
@@ -20,6 +19,7 @@ from provision.commands.monitor_screen import (
 )
 from provision.commands.results import site as results
 from provision.core.errors import UsageError
+from provision.core.exit_status import ExitStatus
 from provision.monitoring import prometheus as metrics
 
 BACK = 300
@@ -58,7 +58,7 @@ def show(
     positional=["server"],
     help={
         "server": "a web server (default: all)",
-        "minutes": "time range (default: 5)",
+        "minutes": "time range in minutes",
         "once": "print it once (default when stdout is not a terminal)",
         "seconds": "stop after so many (default: 0, never)",
     },
@@ -104,9 +104,9 @@ def alerts(c: Any, lab: str = "", all: bool = False) -> None:
     elif not shown:
         print("no alert")
     else:
-        console().print(alert_table(shown))
+        console().print(alert_table(shown), soft_wrap=True)
     if any(a.state == "firing" for a in shown):
-        raise SystemExit(1)
+        raise SystemExit(ExitStatus.FAILED)
 
 
 def _limit(once: bool, seconds: str) -> float:
@@ -118,24 +118,11 @@ def _limit(once: bool, seconds: str) -> float:
     return number(seconds, "--seconds", 0, 86400) or float("inf")
 
 
-@contextmanager
-def _place() -> Iterator[Callable[[Any], None]]:
-    """Draw in place on a terminal, one screen after the other otherwise."""
-    out = console()
-    if not out.is_terminal:
-        yield out.print
-        return
-    from rich.live import Live
-
-    with Live(console=out, auto_refresh=False, vertical_overflow="visible") as live:
-        yield lambda shown: live.update(shown, refresh=True)
-
-
 def _live(draw: Callable[[], Any], limit: float, pause: float) -> None:
     end = time.monotonic() + limit
-    with _place() as update:
+    with tables.Screen(console()) as display:
         while True:
-            update(draw())
-            if time.monotonic() + pause > end:
+            display.update(draw())
+            if time.monotonic() + pause > end or output.reader_is_gone():
                 return
             time.sleep(pause)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from provision.commands import tables
 from provision.commands.charts import axis, bars, ceiling, highest, seconds, spark
 from provision.commands.charts import number as digits
 from provision.commands.results import site as results
@@ -96,14 +97,41 @@ def _last(line: list[float | None]) -> float | None:
     return next((v for v in reversed(line[-2:]) if v is not None), None)
 
 
-def _table(*columns: str) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold dim")
-    for name in columns:
-        right = name in ("PER SECOND", "RESPONSE", "SESSIONS", "LAG", "QUERIES/S", "CLIENTS")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    return table
+SERVERS = tables.layout(
+    "monitor.show: servers",
+    tables.Column("SERVER"),
+    tables.Column("STATE"),
+    tables.Column("PER SECOND", right=True),
+    tables.Column("REQUESTS", 3),
+    tables.Column("RESPONSE", 1, right=True),
+    tables.Column("TIMES", 4),
+    tables.Column("SESSIONS", 2, right=True),
+)
+DATABASES = tables.layout(
+    "monitor.show: databases",
+    tables.Column("DATABASE"),
+    tables.Column("ROLE"),
+    tables.Column("QUERIES/S", 2, right=True),
+    tables.Column("QUERIES", 5),
+    tables.Column("CLIENTS", 3, right=True),
+    tables.Column("LAG", right=True),
+    tables.Column("LAGS", 4),
+    tables.Column("REPLICATION", 1, prose=True),
+)
+ALERTS = tables.layout(
+    "monitor.alerts",
+    tables.Column("ALERT"),
+    tables.Column("MACHINE"),
+    tables.Column("STATE", 1),
+    tables.Column("SUMMARY", prose=True),
+    tables.Column("NEXT", prose=True),
+)
+RATES = tables.layout(
+    "monitor.qps",
+    tables.Column("SERVER"),
+    tables.Column("PER SECOND", right=True),
+    tables.Column("REQUESTS", 1),
+)
 
 
 def screen(context: Context, view: View) -> Any:
@@ -158,27 +186,29 @@ def _sum(lines: list[list[float | None]]) -> list[float | None]:
 
 
 def _server_table(context: Context, view: View) -> Any:
-    table = _table("SERVER", "STATE", "PER SECOND", "", "RESPONSE", "", "SESSIONS")
+    rows = []
     lines = {name: view.line("requests", server=name) for name in server_names(context.lab)}
     times = {name: view.line("response", server=name) for name in lines}
     top, slowest = highest(lines.values()), highest(times.values())
     for name, line in lines.items():
         state = _state(view, name)
         color = {"UP": "green", "DOWN": "red"}.get(state, "yellow")
-        table.add_row(
-            name,
-            f"[{color}]{state.lower()}[/]",
-            digits(_last(line)),
-            f"[cyan]{spark(line[-WIDTH:], top)}[/]",
-            seconds(_last(times[name])),
-            f"[cyan]{spark(times[name][-WIDTH:], slowest)}[/]",
-            digits(view.value("sessions", server=name)),
+        rows.append(
+            (
+                name,
+                f"[{color}]{state.lower()}[/]",
+                digits(_last(line)),
+                f"[cyan]{spark(line[-WIDTH:], top)}[/]",
+                seconds(_last(times[name])),
+                f"[cyan]{spark(times[name][-WIDTH:], slowest)}[/]",
+                digits(view.value("sessions", server=name)),
+            )
         )
-    return table
+    return tables.Grid(SERVERS, rows)
 
 
 def _database_table(context: Context, view: View) -> Any:
-    table = _table("DATABASE", "ROLE", "QUERIES/S", "", "CLIENTS", "LAG", "", "REPLICATION")
+    rows = []
     for machine in context.lab.with_role("mysql"):
         name = machine.name
         read_only = view.value("read_only", machine=name)
@@ -186,20 +216,22 @@ def _database_table(context: Context, view: View) -> Any:
         line = view.line("queries", machine=name)
         lags = view.line("lag", machine=name)
         replica = read_only != 0.0
-        table.add_row(
-            name,
-            role,
-            digits(_last(line)),
-            f"[cyan]{spark(line[-WIDTH:])}[/]",
-            digits(view.value("connections", machine=name)),
-            digits(_last(lags), " s") if replica else "",
-            # a full block is the lag at which the alert and the check fail
-            f"[cyan]{spark(lags[-WIDTH:], max(REPLICATION_LAG_SECONDS, highest([lags])))}[/]"
-            if replica
-            else "",
-            _replication(view, name, read_only),
+        rows.append(
+            (
+                name,
+                role,
+                digits(_last(line)),
+                f"[cyan]{spark(line[-WIDTH:])}[/]",
+                digits(view.value("connections", machine=name)),
+                digits(_last(lags), " s") if replica else "",
+                # a full block is the lag at which the alert and the check fail
+                f"[cyan]{spark(lags[-WIDTH:], max(REPLICATION_LAG_SECONDS, highest([lags])))}[/]"
+                if replica
+                else "",
+                _replication(view, name, read_only),
+            )
         )
-    return table
+    return tables.Grid(DATABASES, rows)
 
 
 def _replication(view: View, name: str, read_only: float | None) -> str:
@@ -217,15 +249,12 @@ def _replication(view: View, name: str, read_only: float | None) -> str:
 
 def alert_table(alerts: list[Alert]) -> Any:
     """One row per alert."""
-    table = _table("ALERT", "MACHINE", "STATE", "SUMMARY", "NEXT")
-    for column in table.columns:
-        column.no_wrap, column.overflow = False, "fold"
+    rows = []
     for alert in alerts:
         color = "red" if alert.state == "firing" else "yellow"
-        table.add_row(
-            f"[{color}]{alert.name}[/]", alert.machine, alert.state, alert.summary, alert.next
-        )
-    return table
+        name = f"[{color}]{alert.name}[/]"
+        rows.append((name, alert.machine, alert.state, alert.summary, alert.next))
+    return tables.Grid(ALERTS, rows)
 
 
 def rate(context: Context, view: View, server: str = "") -> Any:
@@ -249,7 +278,8 @@ def rate(context: Context, view: View, server: str = "") -> Any:
     if server:
         return text
     most = highest(lines.values())
-    table = _table("SERVER", "PER SECOND", "")
-    for name, values in lines.items():
-        table.add_row(name, digits(_last(values)), f"[cyan]{spark(values, most)}[/]")
-    return Group(text, Text(), table)
+    rates = [
+        (name, digits(_last(values)), f"[cyan]{spark(values, most)}[/]")
+        for name, values in lines.items()
+    ]
+    return Group(text, Text(), tables.Grid(RATES, rates))

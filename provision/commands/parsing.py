@@ -6,18 +6,38 @@ A word that starts with a dash is an option, never a positional argument, so tha
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
-from invoke.exceptions import ParseError
-from invoke.parser.parser import ParseMachine, Parser
+from invoke.parser.parser import ParseMachine
 from invoke.tasks import Task
 
-from provision.commands import document
+SHORT_OPTIONS = {
+    "all": "a",
+    "deadline": "d",
+    "every": "e",
+    "follow": "f",
+    "inventory": "i",
+    "json": "j",
+    "lab": "l",
+    "machine": "m",
+    "network": "n",
+    "only": "o",
+    "provider": "p",
+    "rebuild": "r",
+    "service": "s",
+    "topology": "t",
+    "version": "v",
+    "write": "w",
+    "yes": "y",
+}
+"""The only options with a short form: each letter means the same in every task."""
 
 
 class LabTask(Task[Any]):
     """A task whose positional arguments are optional when they have a default.
+
+    Args:
+        remainder: what the words after ``--`` are, such as ``COMMAND``; empty if none are allowed.
 
     Attributes:
         kind: its full name, such as ``lab.status``; tasks.py sets it.
@@ -26,6 +46,18 @@ class LabTask(Task[Any]):
 
     kind: str = ""
     result: Any = None
+
+    def __init__(self, *args: Any, remainder: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.auto_shortflags = False
+        self.remainder = remainder
+
+    def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
+        """The short form of an option is declared, not the first letter that is free."""
+        options: dict[str, Any] = super().arg_opts(name, default, taken_names)
+        if name in SHORT_OPTIONS:
+            options["names"].append(SHORT_OPTIONS[name])
+        return options
 
     def get_arguments(self, *args: Any, **kwargs: Any) -> list[Any]:
         """Move defaults aside: Invoke's parser treats a positional one with a default as given."""
@@ -40,10 +72,6 @@ class LabTask(Task[Any]):
 
 _complete_context = ParseMachine.complete_context
 _see_positional_arg = ParseMachine.see_positional_arg
-_parse_argv = Parser.parse_argv
-
-PARSE_ERROR_STATUS = 1
-"""With which Invoke exits after an error in the command line."""
 
 
 def complete_context(self: Any) -> None:
@@ -68,19 +96,7 @@ def see_positional_arg(self: Any, value: Any) -> None:
         _see_positional_arg(self, value)
 
 
-def parse_argv(self: Any, argv: list[str]) -> Any:
-    """Parse a command line; with ``--json``, an error is a document too."""
-    try:
-        return _parse_argv(self, argv)
-    except ParseError as error:
-        words = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
-        if "--json" in words:
-            document.write_usage_error(str(error), PARSE_ERROR_STATUS)
-        raise
-
-
 def install() -> None:
     """Patch Invoke's parser."""
-    setattr(Parser, parse_argv.__name__, parse_argv)
     for replacement in (complete_context, see_positional_arg):
         setattr(ParseMachine, replacement.__name__, replacement)

@@ -13,7 +13,7 @@ MIB = 2**20
 
 @task(result=results.Pruned, help={"yes": "remove them (default: only list them)"})
 def prune(c: Any, yes: bool = False) -> None:
-    """List images that no lab on this host uses; remove them with --yes."""
+    """List or remove images that no lab uses."""
     if sys.platform == "linux":
         _prune_lxc(yes)
     else:

@@ -12,6 +12,7 @@ from provision.checks.database import server_status
 from provision.checks.machines import service_state
 from provision.checks.observation import Observation
 from provision.checks.replication import comparison
+from provision.commands import tables
 from provision.commands.results import lab as results
 from provision.core.lab import Machine
 from provision.engine.agent.overwritten import FOLDER
@@ -20,58 +21,32 @@ from provision.engine.converge import Outcome
 from provision.engine.plan import Change, Plan
 from provision.services.haproxy.statistics import ServerStatistics
 
-
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Any:
-    from rich.table import Table
-
-    header = list(header)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.show_header = any(header)
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def grid(console: Any, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print rows below a header."""
-    console.print(_table(header, rows))
-
-
-class Screen:
-    """A table that updates in place on a terminal, and is printed repeatedly otherwise."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-
-        self._console = Console(highlight=False)
-        self._live: Any = None
-
-    def __enter__(self) -> Screen:
-        if self._console.is_terminal:
-            from rich.live import Live
-
-            self._live = Live(console=self._console, auto_refresh=False)
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def update(self, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-        """Replace the rows."""
-        table = _table(header, rows)
-        if self._live is not None:
-            self._live.update(table, refresh=True)
-        else:
-            self._console.print(table)
-
-
-def table(console: Any, rows: list[dict[str, str]]) -> None:
-    """Print rows of the same keys, with the keys as the header."""
-    grid(console, [key.upper() for key in rows[0]], [row.values() for row in rows])
+OUTCOMES = tables.layout(
+    "lab.up",
+    tables.Column("machine"),
+    tables.Column("result"),
+    tables.Column("changed", 1),
+    tables.Column("unchanged", 3),
+    tables.Column("seconds", 2, right=True),
+    header=False,
+)
+MACHINES = tables.layout(
+    "lab.status",
+    tables.Column("MACHINE"),
+    tables.Column("STATE"),
+    tables.Column("ADDRESS", 1),
+    tables.Column("SERVICES", prose=True),
+    tables.Column("DATABASE", prose=True),
+)
+SERVERS = tables.layout(
+    "lab.status: servers",
+    tables.Column("SERVER"),
+    tables.Column("STATUS"),
+    tables.Column("CHECK", 3),
+    tables.Column("WEIGHT", 1, right=True),
+    tables.Column("SESSIONS", 2, right=True),
+    tables.Column("TOTAL", 4, right=True),
+)
 
 
 def outcomes(console: Any, outcomes: Iterable[Outcome]) -> None:
@@ -89,7 +64,7 @@ def outcomes(console: Any, outcomes: Iterable[Outcome]) -> None:
                 f"{outcome.seconds:.1f} s",
             ]
         )
-    grid(console, ["", "", "", "", ""], rows)
+    tables.show(console, OUTCOMES, rows)
 
 
 def outcome_values(outcome: Outcome) -> results.MachineOutcome:
@@ -302,7 +277,7 @@ def status(
                 database_text,
             ]
         )
-    grid(console, ["MACHINE", "STATE", "ADDRESS", "SERVICES", "DATABASE"], rows)
+    tables.show(console, MACHINES, rows)
     for entry in values["machines"]:
         if not entry.get("servers"):
             continue
@@ -316,7 +291,7 @@ def status(
             ]
             for row in entry["servers"]
         ]
-        grid(console, ["SERVER", "STATUS", "CHECK", "WEIGHT", "SESSIONS", "TOTAL"], server_rows)
+        tables.show(console, SERVERS, server_rows)
     if observation.results:
         console.print(f"\n{values['url']} is {context.lab.site}")
 

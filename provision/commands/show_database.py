@@ -1,11 +1,30 @@
-"""What `db.*` prints with ``--json``."""
+"""What `db.status` prints, and `db.*` with ``--json``."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+from provision.commands import tables
 from provision.commands.results import database as results
 from provision.database.failover.control import FailoverStatus
 from provision.database.servers import DatabaseServer
 from provision.operations.outage import Outage
+
+LAYOUT = tables.layout(
+    "db.status",
+    tables.Column("DATABASE"),
+    tables.Column("ROLE"),
+    tables.Column("WRITABLE"),
+    tables.Column("EPOCH", 7, right=True),
+    tables.Column("COMMITS", 2),
+    tables.Column("RECEIVING", 4),
+    tables.Column("APPLYING", 5),
+    tables.Column("LAG", 1, right=True),
+    tables.Column("MISSING", 6, right=True),
+    tables.Column("ERRANT", 3, right=True),
+    tables.Column("BINARY LOG", 8),
+)
 
 
 def server_values(server: DatabaseServer) -> results.DatabaseStatus:
@@ -71,3 +90,37 @@ def outage_values(lasted: Outage | None) -> results.OutageValues | None:
         source=lasted.source,
         failed=lasted.failed,
     )
+
+
+def _row(server: DatabaseServer) -> list[str]:
+    status, replica = server.status, server.status.replica
+    if not status.up:
+        return [server.machine, server.role, "[red]down[/]", *[""] * (len(LAYOUT.columns) - 3)]
+    writable = "yes" if status.writable else "no"
+    if status.writable != (server.role == "primary"):
+        writable = f"[red]{writable}[/]"
+    commits = server.semi_sync
+    if server.role == "primary" and not status.semisync_active:
+        commits = f"[red]{commits}[/]"
+    return [
+        server.machine,
+        server.role,
+        writable,
+        str(status.epoch),
+        commits,
+        _thread(replica.io_running) if replica else "",
+        _thread(replica.sql_running) if replica else "",
+        "" if status.lag is None else f"{status.lag} s",
+        "" if server.missing is None else str(server.missing),
+        "" if server.missing is None else str(server.errant.count),
+        status.binlog,
+    ]
+
+
+def _thread(running: str) -> str:
+    return running if running in ("Yes", "") else f"[red]{running}[/]"
+
+
+def show(console: Any, databases: Iterable[DatabaseServer]) -> None:
+    """Print one row per database."""
+    tables.show(console, LAYOUT, [_row(server) for server in databases])

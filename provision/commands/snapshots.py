@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from provision.commands import show, show_checks
+from provision.commands import show_checks, tables
 from provision.commands.base import console, lab_name, open_session, publish, task
 from provision.commands.progress import Progress
 from provision.commands.results import snapshots as results
@@ -23,10 +23,16 @@ MIB = 2**20
 @task(
     result=results.SnapshotTaken,
     positional=["name"],
-    help={"note": "a text that lab.snapshots shows", "delete": "delete that snapshot instead"},
+    help={
+        "note": "a text that lab.snapshots shows (default: none)",
+        "delete": "delete that snapshot instead",
+    },
 )
 def snapshot(c: Any, name: str, note: str = "", delete: bool = False, lab: str = "") -> None:
-    """Save the whole lab under a name: machines, topology, recorded state, secrets."""
+    """Save the whole lab while it serves.
+
+    A snapshot holds machines, topology, recorded state and secrets.
+    """
     session = open_session(lab)
     with session.lock(), Progress() as report:
         if delete:
@@ -54,7 +60,10 @@ def snapshot(c: Any, name: str, note: str = "", delete: bool = False, lab: str =
 
 @task(result=results.RestoredValues, positional=["name"])
 def restore(c: Any, name: str, lab: str = "") -> None:
-    """Restore the whole lab from a snapshot; later changes of machines and settings are lost."""
+    """Restore the whole lab from a snapshot.
+
+    Later changes of machines and settings are lost.
+    """
     directory = ROOT / ".lab" / lab_name(lab)
     if not (LAB_NAME.fullmatch(directory.name) and directory.is_dir()):
         open_session(lab)  # raises: there is no such lab
@@ -103,9 +112,19 @@ def _check(name: str, restored: RestoredLab, values: results.RestoredValues) -> 
     print(f"restored {name}; all {len(checked)} checks pass")
 
 
+LAYOUT = tables.layout(
+    "lab.snapshots",
+    tables.Column("NAME"),
+    tables.Column("DATE", 1),
+    tables.Column("SIZE", 2, right=True),
+    tables.Column("TOPOLOGY", 3),
+    tables.Column("NOTE", prose=True),
+)
+
+
 @task(result=results.Snapshots)
 def snapshots(c: Any, lab: str = "") -> None:
-    """List the snapshots with date, size, topology and note."""
+    """List the snapshots with date, size and note."""
     session = open_session(lab)
     infos = snapshotting.infos(session.lab, session.provider)
     values = [
@@ -135,5 +154,5 @@ def snapshots(c: Any, lab: str = "") -> None:
         }
         for info in infos
     ]
-    show.table(console(), rows)
+    tables.show(console(), LAYOUT, [tuple(row.values()) for row in rows])
     print(f"together {size / MIB:.0f} MiB")

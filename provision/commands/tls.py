@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from provision.commands import show as views
+from provision.commands import tables
 from provision.commands.base import Session, console, open_session, publish, task
 from provision.commands.results import site as results
 from provision.core.errors import LabError, UsageError
@@ -46,6 +46,17 @@ def _row(fact: CertificateDetails, where: str) -> dict[str, str]:
     }
 
 
+LAYOUT = tables.layout(
+    "tls.show",
+    tables.Column("CERTIFICATE"),
+    tables.Column("SERVES", 3, prose=True),
+    tables.Column("FOR", 2, prose=True),
+    tables.Column("FROM", 4),
+    tables.Column("UNTIL", 1),
+    tables.Column("DAYS", right=True),
+)
+
+
 @task(result=results.Certificates)
 def show(c: Any, lab: str = "") -> None:
     """Show certificates and the balancer's TLS settings."""
@@ -62,7 +73,8 @@ def show(c: Any, lab: str = "") -> None:
     shown = handshake(session.lab) if reachable else None
     if publish(_values(facts, shown)):
         return
-    views.table(console(), [_row(fact, where) for fact, where in facts])
+    rows = [tuple(_row(fact, where).values()) for fact, where in facts]
+    tables.show(console(), LAYOUT, rows)
     print()
     for fact, _ in facts[:2]:
         print(f"{fact.name}: SHA-256 {fact.fingerprint}")
@@ -169,7 +181,7 @@ Then open https://{session.lab.site}/"""
 
 @task(result=results.Discarded, positional=["machine"])
 def renew(c: Any, machine: str, lab: str = "") -> None:
-    """Discard a certificate; the next lab.up issues a new one."""
+    """Discard a certificate; lab.up issues another."""
     session = open_session(lab)
     _https(session)
     server = session.lab.machine(machine)

@@ -7,8 +7,9 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from provision.core.lab import HSTS_AGE, Balance, Topology
+from provision.core.suggestions import listed
 from provision.topology import values
-from provision.topology.checker import Checker, listed
+from provision.topology.checker import Checker
 from provision.topology.machines import MachineDraft, parse_address, parse_machines
 from provision.topology.nodes import Node
 

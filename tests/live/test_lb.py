@@ -99,7 +99,7 @@ def test_drift_at_run_time_is_planned_and_fixed(plain: RunningLab) -> None:
     change_at_runtime(plain, "set server web/web-01 weight 7")
     change_at_runtime(plain, "set server web/web-02 state maint")
     planned = plain.invoke("lab.plan", "--detailed-exitcode", check=False)
-    assert planned.returncode == 2
+    assert planned.returncode == 3
     assert "web-01: weight 7 → weight 1" in planned.stdout
     assert "web-02: maint → weight 1" in planned.stdout
     plain.up()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,6 @@ from typing import Any
 
 import pytest
 from invoke.context import Context as InvokeContext
-from invoke.exceptions import ParseError
-from invoke.parser.parser import Parser
 
 import tasks
 from provision import checks
@@ -25,6 +22,7 @@ from provision.commands.results import lab as results
 from provision.commands.results.schema import of
 from provision.commands.show_database import server_values
 from provision.core.errors import LabError, UsageError
+from provision.core.exit_status import ExitStatus
 from provision.database.agent.gtid import GtidSet
 from provision.database.agent.results import BackupFile, BackupSchedule
 from provision.database.agent.server_status import ReplicaStatus, ServerStatus
@@ -34,10 +32,12 @@ from provision.engine.resources import File
 from scripts.schemas import FOLDER, schemas
 from tests import json_schema
 from tests.unit.samples import RECORDED, context, observation
+from tests.unit.test_commands import run as invoke
 
 GOLDEN = RECORDED.parent / "json"
 
 TERMINAL = {
+    "lab.completion": "prints a script for a shell",
     "lab.ssh": "hands the terminal to ssh",
     "db.shell": "hands the terminal to MySQL's client",
 }
@@ -295,20 +295,14 @@ def test_without_json_nothing_is_recorded(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize("words", [["lab.status", "--nonsense"], ["lab.halt", "a", "b"]])
-def test_a_command_line_that_cannot_be_parsed(
-    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["invoke", *words, "--json"])
-    with pytest.raises(ParseError):
-        Parser(contexts=tasks.namespace.to_contexts()).parse_argv([*words, "--json"])
-    shown = json_schema.document(capsys.readouterr().out)
+def test_a_command_line_that_cannot_be_parsed(words: list[str]) -> None:
+    result = invoke(*words, "--json")
+    shown = json_schema.document(result.stdout)
     assert shown["kind"] == "error"
-    assert shown["error"]["what"].startswith("No idea what ")
-    assert shown["exit_code"] != 0
-    monkeypatch.setattr(sys, "argv", ["invoke", *words, "--", "--json"])
-    with pytest.raises(ParseError):
-        Parser(contexts=tasks.namespace.to_contexts()).parse_argv(words)
-    assert capsys.readouterr().out == ""
+    assert shown["error"]["what"].startswith(f"{words[0]}")
+    assert shown["error"]["next"] == f"invoke {words[0]} --help"
+    assert shown["exit_code"] == result.returncode == ExitStatus.USAGE
+    assert invoke(*words, "--", "--json").stdout == ""
 
 
 # --- golden documents ----------------------------------------------------------------------------
