@@ -28,11 +28,11 @@ from provision.services.app.releases import StoredRelease
     help={
         "path": "a directory like provision/app (default: a known --version, or the bundled app)",
         "version": "name of the release (default: its VERSION file)",
-        "wsgi": "an application of your own: MODULE:NAME, such as app:app",
+        "wsgi": "an application of your own, such as app:app (default: the guest book)",
         "health": "its path that responds with status 200 (default: /)",
         "static": "its folder that Nginx serves as /static/ (default: none)",
         "env": "NAME=VALUE for its environment; may be repeated",
-        "env-file": "a file with such a line per variable",
+        "env-file": "a file with such a line per variable (default: none)",
         "database": "give it a MySQL schema, and DATABASE_URL",
     },
 )
