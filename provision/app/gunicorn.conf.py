@@ -32,7 +32,7 @@ limit_request_line = 4094
 limit_request_fields = 60
 limit_request_field_size = 8190
 
-# Nginx writes the access log; errors go to standard error and thus to the journal.
+# Nginx logs requests; errors go to standard error and thus to the journal.
 accesslog = None
 errorlog = "-"
 loglevel = "info"

@@ -24,10 +24,12 @@ from provision.checks import (
     drift,
     failover,
     firewall,
+    growth,
     history,
     machines,
     monitoring,
     names,
+    own_application,
     replication,
     tls,
     units,
@@ -61,6 +63,7 @@ LISTED = (
     drift,
     units,
     history,
+    growth,
     declared,
     database,
     database_settings,
@@ -95,6 +98,7 @@ def checks(context: Context) -> tuple[Check, ...]:
     """All checks of a lab."""
     listed = [check for module in LISTED for check in module.checks(context)]
     listed += monitoring.checks(context, [check.name for check in listed])
+    listed = [own_application.applicable(context, check) for check in listed]
     return tuple(_for_lab(check, context.lab.name) for check in listed)
 
 

@@ -17,6 +17,7 @@ from provision.core.waiting import timeout_factor
 from provision.engine.agent.http import HttpResponse, http_probe
 from provision.engine.agent.protocol import HttpRequest, Probe
 from provision.engine.context import Context
+from provision.services.app.interface import application
 from provision.services.app.role import local_request
 from provision.services.tls import interface as tls
 
@@ -45,9 +46,11 @@ def nginx_probe(context: Context, web: Machine) -> Probe[HttpResponse]:
 
 
 def app_probe(context: Context, machine: Machine) -> Probe[HttpResponse]:
-    """Request the version from the machine's own gunicorn."""
-    request = replace(local_request(context, machine, "/version"), timeout=TIMEOUT)
-    return http_probe(f"{machine.name} gunicorn /version", request)
+    """Request the version, or an own application's health path, from the machine's gunicorn."""
+    app = application(context)
+    path = "/version" if app.is_guest_book else app.health
+    request = replace(local_request(context, machine, path), timeout=TIMEOUT)
+    return http_probe(f"{machine.name} gunicorn {path}", request)
 
 
 def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:

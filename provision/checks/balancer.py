@@ -15,7 +15,7 @@ from provision.engine.agent.process import ProcessResult
 from provision.engine.agent.protocol import Probe
 from provision.engine.context import Context
 from provision.services.haproxy.interface import SOCKET
-from provision.services.haproxy.statistics import server_rows
+from provision.services.haproxy.statistics import ServerStatistics, parse_servers, server_rows
 from provision.services.keepalived.interface import network_interface
 
 STATISTICS = socket_probe(SOCKET, "show stat")
@@ -50,6 +50,16 @@ def backend_servers(observation: Observation, balancer: str) -> dict[str, dict[s
     """The statistics of a balancer's backend servers; empty when unknown."""
     reply = observation.result(balancer, STATISTICS)
     return server_rows(reply.text) if reply and not reply.error else {}
+
+
+def server_statistics(
+    context: Context, observation: Observation, balancer: str
+) -> tuple[ServerStatistics, ...]:
+    """A balancer's backend servers; empty when unknown."""
+    reply = observation.result(balancer, STATISTICS)
+    if not reply or reply.error:
+        return ()
+    return parse_servers(reply.text, active_passive=context.balance.mode == "active-passive")
 
 
 def holds_address(context: Context, observation: Observation, machine: str) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from provision.checks.observation import Observation
 from provision.engine.check import Verdict
@@ -53,7 +53,9 @@ class CheckResult:
 
     @property
     def status(self) -> Status:
-        """``skipped`` for a failure that is a consequence of another one."""
+        """``skipped`` for a failure that is a consequence of another one, or without relevance."""
+        if self.verdict.skipped:
+            return "skipped"
         if self.verdict.ok:
             return "ok"
         if self.verdict.severity == "warning":
@@ -62,22 +64,8 @@ class CheckResult:
 
     @property
     def ok(self) -> bool:
-        """Whether it passed; a warning passes."""
-        return self.status in ("ok", "warning")
-
-    def values(self) -> dict[str, Any]:
-        """The result as plain values, for JSON."""
-        check, verdict = self.check, asdict(self.verdict)
-        del verdict["hint"]  # it is the check's, see `evaluate`
-        return {
-            "name": check.name,
-            "status": self.status,
-            "machine": check.machine,
-            "service": check.service,
-            "next": check.hint,
-            "blocked_by": list(self.blocked_by),
-            **verdict,
-        }
+        """Whether it passed; a warning passes, and a check that does not apply."""
+        return self.verdict.ok or self.status == "warning"
 
 
 def passed_if(ok: bool, expected: str, got: str) -> Verdict:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from provision.checks import prerequisites as requires
-from provision.checks.answers import TIMEOUT, app_probe
+from provision.checks.answers import NO_FILE, TIMEOUT, app_probe
 from provision.checks.application import web_probe
 from provision.checks.base import UNKNOWN, Check, Verdict
 from provision.checks.observation import Observation
@@ -23,12 +25,19 @@ from provision.engine.agent.http import HttpResponse
 from provision.engine.agent.protocol import HttpRequest, Probe
 from provision.engine.context import Context
 from provision.engine.resources import Tree
-from provision.services.app.role import release_files, release_folder
+from provision.services.app.agent.running import RunningRelease, running_probe
+from provision.services.app.interface import SERVICE, application
+from provision.services.app.role import (
+    release_files,
+    release_folder,
+    release_links,
+    version_of,
+)
 from provision.services.nginx.role import ERROR_PAGES
 from provision.services.tls import interface as tls
 
-STATIC = "foobar/static/"
-"""The folder of static files in a release."""
+LARGEST_SAMPLE = 40
+"""Static files of a release that are requested from every web server."""
 
 DIGEST_MODULE = "foobar/digest.py"
 """A release with this file reports the digest of its files."""
@@ -41,16 +50,25 @@ SECURITY_HEADERS = ("content-security-policy", "x-content-type-options", "referr
 
 
 def static_files(context: Context) -> Mapping[str, str]:
-    """SHA-256 by URL path of the recorded release's static files."""
+    """SHA-256 by URL path of the recorded release's static files, the first `LARGEST_SAMPLE`."""
+    app = application(context)
+    if not app.static:
+        return {}
+    folder = f"{app.static}/"
     files = release_files(release_folder(context))
+    static = [(path, data) for path, _, data in files if path.startswith(folder)]
     digests = {
-        f"/static/{path.removeprefix(STATIC)}": hashlib.sha256(content).hexdigest()
-        for path, _, content in files
-        if path.startswith(STATIC)
+        f"/static/{quote(os.fsencode(path.removeprefix(folder)))}": hashlib.sha256(data).hexdigest()
+        for path, data in static[:LARGEST_SAMPLE]
     }
-    if "/static/logo.svg" in digests:
+    if app.is_guest_book and "/static/logo.svg" in digests:
         digests["/favicon.ico"] = digests["/static/logo.svg"]
     return digests
+
+
+def missing_path(context: Context) -> str:
+    """A path of static files that Nginx does not find, whichever application runs."""
+    return MISSING if application(context).static else NO_FILE
 
 
 def release_digest(context: Context) -> str:
@@ -58,7 +76,7 @@ def release_digest(context: Context) -> str:
     files = release_files(release_folder(context))
     if not any(path == DIGEST_MODULE for path, _, _ in files):
         return ""
-    return Tree("", files).digest
+    return Tree("", files, links=release_links(release_folder(context))).digest
 
 
 def copies_probe(context: Context, web: Machine) -> Probe[Contents]:
@@ -72,7 +90,7 @@ def copies_probe(context: Context, web: Machine) -> Probe[Contents]:
         ca=tls.CA if https else "",
         timeout=TIMEOUT,
     )
-    return contents_probe(web.name, request, [*static_files(context), MISSING])
+    return contents_probe(web.name, request, [*static_files(context), missing_path(context)])
 
 
 def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:
@@ -82,6 +100,8 @@ def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:
             yield copies_probe(context, web)
     if "nginx" in machine.roles:
         yield path_probe(f"{ERROR_PAGES}/{BAD_GATEWAY}")
+    if "app" in machine.roles and not application(context).is_guest_book:
+        yield running_probe(SERVICE)
 
 
 def checks(context: Context) -> Iterator[Check]:
@@ -155,17 +175,20 @@ def _content(context: Context, web: Machine) -> Check:
 
     def judge(observation: Observation) -> Verdict:
         contents = _contents(context, observation, web).by_path
-        application = observation.result(front, web_probe(context, web, "/version"))
+        version = observation.result(front, web_probe(context, web, "/version"))
         page = observation.result(name, path_probe(f"{ERROR_PAGES}/{BAD_GATEWAY}"))
         not_found = context.render(f"nginx/{NOT_FOUND}.j2", web)
         bad_gateway = context.render(f"nginx/{BAD_GATEWAY}.j2", web)
         problem = (
             headers_problem(name, contents)
-            or difference_of_text("the page for 404", contents.get(MISSING), not_found)
+            or difference_of_text(
+                "the page for 404", contents.get(missing_path(context)), not_found
+            )
             or page_problem(page, bad_gateway)
-            or security_problem(application)
+            or security_problem(version)
         )
-        expected = f"its error pages, X-Served-By: {name}, security headers"
+        headers = ", security headers" if application(context).is_guest_book else ""
+        expected = f"its error pages, X-Served-By: {name}{headers}"
         return Verdict(not problem, expected, problem or expected, cause=f"nginx: {problem}")
 
     prerequisites = (
@@ -214,13 +237,21 @@ def _release(context: Context, machine: Machine) -> Check:
     name = machine.name
 
     def judge(observation: Observation) -> Verdict:
+        version = version_of(release_folder(context))
+        if not application(context).is_guest_book:
+            return judge_process(observation.result(name, running_probe(SERVICE)), version)
         response = observation.result(name, app_probe(context, machine))
-        version = (release_folder(context) / "VERSION").read_text(encoding="utf-8").strip()
         return judge_release(response, version, release_digest(context))
 
     prerequisites = (*requires.service(name, "foobar"), f"answer/{name}/foobar")
     hint = "invoke lab.restart foobar"
     return Check(f"release/{name}", name, "foobar", hint, judge, prerequisites)
+
+
+def judge_process(running: RunningRelease | None, version: str) -> Verdict:
+    """Whether an application of the user's own was started in the recorded release's folder."""
+    got = (running.version or "not running") if running else UNKNOWN
+    return Verdict(got == version, version, got, cause=f"foobar runs {got}, not {version}")
 
 
 def judge_release(response: HttpResponse | None, version: str, digest: str) -> Verdict:

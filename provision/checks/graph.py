@@ -28,19 +28,6 @@ class RootCause:
         check, verdict = self.result.check, self.result.verdict
         return f"{check.machine}: {verdict.cause or f'{check.service}: {verdict.got}'}"
 
-    def values(self) -> dict[str, object]:
-        """The cause as plain values, for JSON."""
-        check = self.result.check
-        return {
-            "machine": check.machine,
-            "service": check.service,
-            "check": check.name,
-            "text": self.text,
-            "next": check.hint,
-            "also": [result.check.name for result in self.also],
-            "dependants": [result.check.name for result in self.dependants],
-        }
-
 
 def evaluate(checks: Iterable[Check], observation: Observation) -> tuple[CheckResult, ...]:
     """Judge all checks; a failure whose prerequisite fails too is skipped, with `blocked_by`."""
@@ -104,7 +91,9 @@ def summary(results: Sequence[CheckResult]) -> tuple[str, ...]:
 
 
 def skipped_because(result: CheckResult, results: Sequence[CheckResult]) -> str:
-    """What a skipped check depends on: machine and service of the first root cause."""
+    """Why a check is skipped: machine and service of the first root cause, or no relevance."""
+    if result.verdict.skipped:
+        return result.verdict.got
     by_name = {r.check.name: r.check for r in results}
     cause = by_name[result.blocked_by[0]]
     return f"depends on {cause.machine} {cause.service}"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from provision.checks.answers import TIMEOUT, app_probe
 from provision.checks.site_requests import SECONDS, marker_path, write_marker
+from provision.core import clock
 from provision.core.errors import HostError
 from provision.core.lab import Lab, Machine
 from provision.core.parallel import finish_in_time
@@ -69,17 +69,23 @@ class TracedPath:
         return " → ".join([WORKSTATION, *names])
 
 
-def paths(lab: Lab) -> Iterator[tuple[PathHop, ...]]:
-    """All paths from the workstation to a database, in the topology's order."""
+def paths(lab: Lab, *, to_databases: bool = True) -> Iterator[tuple[PathHop, ...]]:
+    """All paths from the workstation to a database, in the topology's order.
+
+    Args:
+        to_databases: False ends them at the application, as with one of the user's own, of which
+            it is not known what it reads.
+    """
+    databases = lab.with_role("mysql") if to_databases else (None,)
     for balancer, web, database in itertools.product(
-        lab.with_role("haproxy") or (None,), lab.with_role("nginx"), lab.with_role("mysql")
+        lab.with_role("haproxy") or (None,), lab.with_role("nginx"), databases
     ):
         for server in (web,) if "app" in web.roles else lab.with_role("app"):
             yield _path(balancer, web, server, database)
 
 
 def _path(
-    balancer: Machine | None, web: Machine, server: Machine, database: Machine
+    balancer: Machine | None, web: Machine, server: Machine, database: Machine | None
 ) -> tuple[PathHop, ...]:
     first = [PathHop(WORKSTATION, balancer.name, "haproxy")] if balancer else []
     client = balancer.name if balancer else WORKSTATION
@@ -87,18 +93,21 @@ def _path(
         *first,
         PathHop(client, web.name, "nginx"),
         PathHop(web.name, server.name, "foobar"),
-        PathHop(server.name, database.name, "mysql"),
+        *((PathHop(server.name, database.name, "mysql"),) if database else ()),
     )
 
 
-def traced(lab: Lab, errors: Mapping[PathHop, str]) -> tuple[TracedPath, ...]:
+def traced(
+    listed: Iterable[tuple[PathHop, ...]], errors: Mapping[PathHop, str]
+) -> tuple[TracedPath, ...]:
     """Every path up to its first hop with an error.
 
     Args:
+        listed: see `paths`.
         errors: of each hop; empty for one that works.
     """
     found = []
-    for hops in paths(lab):
+    for hops in listed:
         failed = next((hop for hop in hops if errors[hop]), None)
         found.append(TracedPath(hops, failed, errors[failed] if failed else ""))
     return tuple(found)
@@ -106,10 +115,12 @@ def traced(lab: Lab, errors: Mapping[PathHop, str]) -> tuple[TracedPath, ...]:
 
 def trace_paths(context: Context, fleet: Fleet) -> tuple[TracedPath, ...]:
     """Write a row through the site, and request it over every path, within `DEADLINE`."""
-    lab, end = context.lab, time.monotonic() + DEADLINE
-    hops = tuple(dict.fromkeys(hop for path in paths(lab) for hop in path))
+    lab, end = context.lab, clock.now() + DEADLINE
+    guest_book = app.application(context).is_guest_book
+    listed = tuple(paths(lab, to_databases=guest_book))
+    hops = tuple(dict.fromkeys(hop for path in listed for hop in path))
     marker = secrets.token_hex(8)
-    written = write_marker(lab, marker).status in (200, 201)
+    written = guest_book and write_marker(lab, marker).status in (200, 201)
     probes = {
         hop: hop_probe(context, hop, marker, written) for hop in hops if hop.client != WORKSTATION
     }
@@ -118,7 +129,7 @@ def trace_paths(context: Context, fleet: Fleet) -> tuple[TracedPath, ...]:
 
     def gather(name: str) -> Results | None:
         wanted = [probe for hop, probe in probes.items() if hop.client == name]
-        remaining = end - time.monotonic()
+        remaining = end - clock.now()
         try:
             return fleet.host(name).gather(wanted, remaining, each=max(1.0, remaining - 1))
         except HostError as error:
@@ -130,7 +141,7 @@ def trace_paths(context: Context, fleet: Fleet) -> tuple[TracedPath, ...]:
     for hop in hops:
         if hop.client == WORKSTATION:
             work[hop] = _bind(lambda hop: _workstation_error(lab, hop), hop)
-    done = finish_in_time(work, end - time.monotonic())
+    done = finish_in_time(work, end - clock.now())
     for name in clients & fleet.hosts.keys() - done.keys():
         fleet.hosts[name].close()
     errors = {}
@@ -141,7 +152,7 @@ def trace_paths(context: Context, fleet: Fleet) -> tuple[TracedPath, ...]:
             errors[hop] = hop_error(hop, results.get(probes[hop]), written)
         else:
             errors[hop] = failures.get(hop.client, f"{hop.client}: {late}")
-    return traced(lab, errors)
+    return traced(listed, errors)
 
 
 def _bind(function: Callable[[Any], Any], value: Any) -> Callable[[], Any]:
@@ -186,8 +197,9 @@ def _web_request(context: Context, web: Machine) -> HttpRequest:
 
 
 def _app_request(context: Context, server: Machine) -> HttpRequest:
+    release = app.application(context)
     return HttpRequest(
-        "/version",
+        "/version" if release.is_guest_book else release.health,
         address=str(server.address),
         port=app.PORT,
         host=context.lab.site,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from provision.checks.answers import NO_FILE
+from provision.checks.contents import static_files
 from provision.checks.database import READ_BACK_SECONDS
 from provision.checks.distribution import LARGEST_SAMPLE, sample_is_complete
+from provision.core import clock
 from provision.core.lab import Lab
 from provision.core.parallel import finish_in_time
 from provision.core.waiting import Timeout, timeout_factor, wait_until
 from provision.engine.context import Context
+from provision.services.app.interface import application
 from provision.services.dns.lookup import query
 from provision.services.tls.https import (
     SiteResponse,
@@ -57,17 +60,20 @@ def observe_site(context: Context, write: SiteResponse, marker: str, end: float)
 
     Args:
         write: the response to `write_marker`.
-        end: in the time of `time.monotonic`.
+        end: in the time of `clock.now`.
     """
+    # Threads that import it for the first time at once would see it half imported.
+    import urllib3.connection  # noqa: F401
+
     lab = context.lab
-    work = _single_requests(lab)
+    work = _single_requests(context)
     if write.status in (200, 201):
         work |= _read_back(lab, marker, end)
     work["pages"] = lambda: _pages(context, end)
     work["resolved"] = lambda: _resolve(lab)
     if lab.topology.https:
         work["tls"] = lambda: handshake(lab, SECONDS * timeout_factor())
-    done = finish_in_time(work, end - time.monotonic())
+    done = finish_in_time(work, end - clock.now())
     late = SiteResponse(error="no response in time")
     others = ("pages", "resolved", "tls")
     responses = {name: done.get(name, late) for name in work if name not in others}
@@ -79,15 +85,24 @@ def observe_site(context: Context, write: SiteResponse, marker: str, end: float)
     )
 
 
-def _single_requests(lab: Lab) -> dict[str, Callable[[], Any]]:
+def static_path(context: Context) -> str:
+    """A static file of the recorded release; one that is missing when it has none."""
+    if application(context).is_guest_book:
+        return STATIC
+    return next(iter(static_files(context)), NO_FILE)
+
+
+def _single_requests(context: Context) -> dict[str, Callable[[], Any]]:
+    lab, page = context.lab, application(context).page
+
     def get(path: str, **options: Any) -> Callable[[], SiteResponse]:
         return lambda: request(lab, path, timeout=SECONDS, **options)
 
-    work = {"static": get(STATIC), "missing": get("/no-such-page")}
+    work = {"static": get(static_path(context)), "missing": get("/no-such-page")}
     for balancer in lab.with_role("haproxy"):
-        work[f"balancer/{balancer.name}"] = get("/", address=str(balancer.address))
+        work[f"balancer/{balancer.name}"] = get(page, address=str(balancer.address))
     if lab.topology.https:
-        work["redirect"] = get("/", plain=True)
+        work["redirect"] = get(page, plain=True)
     return work
 
 
@@ -96,9 +111,7 @@ def _read_back(lab: Lab, marker: str, end: float) -> dict[str, Callable[[], Site
 
     def read(name: str) -> Callable[[], SiteResponse]:
         path = f"{marker_path(marker)}?from={name}"
-        return lambda: _request_until_found(
-            lab, path, min(READ_BACK_SECONDS, end - time.monotonic())
-        )
+        return lambda: _request_until_found(lab, path, min(READ_BACK_SECONDS, end - clock.now()))
 
     databases = [m.name for m in lab.with_role("mysql") if "nginx" not in m.roles]
     return {f"read-back/{name}": read(name) for name in databases}
@@ -124,10 +137,11 @@ def _pages(context: Context, end: float) -> tuple[SiteResponse, ...]:
     More than the first few only while their servers differ from what the lab is configured for.
     """
     pages: tuple[SiteResponse, ...] = ()
+    path = application(context).page
     with _idle_connection(context.lab):
-        while not sample_is_complete(context, pages) and time.monotonic() < end - SECONDS:
-            work = {n: lambda: request(context.lab, "/", timeout=SECONDS) for n in range(PARALLEL)}
-            pages += tuple(finish_in_time(work, end - time.monotonic()).values())
+        while not sample_is_complete(context, pages) and clock.now() < end - SECONDS:
+            work = {n: lambda: request(context.lab, path, timeout=SECONDS) for n in range(PARALLEL)}
+            pages += tuple(finish_in_time(work, end - clock.now()).values())
     return pages[:LARGEST_SAMPLE]
 
 
@@ -140,7 +154,7 @@ def _idle_connection(lab: Lab) -> Iterator[None]:
     with contextlib.closing(connection):
         # Whether the site responds is what the other requests show.
         with contextlib.suppress(OSError, http.client.HTTPException, HTTPError):
-            connection.request("GET", STATIC, headers={"Host": lab.site})
+            connection.request("GET", NO_FILE, headers={"Host": lab.site})
             connection.getresponse().read()
         yield
 

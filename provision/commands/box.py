@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from provision.commands.base import task
+from provision.commands.base import publish, task
 from provision.commands.progress import Progress
+from provision.commands.results import site as results
 from provision.core.errors import ProviderError, UsageError
 from provision.providers import choice
 
 
 @task(
+    result=results.BoxBuilt,
     help={
         "provider": "libvirt or virtualbox",
-        "add": "add it to Vagrant (default; --no-add only builds the file)",
-    }
+        "add": "add it to Vagrant, otherwise only build the file",
+    },
 )
 def build(c: Any, provider: str = "libvirt", add: bool = True) -> None:
     """Build a Debian 13 box for Vagrant."""
@@ -36,8 +38,17 @@ def build(c: Any, provider: str = "libvirt", add: bool = True) -> None:
         if add:
             report("host", "adding the box to Vagrant")
             client.add_box(box.file, boxes.NAME, provider, box.file.parent / client.LOG)
-    size = box.file.stat().st_size / 2**20
-    print(f"{box.file}: {size:.0f} MiB, {box.packages} packages, for {provider}")
+    size = box.file.stat().st_size
+    publish(
+        results.BoxBuilt(
+            path=str(box.file),
+            size_bytes=size,
+            packages=box.packages,
+            provider="virtualbox" if provider == "virtualbox" else "libvirt",
+            added=add,
+        )
+    )
+    print(f"{box.file}: {size / 2**20:.0f} MiB, {box.packages} packages, for {provider}")
     if not add:
         print(f"next: vagrant box add --name {boxes.NAME} {box.file}")
     elif provider == "virtualbox":

@@ -6,17 +6,21 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from provision.commands.base import open_session, task
+from provision.commands.base import open_session, publish, task
 from provision.commands.progress import Progress
+from provision.commands.results import lab as results
 from provision.core.errors import UsageError
 from provision.engine.agent.originals import CleanupPlan
 from provision.operations.original_state import clean_up, plan_cleanup, plan_lines
 from provision.topology import labs
 
 
-@task(help={"yes": "do it; by default only the plan is shown"})
+@task(result=results.Cleanup, help={"yes": "do it; by default only the plan is shown"})
 def clean(c: Any, lab: str = "", yes: bool = False) -> None:
-    """Remove the lab from existing machines; show the plan first."""
+    """Remove the lab from existing machines.
+
+    Provider ssh. Without --yes, only the plan is shown.
+    """
     session = open_session(lab)
     if session.provider.name != "ssh":
         raise UsageError(
@@ -31,7 +35,9 @@ def clean(c: Any, lab: str = "", yes: bool = False) -> None:
                 "invoke lab.status",
             )
         plans = plan_cleanup(session.context, fleet)
-        print("\n".join(line for name, plan in plans.items() for line in plan_lines(name, plan)))
+        lines = [line for name, plan in plans.items() for line in plan_lines(name, plan)]
+        publish(results.Cleanup(plan=lines, changed=False))
+        print("\n".join(lines))
         if not yes:
             print("\nnothing was changed; run: invoke lab.clean --yes")
             return
@@ -44,6 +50,7 @@ def clean(c: Any, lab: str = "", yes: bool = False) -> None:
     if remaining:
         raise UsageError(f"files of the lab remain on {', '.join(remaining)}", "invoke lab.clean")
     labs.delete_directory(session.lab)
+    publish(results.Cleanup(plan=lines, changed=True))
     print(f"lab {session.lab.name} is removed; its machines are in their original state")
 
 

@@ -7,20 +7,22 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from provision.commands import show
+from provision.commands import show_database
 from provision.commands.base import (
     Session,
     console,
     number,
     open_session,
+    publish,
     remainder,
-    show_json,
     task,
 )
+from provision.commands.results import database as results
+from provision.commands.show_database import automatic_values, outage_values, server_values
 from provision.core.errors import LabError, UsageError
 from provision.core.ssh_config import ssh_command
 from provision.database import backup as db_backup
@@ -33,20 +35,7 @@ from provision.database.forced_promotion import promote_after_death
 from provision.database.servers import DatabaseServer
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
-
-HEADER = (
-    "DATABASE",
-    "ROLE",
-    "WRITABLE",
-    "EPOCH",
-    "COMMITS",
-    "RECEIVING",
-    "APPLYING",
-    "LAG",
-    "MISSING",
-    "ERRANT",
-    "BINARY LOG",
-)
+from provision.operations.outage import measure_outage
 
 
 def _log(text: str) -> None:
@@ -66,35 +55,6 @@ def _databases(opened: Session, *, lock: bool = False) -> Iterator[tuple[Context
 
 
 # --- status --------------------------------------------------------------------------------------
-
-
-def _row(server: DatabaseServer) -> list[str]:
-    status, replica = server.status, server.status.replica
-    if not status.up:
-        return [server.machine, server.role, "[red]down[/]", *[""] * (len(HEADER) - 3)]
-    writable = "yes" if status.writable else "no"
-    if status.writable != (server.role == "primary"):
-        writable = f"[red]{writable}[/]"
-    commits = server.semi_sync
-    if server.role == "primary" and not status.semisync_active:
-        commits = f"[red]{commits}[/]"
-    return [
-        server.machine,
-        server.role,
-        writable,
-        str(status.epoch),
-        commits,
-        _thread(replica.io_running) if replica else "",
-        _thread(replica.sql_running) if replica else "",
-        "" if status.lag is None else f"{status.lag} s",
-        "" if server.missing is None else str(server.missing),
-        "" if server.missing is None else str(server.errant.count),
-        status.binlog,
-    ]
-
-
-def _thread(running: str) -> str:
-    return running if running in ("Yes", "") else f"[red]{running}[/]"
 
 
 def _details(server: DatabaseServer) -> list[str]:
@@ -118,17 +78,17 @@ def _details(server: DatabaseServer) -> list[str]:
     return lines
 
 
-@task(help={"json": "print JSON"})
-def status(c: Any, lab: str = "", json: bool = False) -> None:
-    """Show role, replication, semi-sync and backups of every database."""
+@task(result=results.Databases)
+def status(c: Any, lab: str = "") -> None:
+    """Show role, replication and backups of databases."""
     with _databases(open_session(lab)) as (context, fleet):
         databases = servers.status(context, fleet)
         automatic = failover.status(context, fleet)
-    if json:
-        show_json([server.as_json() for server in databases])
+    values = [server_values(server) for server in databases]
+    if publish(results.Databases(primary=context.state.primary, databases=values)):
         return
     out = console()
-    show.grid(out, HEADER, [_row(server) for server in databases])
+    show_database.show(out, databases)
     for server in databases:
         out.print(f"\n{server.machine}")
         for line in _details(server):
@@ -140,21 +100,21 @@ def status(c: Any, lab: str = "", json: bool = False) -> None:
 # --- promotion -----------------------------------------------------------------------------------
 
 
-@task(positional=["what"], help={"what": "on, off or status", "json": "status: print JSON"})
-def autopromote(c: Any, what: str = "status", lab: str = "", json: bool = False) -> None:
-    """Turn automatic failover on or off, or show its status."""
+@task(result=results.Autopromote, positional=["what"], help={"what": "on, off or status"})
+def autopromote(c: Any, what: str = "status", lab: str = "") -> None:
+    """Turn automatic failover on or off, or show it."""
     if what not in ("on", "off", "status"):
         raise UsageError(f"db.autopromote {what!r}", "one of on, off, status")
     opened = open_session(lab)
     if what != "status":
         with _databases(opened, lock=True) as (context, fleet):
-            failover.switch(context, fleet, what == "on")
+            switched = failover.switch(context, fleet, what == "on")
+            publish(automatic_values(failover.status(switched, fleet)))
         print(f"automatic failover is {what}")
         return
     with _databases(opened) as (context, fleet):
         automatic = failover.status(context, fleet)
-    if json:
-        show_json(asdict(automatic))
+    if publish(automatic_values(automatic)):
         return
     print(automatic.summary)
     for name, active in (automatic.active or {}).items():
@@ -162,16 +122,20 @@ def autopromote(c: Any, what: str = "status", lab: str = "", json: bool = False)
 
 
 @task(
+    result=results.Promoted,
     positional=["machine"],
     help={
         "old_primary_is_dead": "promote without the old primary; refused while it responds",
-        "deadline": "seconds that the new primary may take to apply what it received",
+        "deadline": "seconds for the new primary to apply what it received",
     },
 )
 def promote(
     c: Any, machine: str, old_primary_is_dead: bool = False, deadline: str = "30", lab: str = ""
 ) -> None:
-    """Make another machine's database the primary, without losing a write."""
+    """Make another database the primary.
+
+    No write is lost. If the old primary is dead, pass --old-primary-is-dead.
+    """
     opened = open_session(lab)
     seconds = number(deadline, "--deadline", 1, 86400)
     with _databases(opened, lock=True) as (context, fleet):
@@ -179,13 +143,26 @@ def promote(
             done = promote_after_death(context, fleet, opened.provider, machine, seconds=seconds)
         else:
             done = db_promote.promote(context, fleet, machine, seconds=seconds)
+        lasted = measure_outage(context, fleet, done)
+    publish(
+        results.Promoted(
+            old=done.old,
+            new=done.new,
+            epoch=done.epoch,
+            outage=outage_values(lasted),
+            repointed=list(done.repointed),
+            not_repointed=dict(done.not_repointed),
+        )
+    )
     if done.old == done.new:
         print(f"{done.new} is primary (epoch {done.epoch})")
     else:
-        print(
-            f"{done.new} is primary instead of {done.old} (epoch {done.epoch}); "
-            f"{done.seconds:.2f} s without writes"
-        )
+        print(f"{done.new} is primary instead of {done.old} (epoch {done.epoch})")
+    if lasted is None and done.old != done.new:
+        print("how long writes failed is not known")
+    elif lasted is not None:
+        since = f"{lasted.since:%Y-%m-%d %H:%M:%S} UTC"
+        print(f"{lasted.seconds:.2f} s without writes, since {since}: {lasted.source}")
     for name in done.repointed:
         print(f"{name} replicates from it")
     for name, reason in done.not_repointed.items():
@@ -193,6 +170,7 @@ def promote(
 
 
 @task(
+    result=results.Rejoined,
     positional=["machine"],
     help={
         "rebuild": "clone the primary even when attaching would suffice",
@@ -202,20 +180,41 @@ def promote(
 def rejoin(
     c: Any, machine: str, rebuild: bool = False, discard: bool = False, lab: str = ""
 ) -> None:
-    """Make a server a replica again; first save its errant transactions in a file."""
+    """Make a server a replica again.
+
+    Its errant transactions are saved in a file first.
+    """
     with _databases(open_session(lab), lock=True) as (context, fleet):
         done = db_rejoin.rejoin(context, fleet, machine, rebuild=rebuild, discard=discard)
-    if done.saved:
-        print(
-            f"{done.machine} had {done.errant.count} errant transactions ({done.errant}); they are "
-            f"kept in {done.saved} (zless shows them)"
+    publish(
+        results.Rejoined(
+            machine=done.machine,
+            primary=context.state.primary,
+            how=done.how,
+            errant=done.errant.count,
+            errant_gtids=done.errant.text,
+            saved=done.saved,
+            file=str(done.file or ""),
+            differences=[done.differences] if done.differences else [],
         )
+    )
+    if done.errant:
+        print(f"{done.machine} had {counted(done.errant.count)} ({done.errant})")
+    if done.file:
+        print(f"{counted(done.saved)} kept in {done.file} (zless shows them)")
+    if lost := done.errant.count - done.saved:
+        print(f"{counted(lost)} discarded: no binary log of {done.machine} held them")
     print(f"{done.machine} was {done.how} and replicates from {context.state.primary}")
     if done.differences:
         raise LabError(
             f"{done.machine}: the data differs from the primary: {done.differences}",
             f"invoke db.rejoin {done.machine} --rebuild clones the primary",
         )
+
+
+def counted(errant: int) -> str:
+    """A number of errant transactions in words."""
+    return f"{errant} errant transaction{'' if errant == 1 else 's'}"
 
 
 # --- backups -------------------------------------------------------------------------------------
@@ -225,13 +224,25 @@ def _rows(rows: Mapping[str, int]) -> str:
     return ", ".join(f"{table} {count}" for table, count in sorted(rows.items()))
 
 
-@task(help={"folder": "where to store it (default: .lab/<lab>/backups)", "json": "print JSON"})
-def backup(c: Any, folder: str = "", lab: str = "", json: bool = False) -> None:
-    """Make a consistent backup on a replica, and fetch it."""
+@task(
+    result=results.BackupMade,
+    help={"folder": "where to store it (default: .lab/<lab>/backups)"},
+)
+def backup(c: Any, folder: str = "", lab: str = "") -> None:
+    """Make a consistent backup and fetch it.
+
+    It is made on a replica if there is one.
+    """
     with _databases(open_session(lab)) as (context, fleet):
         done = db_backup.backup(context, fleet, Path(folder) if folder else None)
-    if json:
-        show_json(asdict(done))
+    values = results.BackupMade(
+        machine=done.machine,
+        path=str(done.path),
+        size_bytes=done.size,
+        rows=dict(done.rows),
+        gtids=done.gtids,
+    )
+    if publish(values):
         return
     print(f"{done.path}")
     size = f"{done.size / 1e6:.2f} MB"
@@ -239,18 +250,29 @@ def backup(c: Any, folder: str = "", lab: str = "", json: bool = False) -> None:
 
 
 @task(
+    result=results.DataRestored,
     positional=["file"],
     help={
         "file": "a backup made by db.backup, of this lab or another",
-        "to": "point-in-time recovery: replay the binary logs up to '2026-11-21 14:30:05'",
+        "to": "replay the binary logs up to '2026-11-21 14:30:05' (default: no replay)",
     },
 )
 def restore(c: Any, file: str, to: str = "", lab: str = "") -> None:
-    """Replace the live data by a backup, after verifying the file."""
+    """Replace the live data by a verified backup."""
     opened = open_session(lab)
     until = recovery.parse_time(to) if to else None
     with _databases(opened, lock=True) as (context, fleet):
         done = db_restore.restore(context, fleet, Path(file).expanduser(), until, log=_log)
+    values = results.DataRestored(
+        primary=context.state.primary,
+        rows=dict(done.rows),
+        replayed=done.replayed,
+        replicated=list(done.replicated),
+        pending=list(done.pending),
+    )
+    if done.last:
+        values["last_commit"] = done.last.astimezone(UTC).isoformat()
+    publish(values)
     print(f"restored on {context.state.primary}: {_rows(done.rows)}")
     if done.last:
         print(
@@ -265,9 +287,15 @@ def restore(c: Any, file: str, to: str = "", lab: str = "") -> None:
 # --- shell ---------------------------------------------------------------------------------------
 
 
-@task(help={"machine": "which database machine (default: the primary)"})
+@task(
+    remainder="ARGUMENTS",
+    help={"machine": "which database machine (default: the primary)"},
+)
 def shell(c: Any, machine: str = "", lab: str = "") -> None:
-    """Open MySQL's client on a database machine; arguments follow --, as in: -- -e "SELECT 1"."""
+    """Open MySQL's client on a database machine.
+
+    Its arguments follow --, as in: db.shell -- -e "SELECT 1"
+    """
     opened = open_session(lab)
     name = machine or opened.state.primary
     if "mysql" not in opened.lab.machine(name).roles:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from provision import registry
-from provision.commands.base import console, lab_name, number, open_session, show_json, task
+from provision.commands.base import console, lab_name, number, open_session, publish, task
 from provision.commands.explain import observe_lab
+from provision.commands.results import teaching as results
+from provision.core.atomic import atomic_file
 from provision.core.errors import LabError, UsageError
 from provision.core.state import State
 from provision.teaching import diagram as pictures
@@ -19,13 +21,13 @@ WIDTH = "1920"
 
 
 @task(
+    result=results.DiagramValues,
     help={
-        "svg": "write an SVG file",
-        "png": "write a PNG file",
+        "svg": "write an SVG file (default: draw in the terminal)",
+        "png": "write a PNG file (default: draw in the terminal)",
         "width": f"width of the PNG in pixels (default: {WIDTH})",
-        "topology": "draw this topology instead of the lab",
-        "json": "print JSON",
-    }
+        "topology": "a topology to draw (default: the lab)",
+    },
 )
 def diagram(
     c: Any,
@@ -34,7 +36,6 @@ def diagram(
     width: str = "",
     topology: str = "",
     lab: str = "",
-    json: bool = False,
 ) -> None:
     """Draw the lab with addresses, colored by its state."""
     vector = _target(svg, "--svg", ".svg")
@@ -43,8 +44,7 @@ def diagram(
         raise UsageError("--width applies to --png only", "add --png lab.png")
     wide = int(number(width or WIDTH, "--width", 320, 4096))
     picture = _picture(lab_name(lab), topology)
-    if json:
-        show_json(picture.values())
+    files = [str(path) for path in (vector, pixels) if path]
     if vector or pixels:
         from provision.teaching.drawing.layout import drawing
 
@@ -57,8 +57,42 @@ def diagram(
             from provision.teaching.drawing.png import png as painted  # Pillow: for this alone
 
             _write(pixels, painted(shapes, wide))
-    if not vector and not pixels and not json:
+    if not publish(_values(picture, files)) and not files:
         _draw(picture)
+
+
+def _values(picture: pictures.Diagram, files: list[str]) -> results.DiagramValues:
+    return results.DiagramValues(
+        title=picture.title,
+        site=picture.site,
+        layers=[
+            results.DiagramLayer(
+                role=layer.role,
+                title=layer.title,
+                connection=layer.connection,
+                boxes=[_box(box) for box in layer.boxes],
+            )
+            for layer in picture.layers
+        ],
+        replication=[
+            results.ReplicationArrow(source=source, replica=replica)
+            for source, replica in picture.replication
+        ],
+        files=files,
+    )
+
+
+def _box(box: pictures.MachineBox) -> results.Box:
+    return results.Box(
+        machine=box.name,
+        address=box.address,
+        state=box.state,
+        color=box.color,
+        note=box.note,
+        programs=[
+            results.Program(service=p.name, state=p.state, ok=not p.bad) for p in box.programs
+        ],
+    )
 
 
 def _target(option: str, name: str, suffix: str) -> Path | None:
@@ -76,7 +110,8 @@ def _target(option: str, name: str, suffix: str) -> Path | None:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        path.write_bytes(content)
+        with atomic_file(path, 0o644) as file:
+            file.write(content)
     except OSError as error:
         raise LabError(
             f"{path} cannot be written: {error.strerror or error}",

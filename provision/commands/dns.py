@@ -6,18 +6,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from provision.commands.base import console, open_session, show_json, task
+from provision.commands.base import console, open_session, publish, task
+from provision.commands.results import site as results
 from provision.core.errors import LabError, UsageError
 from provision.services.dns import hosts_file
 from provision.teaching.trace import Hop, trace
 
 
 @task(
+    result=results.HostLines,
     help={
         "write": "write the lines to the hosts file, between markers",
         "remove": "remove them from the hosts file",
-        "file": "a file other than this computer's hosts file",
-    }
+        "file": "a hosts file (default: the one of this computer)",
+    },
 )
 def hosts(c: Any, write: bool = False, remove: bool = False, file: str = "", lab: str = "") -> None:
     """Print, write or remove lines of the hosts file."""
@@ -27,34 +29,42 @@ def hosts(c: Any, write: bool = False, remove: bool = False, file: str = "", lab
     if remove:
         again = "sudo env PATH=$PATH invoke dns.hosts --remove"
         done = hosts_file.update(path, [], lab or "default", again)
+        publish(results.HostLines(file=str(path), lines=[], changed=done))
         print(f"{path}: {'lines removed' if done else 'no lines of a lab'}")
         return
     session = open_session(lab)
     lines = hosts_file.host_lines(session.lab)
+    publish(results.HostLines(file=str(path), lines=lines, changed=False))
     if not write:
         print("\n".join(lines))
         return
     again = "sudo env PATH=$PATH invoke dns.hosts --write"
     done = hosts_file.update(path, lines, session.lab.name, again)
+    publish(results.HostLines(file=str(path), lines=lines, changed=done))
     outcome = "written" if done else "unchanged"
     print(f"{path}: {outcome}; {session.lab.site} resolves to lab {session.lab.name}")
 
 
 @task(
+    result=results.Trace,
     name="trace",
     positional=["path"],
-    help={"path": "URL path, such as /notes", "json": "print JSON"},
+    help={"path": "URL path, such as /notes"},
 )
-def trace_(c: Any, path: str = "/", lab: str = "", json: bool = False) -> None:
-    """Trace one request hop by hop, down to the database."""
+def trace_(c: Any, path: str = "/", lab: str = "") -> None:
+    """Trace one request down to the database."""
     if not path.startswith("/") or any(c.isspace() or ord(c) < 33 or ord(c) > 126 for c in path):
         raise UsageError(f"invalid path {path!r}", "use a path such as / or /api/notes?limit=1")
     session = open_session(lab)
     with session.fleet() as fleet:
         hops = trace(session.context, fleet, path)
-    if json:
-        show_json([hop.values() for hop in hops])
-    else:
+    values = [
+        results.HopValues(
+            component=hop.component, location=hop.location, ok=hop.ok, details=dict(hop.details)
+        )
+        for hop in hops
+    ]
+    if not publish(results.Trace(path=path, hops=values)):
         _draw(hops)
     broken = [hop for hop in hops if not hop.ok]
     if broken:

@@ -7,14 +7,32 @@ from typing import Any
 
 from provision.checks.observation import Observation
 from provision.checks.observe import observe
-from provision.commands import show
-from provision.commands.base import Session, console, number, open_session, show_json, task
+from provision.commands import tables
+from provision.commands.base import Session, console, number, open_session, publish, task
 from provision.commands.progress import Progress
+from provision.commands.results import teaching as results
 from provision.core.errors import LabError
 from provision.core.hints import for_lab
 from provision.teaching import explain as texts
 from provision.teaching import faults
 from provision.teaching import spof as failures
+from provision.teaching.clients import Impact
+
+TOPICS = tables.layout(
+    "lab.explain",
+    tables.Column("TOPIC"),
+    tables.Column("QUESTION", prose=True),
+)
+FAULTS = tables.layout(
+    "lab.spof",
+    tables.Column("MACHINE"),
+    tables.Column("DOWN"),
+    tables.Column("READS", 2, prose=True),
+    tables.Column("WRITES", 3, prose=True),
+    tables.Column("NAME", 5, prose=True),
+    tables.Column("RECOVERY", 4, right=True),
+    tables.Column("SINGLE POINT OF FAILURE", prose=True),
+)
 
 
 def observe_lab(session: Session) -> Observation:
@@ -27,18 +45,31 @@ def observe_lab(session: Session) -> Observation:
         return Observation(states)
 
 
-@task(positional=["topic"], help={"topic": "a topic; lists all topics by default"})
+@task(
+    result=results.Explanation,
+    positional=["topic"],
+    help={"topic": "a topic; lists all topics by default"},
+)
 def explain(c: Any, topic: str = "", lab: str = "") -> None:
     """Explain a topic with the values of this lab."""
     session = open_session(lab)
     if not topic:
+        topics = [
+            results.Topic(topic=name, question=question, text="")
+            for name, question in texts.TOPICS.items()
+        ]
+        if publish(results.Explanation(topics=topics)):
+            return
         rows = [[name, question] for name, question in texts.TOPICS.items()]
-        show.grid(console(), ["TOPIC", "QUESTION"], rows)
+        tables.show(console(), TOPICS, rows)
         print(for_lab("\ninvoke lab.explain spof", session.lab.name))
         return
     if topic not in texts.TOPICS:
         texts.text(session.context, topic, Observation({}))  # raises
     markdown = texts.text(session.context, topic, observe_lab(session))
+    shown = results.Topic(topic=topic, question=texts.TOPICS[topic], text=markdown)
+    if publish(results.Explanation(topics=[shown])):
+        return
     if not sys.stdout.isatty():
         print(markdown, end="")
         return
@@ -48,15 +79,15 @@ def explain(c: Any, topic: str = "", lab: str = "") -> None:
 
 
 @task(
+    result=results.Spof,
     positional=["what"],
     help={
         "what": "a machine, a role such as mysql, or 'machine' (default: all)",
         "seconds": "downtime of each component (default: 3)",
-        "json": "print JSON",
     },
 )
-def spof(c: Any, what: str = "", seconds: str = "3", lab: str = "", json: bool = False) -> None:
-    """Take down each component and show what clients see."""
+def spof(c: Any, what: str = "", seconds: str = "3", lab: str = "") -> None:
+    """Stop each component and show what clients see."""
     session = open_session(lab)
     length = number(seconds, "--seconds", 1, 30)
     powered = session.provider.name != "ssh"
@@ -72,12 +103,35 @@ def spof(c: Any, what: str = "", seconds: str = "3", lab: str = "", json: bool =
                     )
                 )
     finally:
-        if json:
-            show_json([row.values() for row in rows])
-        elif rows:
+        publish(results.Spof(components=[fault_values(row) for row in rows]))
+        if rows:
             _table(rows)
-    if not json and not powered:
+    if not powered:
         print("machines were not powered off: provider ssh cannot start them again")
+
+
+def fault_values(row: failures.FaultResult) -> results.ComponentFault:
+    """One component's failure as JSON values."""
+    return results.ComponentFault(
+        machine=row.component.machine,
+        component=row.component.part,
+        reads=_impact(row.reads),
+        writes=_impact(row.writes),
+        names=_impact(row.names),
+        single_point_of_failure=bool(row.lost),
+        lost=list(row.lost),
+        down_seconds=round(row.seconds_down, 1),
+        recovery_seconds=round(row.seconds_to_recover, 1),
+    )
+
+
+def _impact(measured: Impact) -> results.ImpactValues:
+    return results.ImpactValues(
+        requests=measured.requests,
+        failed=measured.failed,
+        longest_gap_seconds=round(measured.gap, 2),
+        ok=not measured.unavailable,
+    )
 
 
 def _table(rows: list[failures.FaultResult]) -> None:
@@ -95,13 +149,4 @@ def _table(rows: list[failures.FaultResult]) -> None:
                 verdict,
             ]
         )
-    header = [
-        "MACHINE",
-        "DOWN",
-        "READS",
-        "WRITES",
-        "NAME",
-        "RECOVERY",
-        "SINGLE POINT OF FAILURE",
-    ]
-    show.grid(console(), header, cells)
+    tables.show(console(), FAULTS, cells)

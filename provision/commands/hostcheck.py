@@ -5,10 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from provision.commands import tables
+from provision.commands.results import lab as results
 from provision.core.lab import Lab
 from provision.providers import choice, provider
 from provision.providers.base import PreflightProblem
+
+Severity = Literal["ready", "missing", "note"]
 
 
 @dataclass(frozen=True)
@@ -21,12 +26,18 @@ class Row:
     """
 
     provider: str
-    severity: str
+    severity: Severity
     what: str = ""
     hint: str = ""
 
 
-HEADER = ("PROVIDER", "", "WHAT", "FIX")
+LAYOUT = tables.layout(
+    "lab.doctor",
+    tables.Column("PROVIDER"),
+    tables.Column("STATE"),
+    tables.Column("WHAT", prose=True),
+    tables.Column("FIX", prose=True),
+)
 
 
 def rows(name: str, problems: Sequence[PreflightProblem], good: str) -> list[Row]:
@@ -35,9 +46,27 @@ def rows(name: str, problems: Sequence[PreflightProblem], good: str) -> list[Row
     if not any(problem.fatal for problem in problems):
         table.append(Row(name, "ready", good))
     for problem in sorted(problems, key=lambda p: not p.fatal):
-        severity = "missing" if problem.fatal else "note"
+        severity: Severity = "missing" if problem.fatal else "note"
         table.append(Row("" if table else name, severity, problem.what, problem.hint))
     return table
+
+
+def values(provider: str, reason: str, table: Sequence[Row]) -> results.Doctor:
+    """The rows as JSON values.
+
+    Args:
+        provider: the one that is used, or that a new lab would use.
+    """
+    requirements, name = [], ""
+    for row in table:
+        name = row.provider or name
+        requirements.append(
+            results.Requirement(provider=name, severity=row.severity, what=row.what, next=row.hint)
+        )
+    ready = not any(r["provider"] == provider and r["severity"] == "missing" for r in requirements)
+    return results.Doctor(
+        provider=provider, reason=reason, ready=ready, requirements=requirements, paths=[]
+    )
 
 
 def host(

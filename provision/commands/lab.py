@@ -10,18 +10,20 @@ from provision import checks, providers
 from provision.checks.observation import Observation
 from provision.checks.observe import observe
 from provision.checks.paths import trace_paths
-from provision.commands import hostcheck, show, show_checks
+from provision.commands import hostcheck, show, show_checks, tables
 from provision.commands.base import (
     Session,
     console,
     lab_name,
     open_session,
-    show_json,
+    publish,
     task,
 )
 from provision.commands.confirm_change import confirmed_change, remove_machines
 from provision.commands.progress import Progress
+from provision.commands.results import lab as results
 from provision.core.errors import LabError, UsageError
+from provision.core.exit_status import ExitStatus
 from provision.core.interrupted_restore import refuse_interrupted
 from provision.core.lab import Lab
 from provision.core.locks import lab_lock
@@ -42,14 +44,19 @@ ADOPT_SECONDS = 4.0 * timeout_factor()
 
 
 @task(
+    result=results.Up,
     help={
-        "topology": "a name from configs/topologies, or a file",
-        "network": "network of a new lab, such as 192.168.57.0/24",
-        "provider": "lxc, vagrant, or ssh for existing machines",
-        "inventory": "provider ssh: a file with addresses, users and keys of the machines",
+        "topology": "a name from configs/topologies, or a file (default: the recorded one, "
+        "otherwise LAB_TOPOLOGY, otherwise distributed)",
+        "network": "network of a new lab, such as 192.168.57.0/24 (default: the "
+        "topology's, otherwise a free one)",
+        "provider": "lxc, vagrant, or ssh for existing machines (default: LAB_PROVIDER, "
+        "otherwise what this host supports)",
+        "inventory": "provider ssh: a file with addresses, users and keys of the machines "
+        "(default: those of the topology)",
         "pin": "provider ssh: accept unknown host keys once",
         "yes": "remove machines that are not in the new topology without asking",
-    }
+    },
 )
 def up(
     c: Any,
@@ -61,7 +68,10 @@ def up(
     pin: bool = False,
     yes: bool = False,
 ) -> None:
-    """Boot the machines, configure them over SSH, and check the result."""
+    """Boot, configure and check the lab.
+
+    A second run changes only what differs.
+    """
     opened, recorded = labs.open_lab(
         lab_name(lab),
         topology=topology or None,
@@ -92,7 +102,15 @@ def up(
         with fleet:
             if chosen.name == "ssh":
                 record_originals(session.context, fleet)
-            configure(session, fleet)
+            configured = configure(session, fleet)
+        publish(
+            results.Up(
+                **configured,
+                topology=opened.topology.name,
+                provider=chosen.name,
+                network=str(opened.network),
+            )
+        )
 
 
 def _move_data(intermediate: Session, new: Lab) -> None:
@@ -107,14 +125,17 @@ def _move_data(intermediate: Session, new: Lab) -> None:
     print(f"{promotion.new} is primary; writes were interrupted for {promotion.seconds:.1f} s\n")
 
 
-def configure(session: Session, fleet: Fleet) -> None:
-    """Converge, check, and print the results.
+def configure(session: Session, fleet: Fleet) -> results.Configured:
+    """Converge, check, print and publish the results.
 
     Raises:
         LabError: when a machine could not be configured, or a check fails.
     """
     with Progress() as report:
         converged = steps.configure(session, fleet, report)
+    outcomes = [show.outcome_values(outcome) for outcome in converged.outcomes]
+    values = results.Configured(url=f"{session.lab.url}/", machines=outcomes)
+    publish(values)
     show.outcomes(console(), converged.outcomes)
     for line in show.copies(converged.outcomes):
         print(session.context.secrets.redact(line))
@@ -123,31 +144,43 @@ def configure(session: Session, fleet: Fleet) -> None:
     if converged.errors:
         raise LabError("\n\n".join(str(error) for error in converged.errors))
     with Progress() as report:
-        results = steps.check_until_ok(converged.context, fleet, session.provider, report)
-    failed = [result for result in results if result.status == "failed"]
+        checked = steps.check_until_ok(converged.context, fleet, session.provider, report)
+    values["checks"] = show_checks.check_values(checked)
+    failed = [result for result in checked if result.status == "failed"]
     if failed:
-        show_checks.print_checks(console(), results, only_bad=True)
-        hint = show_checks.hint_after_up(results)
-        causes = "; ".join(cause.text for cause in checks.root_causes(results))
-        raise LabError(f"{len(failed)} of {len(results)} checks failed: {causes}", hint)
-    show_checks.print_checks(console(), results, only_bad=True)
+        show_checks.print_checks(console(), checked, only_bad=True)
+        hint = show_checks.hint_after_up(checked)
+        causes = "; ".join(cause.text for cause in checks.root_causes(checked))
+        raise LabError(f"{len(failed)} of {len(checked)} checks failed: {causes}", hint)
+    show_checks.print_checks(console(), checked, only_bad=True)
     lab = session.lab
     steps.record_served(lab)
     balancers = " or ".join(machine.name for machine in lab.with_role("haproxy"))
     print(f"\n{lab.url}/ is {lab.site}, through {balancers or lab.front.name}")
+    return values
 
 
-@task(help={"detailed-exitcode": "exit with 2 if something would change, otherwise 0"})
+@task(
+    result=results.PlanValues,
+    help={"detailed-exitcode": "exit with 3 if something would change, otherwise 0"},
+)
 def plan(c: Any, lab: str = "", detailed_exitcode: bool = False) -> None:
-    """Show what lab.up would change, as a diff; change nothing."""
+    """Show what lab.up would change, as a diff."""
     session = open_session(lab)
     states = session.machine_states()
     with session.fleet() as fleet:
         context = failover.adopt(session.context, fleet)
         planned = plans(fleet, context.desired_of(fleet.hosts))
     text, count = show.plans(planned)
-    print(session.context.secrets.redact(text))
     overrides = traffic.overrides(session.context)
+    publish(
+        results.PlanValues(
+            count=count,
+            machines=[show.plan_values(n, state, planned.get(n)) for n, state in states.items()],
+            overrides=list(overrides),
+        )
+    )
+    print(session.context.secrets.redact(text))
     if overrides:
         print("recorded, and kept by lab.up:")
         print("\n".join(f"    {line}" for line in overrides))
@@ -155,12 +188,12 @@ def plan(c: Any, lab: str = "", detailed_exitcode: bool = False) -> None:
     for name in down:
         print(f"{name}: {states[name]}; lab.up starts it")
     if detailed_exitcode and (count or down):
-        raise SystemExit(2)
+        raise SystemExit(ExitStatus.CHANGES_PENDING)
 
 
-@task(help={"json": "print JSON"})
-def status(c: Any, lab: str = "", json: bool = False) -> None:
-    """Show machines, services, backend servers and replication."""
+@task(result=results.LabStatusValues)
+def status(c: Any, lab: str = "") -> None:
+    """Show machines, services and replication."""
     session = open_session(lab)
     thawed = session.thaw()
     if thawed:
@@ -171,37 +204,40 @@ def status(c: Any, lab: str = "", json: bool = False) -> None:
         with session.fleet() as fleet:
             context = failover.adopt(context, fleet)
             observation = observe(context, fleet, states, with_requests=False)
-    if json:
-        show_json(show.status_values(context, observation))
-    else:
-        show.status(console(), context, observation)
+    values = show.status_values(context, observation)
+    if not publish(values):
+        show.status(console(), context, observation, values)
 
 
-@task(help={"json": "print JSON", "only": "run the checks whose names contain this"})
-def check(c: Any, lab: str = "", json: bool = False, only: str = "") -> None:
-    """Run the named checks end to end; exit with 1 if one fails."""
+@task(
+    result=results.Checks, help={"only": "only the checks whose names contain this (default: all)"}
+)
+def check(c: Any, lab: str = "", only: str = "") -> None:
+    """Run all checks; exit with 1 if one fails."""
     session = open_session(lab)
     with session.fleet() as fleet:
         context = failover.adopt(session.context, fleet, ADOPT_SECONDS)
         observation = observe(context, fleet, session.machine_states())
-    results = checks.judge(context, observation)
-    selected = [result for result in results if only in result.check.name]
+    judged = checks.judge(context, observation)
+    selected = [result for result in judged if only in result.check.name]
     if not selected:
         raise UsageError(f"no check has {only!r} in its name", "invoke lab.check lists all checks")
-    if json:
-        show_json(show_checks.check_values(results, only))
-    else:
-        show_checks.print_checks(console(), results, only)
+    if not publish(show_checks.check_values(judged, only)):
+        show_checks.print_checks(console(), judged, only)
     if not all(result.ok for result in selected):
-        raise SystemExit(1)
+        raise SystemExit(ExitStatus.FAILED)
 
 
-@task(help={"yes": "do not ask for confirmation"})
+@task(result=results.ActionValues, help={"yes": "do not ask for confirmation"})
 def destroy(c: Any, lab: str = "", yes: bool = False) -> None:
-    """Remove a lab: its machines, data, network and secrets."""
+    """Remove a lab with its machines and data.
+
+    Its network, snapshots and secrets are removed too.
+    """
     name = lab_name(lab)
     opened, recorded = labs.open_lab(name)
     if recorded is None and not opened.directory.exists():
+        publish(results.ActionValues(machines=[], changed=False))
         print(f"there is no lab {name}: nothing to do")
         return
     provider, _ = providers.choose("", recorded)
@@ -209,67 +245,103 @@ def destroy(c: Any, lab: str = "", yes: bool = False) -> None:
         if not sys.stdin.isatty():
             raise UsageError(f"this removes lab {name} and its data", "pass --yes to confirm")
         if input(f"remove lab {name}, its machines and all their data? [y/N] ").lower() != "y":
+            publish(results.ActionValues(machines=[], changed=False))
             print("nothing was removed")
             return
     with lab_lock(opened.directory), Progress() as report:
         provider.destroy(opened, report)
     labs.delete_directory(opened)
+    publish(results.ActionValues(machines=[m.name for m in opened.machines], changed=True))
     print(f"lab {name} is removed")
 
 
-@task(name="list", help={"json": "print JSON"})
-def list_(c: Any, json: bool = False) -> None:
+LABS = tables.layout(
+    "lab.list",
+    tables.Column("LAB"),
+    tables.Column("TOPOLOGY", 1),
+    tables.Column("NETWORK", 2),
+    tables.Column("PROVIDER", 3),
+    tables.Column("RUNNING"),
+)
+
+
+@task(result=results.Labs, name="list")
+def list_(c: Any) -> None:
     """List the labs of this checkout."""
-    rows = []
+    labs_of_checkout = []
     for name in lab_names():
         session = open_session(name)
         states = session.machine_states()
         running = sum(state == "running" for state in states.values())
-        rows.append(
-            {
-                "lab": name,
-                "topology": session.state.topology,
-                "network": str(session.lab.network),
-                "provider": session.state.provider,
-                "running": f"{running} of {len(states)}",
-            }
+        labs_of_checkout.append(
+            results.LabSummary(
+                lab=name,
+                topology=session.state.topology,
+                network=str(session.lab.network),
+                provider=session.state.provider,
+                running=running,
+                machines=len(states),
+            )
         )
-    if json:
-        show_json(rows)
-    elif not rows:
+    if publish(results.Labs(labs=labs_of_checkout)):
+        return
+    if not labs_of_checkout:
         print("no lab yet: invoke lab.up")
-    else:
-        show.table(console(), rows)
+        return
+    rows = [
+        (
+            row["lab"],
+            row["topology"],
+            row["network"],
+            row["provider"],
+            f"{row['running']} of {row['machines']}",
+        )
+        for row in labs_of_checkout
+    ]
+    tables.show(console(), LABS, rows)
 
 
-@task(help={"provider": "lxc, vagrant, ssh", "host": "show all providers in one table"})
+@task(
+    result=results.Doctor,
+    help={
+        "provider": "lxc, vagrant or ssh (default: the lab's, otherwise that of a new lab)",
+        "host": "show all providers in one table",
+    },
+)
 def doctor(c: Any, lab: str = "", provider: str = "", host: bool = False) -> None:
-    """Show what this host lacks for lab.up; trace every path of a running lab."""
+    """Show what this host lacks for lab.up.
+
+    In a running lab, every path of a request is traced as well.
+    """
     opened, recorded = labs.open_lab(lab_name(lab))
     if host:
         rows, (name, reason) = hostcheck.host(opened)
-        show.grid(console(), hostcheck.HEADER, [astuple(row) for row in rows])
+        publish(hostcheck.values(name, reason, rows))
+        tables.show(console(), hostcheck.LAYOUT, [astuple(row) for row in rows])
         print(f"\nprovider of a new lab: {name} ({reason})")
         return
     chosen, reason = providers.choose(provider, recorded)
     print(f"provider {chosen.name}: {reason}")
     problems = chosen.preflight(opened)
+    found = hostcheck.values(chosen.name, reason, hostcheck.rows(chosen.name, problems, "ready"))
+    publish(found)
     for problem in problems:
         severity = "missing" if problem.fatal else "note"
         print(f"{severity}: {problem.what}\n  fix: {problem.hint}")
     if any(problem.fatal for problem in problems):
-        raise SystemExit(1)
+        raise SystemExit(ExitStatus.FAILED)
     print(f"ready for lab {opened.name} on {opened.network}")
     if recorded is not None and not chosen.network_problem(opened):
-        _trace_paths(Session(opened, recorded, chosen))
+        _trace_paths(Session(opened, recorded, chosen), found)
 
 
-def _trace_paths(session: Session) -> None:
+def _trace_paths(session: Session, found: results.Doctor) -> None:
     """Trace a request over every path of a running lab; exit with 1 if one is interrupted."""
     if not session.provider.endpoints(session.lab):
         return
     with session.fleet() as fleet:
         traced = trace_paths(failover.adopt(session.context, fleet), fleet)
+    found["paths"] = [show_checks.path_values(path) for path in traced]
     show_checks.print_paths(console(), traced, session.lab.name)
     if not all(path.ok for path in traced):
-        raise SystemExit(1)
+        raise SystemExit(ExitStatus.FAILED)

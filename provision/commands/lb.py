@@ -6,17 +6,29 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
-from provision.commands import show
-from provision.commands.base import console, number, open_session, show_json, task
+from provision.commands import document, output, tables
+from provision.commands.base import console, number, open_session, publish, task
+from provision.commands.results import site as results
+from provision.commands.show import server_values
 from provision.core.errors import UsageError
 from provision.engine.context import Context
 from provision.services.haproxy import runtime, traffic
 from provision.services.haproxy.statistics import ServerStatistics
 
-HEADER = ("SERVER", "STATUS", "CHECK", "WEIGHT", "OPEN", "RATE", "TOTAL", "ERRORS", "RETRIES")
+LAYOUT = tables.layout(
+    "lb.status",
+    tables.Column("SERVER"),
+    tables.Column("STATUS"),
+    tables.Column("CHECK", 5),
+    tables.Column("WEIGHT", 1, right=True),
+    tables.Column("OPEN", 2, right=True),
+    tables.Column("RATE", 3, right=True),
+    tables.Column("TOTAL", 6, right=True),
+    tables.Column("ERRORS", 4, right=True),
+    tables.Column("RETRIES", 7, right=True),
+)
 
 
 def _rows(views: Mapping[str, Iterable[ServerStatistics]]) -> list[list[str]]:
@@ -39,25 +51,36 @@ def _rows(views: Mapping[str, Iterable[ServerStatistics]]) -> list[list[str]]:
 
 
 def _show(context: Context, views: Mapping[str, Iterable[ServerStatistics]]) -> None:
-    show.grid(console(), HEADER, _rows(views))
+    values = results.Balancing(
+        algorithm=context.balance.algorithm,
+        mode=context.balance.mode,
+        balancers=[
+            results.Balancer(balancer=name, servers=[server_values(v) for v in servers])
+            for name, servers in views.items()
+        ],
+    )
+    if publish(values):
+        return
+    tables.show(console(), LAYOUT, _rows(views))
     print(f"\n{context.balance.algorithm}, {context.balance.mode}")
 
 
-@task(help={"json": "print JSON"})
-def status(c: Any, lab: str = "", json: bool = False) -> None:
+@task(result=results.Balancing)
+def status(c: Any, lab: str = "") -> None:
     """Show the balancer's servers."""
     session = open_session(lab)
     with session.fleet() as fleet:
         views = runtime.statistics(session.context, fleet)
-    if json:
-        show_json({name: [asdict(v) for v in servers] for name, servers in views.items()})
-    else:
-        _show(session.context, views)
+    _show(session.context, views)
 
 
-@task(positional=["server"], help={"deadline": "seconds to wait for open sessions (default: 30)"})
+@task(
+    result=results.Balancing,
+    positional=["server"],
+    help={"deadline": "seconds to wait for open sessions"},
+)
 def drain(c: Any, server: str, deadline: str = "30", lab: str = "") -> None:
-    """Drain a server: no new sessions, wait for the open ones."""
+    """Drain a server: no new sessions."""
     session = open_session(lab)
     limit = number(deadline, "--deadline", 0, 3600)
     with session.lock(), session.fleet() as fleet:
@@ -67,7 +90,7 @@ def drain(c: Any, server: str, deadline: str = "30", lab: str = "") -> None:
         _show(context, runtime.statistics(context, fleet))
 
 
-@task(positional=["server"])
+@task(result=results.Balancing, positional=["server"])
 def ready(c: Any, server: str, lab: str = "") -> None:
     """Put a server back into rotation."""
     session = open_session(lab)
@@ -77,7 +100,11 @@ def ready(c: Any, server: str, lab: str = "") -> None:
         _show(context, runtime.statistics(context, fleet))
 
 
-@task(positional=["server", "weight"], help={"weight": "1 to 256; the default weight is 1"})
+@task(
+    result=results.Balancing,
+    positional=["server", "weight"],
+    help={"weight": "1 to 256; the default weight is 1"},
+)
 def weight(c: Any, server: str, weight: str, lab: str = "") -> None:
     """Set the weight of a server, now and permanently."""
     session = open_session(lab)
@@ -88,7 +115,11 @@ def weight(c: Any, server: str, weight: str, lab: str = "") -> None:
         _show(context, runtime.statistics(context, fleet))
 
 
-@task(positional=["mode"], help={"mode": "active-active or active-passive"})
+@task(
+    result=results.Balancing,
+    positional=["mode"],
+    help={"mode": "active-active or active-passive"},
+)
 def mode(c: Any, mode: str, lab: str = "") -> None:
     """Use all servers, or one with the others as backup."""
     session = open_session(lab)
@@ -97,7 +128,11 @@ def mode(c: Any, mode: str, lab: str = "") -> None:
         _show(context, runtime.statistics(context, fleet))
 
 
-@task(positional=["algorithm"], help={"algorithm": "roundrobin, leastconn, static-rr, source"})
+@task(
+    result=results.Balancing,
+    positional=["algorithm"],
+    help={"algorithm": "roundrobin, leastconn, static-rr, source"},
+)
 def algorithm(c: Any, algorithm: str, lab: str = "") -> None:
     """Set the load balancing algorithm."""
     session = open_session(lab)
@@ -106,17 +141,28 @@ def algorithm(c: Any, algorithm: str, lab: str = "") -> None:
         _show(context, runtime.statistics(context, fleet))
 
 
-@task(help={"seconds": "stop after so many (default: 0, never)", "every": "interval in seconds"})
+@task(
+    result=results.Balancing,
+    help={"seconds": "stop after so many (default: 0, never)", "every": "interval in seconds"},
+)
 def watch(c: Any, seconds: str = "0", every: str = "1", lab: str = "") -> None:
     """Watch rates, states and weights of the servers."""
     session = open_session(lab)
     limit = number(seconds, "--seconds", 0, 86400)
     pause = number(every, "--every", 0.2, 60)
+    if document.requested():  # once: one document
+        with session.fleet() as fleet:
+            _show(session.context, runtime.statistics(session.context, fleet))
+        return
     end = time.monotonic() + limit if limit else float("inf")
     # Ctrl-C is the normal way to stop it.
-    with session.fleet() as fleet, show.Screen() as screen, contextlib.suppress(KeyboardInterrupt):
+    with (
+        session.fleet() as fleet,
+        tables.Screen(console()) as screen,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         while True:
-            screen.update(HEADER, _rows(runtime.statistics(session.context, fleet)))
-            if time.monotonic() + pause > end:
+            screen.update(tables.Grid(LAYOUT, _rows(runtime.statistics(session.context, fleet))))
+            if time.monotonic() + pause > end or output.reader_is_gone():
                 return
             time.sleep(pause)

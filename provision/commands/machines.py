@@ -6,17 +6,22 @@ import subprocess
 import sys
 from typing import Any
 
-from provision.commands.base import number, open_session, remainder, task
+from provision.commands import document
+from provision.commands.base import number, open_session, publish, remainder, task
 from provision.commands.progress import Progress
-from provision.core.errors import LabError
+from provision.commands.results import lab as results
+from provision.core.errors import LabError, UsageError
 from provision.core.ssh_config import ssh_command
 from provision.database.failover import control as failover
 from provision.operations import restart as rolling_restart
 
 
-@task(positional=["machine"])
+@task(positional=["machine"], remainder="COMMAND")
 def ssh(c: Any, machine: str, lab: str = "") -> None:
-    """Log in, or run a command: lab.ssh web-01 -- uptime."""
+    """Log in to a machine, or run a command.
+
+    A command follows --, as in: lab.ssh web-01 -- uptime
+    """
     session = open_session(lab)
     session.lab.machine(machine)
     problem = session.provider.network_problem(session.lab)
@@ -26,9 +31,10 @@ def ssh(c: Any, machine: str, lab: str = "") -> None:
 
 
 @task(
+    result=results.JournalLines,
     positional=["machine"],
     help={
-        "service": "a systemd unit: haproxy, nginx, foobar, mysql …",
+        "service": "a systemd unit, such as haproxy, nginx, foobar or mysql (default: all)",
         "lines": "number of lines",
         "follow": "keep printing new lines",
     },
@@ -38,6 +44,8 @@ def logs(
 ) -> None:
     """Show the journal of a machine or of one service."""
     session = open_session(lab)
+    if follow and document.requested():
+        raise UsageError("--follow never ends, so it has no JSON document", "leave out one of them")
     count = int(number(lines, "--lines", 1, 100_000))
     argv = ["journalctl", "--no-pager", "-o", "short-iso", "-n", str(count)]
     if service:
@@ -45,7 +53,10 @@ def logs(
     with session.fleet() as fleet:
         host = fleet.host(machine)
         if not follow:
-            print(host.run(*argv).stdout, end="")
+            text = host.run(*argv).stdout
+            values = results.JournalLines(machine=machine, service=service, lines=text.splitlines())
+            if not publish(values):
+                print(text, end="")
             return
     command = " ".join(["sudo", *argv, "-f"])
     raise SystemExit(_run(ssh_command(session.lab, machine, command)))
@@ -59,34 +70,48 @@ def _run(argv: list[str]) -> int:
         raise LabError("ssh was not found on this computer", "install an OpenSSH client") from None
 
 
-@task(positional=["machine"], help={"machine": "one machine; all of them by default"})
+@task(
+    result=results.ActionValues,
+    positional=["machine"],
+    help={"machine": "one machine; all of them by default"},
+)
 def halt(c: Any, machine: str = "", lab: str = "") -> None:
-    """Shut machines down; lab.up starts them with their data."""
+    """Shut machines down; they keep their data."""
     session = open_session(lab)
     names = [session.lab.machine(machine).name] if machine else []
     with session.lock(), Progress() as report:
         session.provider.halt(session.lab, report, names)
+    publish(
+        results.ActionValues(machines=names or [m.name for m in session.lab.machines], changed=True)
+    )
 
 
-@task(positional=["machine"])
+@task(result=results.ActionValues, positional=["machine"])
 def kill(c: Any, machine: str, lab: str = "") -> None:
     """Cut the power of one machine, as a fault."""
     session = open_session(lab)
     session.provider.kill(session.lab, session.lab.machine(machine).name)
+    publish(results.ActionValues(machines=[machine], changed=True))
 
 
-@task(positional=["machine"])
+@task(result=results.ActionValues, positional=["machine"])
 def start(c: Any, machine: str, lab: str = "") -> None:
-    """Start one halted or killed machine without configuring it."""
+    """Start one machine without configuring it."""
     session = open_session(lab)
     with session.lock():
         session.provider.start(session.lab, session.lab.machine(machine).name)
+    publish(results.ActionValues(machines=[machine], changed=True))
 
 
-@task(positional=["what"], help={"what": "a machine, or a service such as foobar or mysql"})
+@task(
+    result=results.Restarted,
+    positional=["what"],
+    help={"what": "a machine, or a service such as foobar or mysql"},
+)
 def restart(c: Any, what: str, lab: str = "") -> None:
-    """Restart a machine or a service while the site serves."""
+    """Restart a machine or service without an outage."""
     session = open_session(lab)
     with session.lock(), session.fleet() as fleet, Progress() as report:
         context = failover.adopt(session.context, fleet)
         rolling_restart.restart(context, fleet, what, report)
+    publish(results.Restarted(target=what))

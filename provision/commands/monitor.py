@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import Any
 
-from provision.commands.base import console, number, open_session, show_json, task
-from provision.commands.monitor_screen import alert_table, rate, screen, server_names, values
+from provision.commands import document, output, tables
+from provision.commands.base import console, number, open_session, publish, task
+from provision.commands.monitor_screen import (
+    alert_table,
+    alert_values,
+    rate,
+    screen,
+    server_names,
+    values,
+)
+from provision.commands.results import site as results
 from provision.core.errors import UsageError
+from provision.core.exit_status import ExitStatus
 from provision.monitoring import prometheus as metrics
 
 BACK = 300
@@ -19,12 +27,12 @@ BACK = 300
 
 
 @task(
+    result=results.Monitor,
     help={
         "once": "print it once (default when stdout is not a terminal)",
         "seconds": "stop after so many (default: 0, never)",
         "every": "interval in seconds (default: 2)",
-        "json": "print JSON once",
-    }
+    },
 )
 def show(
     c: Any,
@@ -32,28 +40,27 @@ def show(
     once: bool = False,
     seconds: str = "",
     every: str = "2",
-    json: bool = False,
 ) -> None:
     """Show traffic, servers, databases and alerts, live."""
     session = open_session(lab)
-    limit = _limit(once or json, seconds)
+    limit = _limit(once, seconds)
     pause = number(every, "--every", 0.5, 60)
     metrics.monitoring_machine(session.lab)
     with session.fleet() as fleet:
-        if json:
-            show_json(values(session.context, metrics.read_view(fleet, BACK)))
+        if document.requested():
+            publish(values(session.context, metrics.read_view(fleet, BACK)))
             return
         _live(lambda: screen(session.context, metrics.read_view(fleet, BACK)), limit, pause)
 
 
 @task(
+    result=results.Rates,
     positional=["server"],
     help={
         "server": "a web server (default: all)",
-        "minutes": "time range (default: 5)",
+        "minutes": "time range in minutes",
         "once": "print it once (default when stdout is not a terminal)",
         "seconds": "stop after so many (default: 0, never)",
-        "json": "print JSON once",
     },
 )
 def qps(
@@ -63,39 +70,43 @@ def qps(
     minutes: str = "5",
     once: bool = False,
     seconds: str = "",
-    json: bool = False,
 ) -> None:
     """Show queries per second, in total and per server."""
     session = open_session(lab)
-    limit = _limit(once or json, seconds)
+    limit = _limit(once, seconds)
     back = int(number(minutes, "--minutes", 1, 360) * 60)
     metrics.monitoring_machine(session.lab)
     names = server_names(session.lab)
     if server and server not in names:
         raise UsageError(f"{server!r} is not a web server", f"choose from {', '.join(names)}")
     with session.fleet() as fleet:
-        if json:
+        if document.requested():
             view = metrics.read_view(fleet, back)
-            show_json({n: view.line("requests", server=n) for n in names if server in ("", n)})
+            lines = [
+                results.RateLine(server=n, requests_per_second=view.line("requests", server=n))
+                for n in names
+                if server in ("", n)
+            ]
+            publish(results.Rates(seconds=view.seconds, step_seconds=view.step, servers=lines))
             return
         _live(lambda: rate(session.context, metrics.read_view(fleet, back), server), limit, 2.0)
 
 
-@task(help={"json": "print JSON", "all": "include pending alerts"})
-def alerts(c: Any, lab: str = "", json: bool = False, all: bool = False) -> None:
+@task(result=results.Alerts, help={"all": "include pending alerts"})
+def alerts(c: Any, lab: str = "", all: bool = False) -> None:
     """List firing alerts; exit with 1 if there are any."""
     session = open_session(lab)
     metrics.monitoring_machine(session.lab)
     with session.fleet() as fleet:
         shown = [a for a in metrics.read_alerts(fleet) if all or a.state == "firing"]
-    if json:
-        show_json([asdict(a) for a in shown])
+    if publish(results.Alerts(alerts=[alert_values(a) for a in shown])):
+        pass
     elif not shown:
         print("no alert")
     else:
-        console().print(alert_table(shown))
+        console().print(alert_table(shown), soft_wrap=True)
     if any(a.state == "firing" for a in shown):
-        raise SystemExit(1)
+        raise SystemExit(ExitStatus.FAILED)
 
 
 def _limit(once: bool, seconds: str) -> float:
@@ -107,24 +118,11 @@ def _limit(once: bool, seconds: str) -> float:
     return number(seconds, "--seconds", 0, 86400) or float("inf")
 
 
-@contextmanager
-def _place() -> Iterator[Callable[[Any], None]]:
-    """Draw in place on a terminal, one screen after the other otherwise."""
-    out = console()
-    if not out.is_terminal:
-        yield out.print
-        return
-    from rich.live import Live
-
-    with Live(console=out, auto_refresh=False, vertical_overflow="visible") as live:
-        yield lambda shown: live.update(shown, refresh=True)
-
-
 def _live(draw: Callable[[], Any], limit: float, pause: float) -> None:
     end = time.monotonic() + limit
-    with _place() as update:
+    with tables.Screen(console()) as display:
         while True:
-            update(draw())
-            if time.monotonic() + pause > end:
+            display.update(draw())
+            if time.monotonic() + pause > end or output.reader_is_gone():
                 return
             time.sleep(pause)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from provision.commands import tables
 from provision.commands.charts import axis, bars, ceiling, highest, seconds, spark
 from provision.commands.charts import number as digits
+from provision.commands.results import site as results
 from provision.core.lab import Lab
 from provision.core.thresholds import REPLICATION_LAG_SECONDS
 from provision.engine.context import Context
@@ -30,41 +31,61 @@ def _state(view: View, server: str) -> str:
     return "?"
 
 
-def values(context: Context, view: View) -> dict[str, Any]:
+def values(context: Context, view: View) -> results.Monitor:
     """The content of the screen as JSON values."""
-    total, failed = view.value("total"), view.value("failed")
-    return {
-        "lab": context.lab.name,
-        "requests_per_second": total,
-        "errors_per_second": failed,
-        "targets": [
-            {**sample.labels, "up": sample.last == 1.0}
+    return results.Monitor(
+        requests_per_second=view.value("total"),
+        errors_per_second=view.value("failed"),
+        targets=[
+            results.ScrapeTarget(
+                job=sample.labels.get("job", ""),
+                machine=sample.labels.get("machine", ""),
+                up=sample.last == 1.0,
+            )
             for sample in view.current.get("targets", ())
         ],
-        "servers": [
-            {
-                "name": name,
-                "state": _state(view, name),
-                "requests_per_second": _last(view.line("requests", server=name)),
-                "response_seconds": _last(view.line("response", server=name)),
-                "sessions": view.value("sessions", server=name),
-            }
+        servers=[
+            results.ServerRates(
+                server=name,
+                status=_state(view, name),
+                requests_per_second=_last(view.line("requests", server=name)),
+                response_seconds=_last(view.line("response", server=name)),
+                sessions=_whole(view.value("sessions", server=name)),
+            )
             for name in server_names(context.lab)
         ],
-        "databases": [
-            {
-                "name": m.name,
-                "writable": _yes(view.value("read_only", machine=m.name), 0.0),
-                "lag_seconds": _last(view.line("lag", machine=m.name)),
-                "receiving": _yes(view.value("receiving", machine=m.name)),
-                "applying": _yes(view.value("applying", machine=m.name)),
-                "semi_sync": _yes(view.value("semi_sync", machine=m.name)),
-                "queries_per_second": _last(view.line("queries", machine=m.name)),
-            }
+        databases=[
+            results.DatabaseRates(
+                machine=m.name,
+                writable=_yes(view.value("read_only", machine=m.name), 0.0),
+                lag_seconds=_last(view.line("lag", machine=m.name)),
+                receiving=_yes(view.value("receiving", machine=m.name)),
+                applying=_yes(view.value("applying", machine=m.name)),
+                semi_sync=_yes(view.value("semi_sync", machine=m.name)),
+                queries_per_second=_last(view.line("queries", machine=m.name)),
+            )
             for m in context.lab.with_role("mysql")
         ],
-        "alerts": [asdict(a) for a in view.alerts],
-    }
+        alerts=[alert_values(alert) for alert in view.alerts],
+    )
+
+
+def alert_values(alert: Alert) -> results.AlertValues:
+    """An alert as JSON values."""
+    return results.AlertValues(
+        alert=alert.name,
+        state=alert.state,
+        machine=alert.machine,
+        severity=alert.severity,
+        summary=alert.summary,
+        check=alert.check,
+        next=alert.next,
+        since=alert.since,
+    )
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
 
 
 def _yes(value: float | None, expected: float = 1.0) -> bool | None:
@@ -76,14 +97,41 @@ def _last(line: list[float | None]) -> float | None:
     return next((v for v in reversed(line[-2:]) if v is not None), None)
 
 
-def _table(*columns: str) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold dim")
-    for name in columns:
-        right = name in ("PER SECOND", "RESPONSE", "SESSIONS", "LAG", "QUERIES/S", "CLIENTS")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    return table
+SERVERS = tables.layout(
+    "monitor.show: servers",
+    tables.Column("SERVER"),
+    tables.Column("STATE"),
+    tables.Column("PER SECOND", right=True),
+    tables.Column("REQUESTS", 3),
+    tables.Column("RESPONSE", 1, right=True),
+    tables.Column("TIMES", 4),
+    tables.Column("SESSIONS", 2, right=True),
+)
+DATABASES = tables.layout(
+    "monitor.show: databases",
+    tables.Column("DATABASE"),
+    tables.Column("ROLE"),
+    tables.Column("QUERIES/S", 2, right=True),
+    tables.Column("QUERIES", 5),
+    tables.Column("CLIENTS", 3, right=True),
+    tables.Column("LAG", right=True),
+    tables.Column("LAGS", 4),
+    tables.Column("REPLICATION", 1, prose=True),
+)
+ALERTS = tables.layout(
+    "monitor.alerts",
+    tables.Column("ALERT"),
+    tables.Column("MACHINE"),
+    tables.Column("STATE", 1),
+    tables.Column("SUMMARY", prose=True),
+    tables.Column("NEXT", prose=True),
+)
+RATES = tables.layout(
+    "monitor.qps",
+    tables.Column("SERVER"),
+    tables.Column("PER SECOND", right=True),
+    tables.Column("REQUESTS", 1),
+)
 
 
 def screen(context: Context, view: View) -> Any:
@@ -138,27 +186,29 @@ def _sum(lines: list[list[float | None]]) -> list[float | None]:
 
 
 def _server_table(context: Context, view: View) -> Any:
-    table = _table("SERVER", "STATE", "PER SECOND", "", "RESPONSE", "", "SESSIONS")
+    rows = []
     lines = {name: view.line("requests", server=name) for name in server_names(context.lab)}
     times = {name: view.line("response", server=name) for name in lines}
     top, slowest = highest(lines.values()), highest(times.values())
     for name, line in lines.items():
         state = _state(view, name)
         color = {"UP": "green", "DOWN": "red"}.get(state, "yellow")
-        table.add_row(
-            name,
-            f"[{color}]{state.lower()}[/]",
-            digits(_last(line)),
-            f"[cyan]{spark(line[-WIDTH:], top)}[/]",
-            seconds(_last(times[name])),
-            f"[cyan]{spark(times[name][-WIDTH:], slowest)}[/]",
-            digits(view.value("sessions", server=name)),
+        rows.append(
+            (
+                name,
+                f"[{color}]{state.lower()}[/]",
+                digits(_last(line)),
+                f"[cyan]{spark(line[-WIDTH:], top)}[/]",
+                seconds(_last(times[name])),
+                f"[cyan]{spark(times[name][-WIDTH:], slowest)}[/]",
+                digits(view.value("sessions", server=name)),
+            )
         )
-    return table
+    return tables.Grid(SERVERS, rows)
 
 
 def _database_table(context: Context, view: View) -> Any:
-    table = _table("DATABASE", "ROLE", "QUERIES/S", "", "CLIENTS", "LAG", "", "REPLICATION")
+    rows = []
     for machine in context.lab.with_role("mysql"):
         name = machine.name
         read_only = view.value("read_only", machine=name)
@@ -166,20 +216,22 @@ def _database_table(context: Context, view: View) -> Any:
         line = view.line("queries", machine=name)
         lags = view.line("lag", machine=name)
         replica = read_only != 0.0
-        table.add_row(
-            name,
-            role,
-            digits(_last(line)),
-            f"[cyan]{spark(line[-WIDTH:])}[/]",
-            digits(view.value("connections", machine=name)),
-            digits(_last(lags), " s") if replica else "",
-            # a full block is the lag at which the alert and the check fail
-            f"[cyan]{spark(lags[-WIDTH:], max(REPLICATION_LAG_SECONDS, highest([lags])))}[/]"
-            if replica
-            else "",
-            _replication(view, name, read_only),
+        rows.append(
+            (
+                name,
+                role,
+                digits(_last(line)),
+                f"[cyan]{spark(line[-WIDTH:])}[/]",
+                digits(view.value("connections", machine=name)),
+                digits(_last(lags), " s") if replica else "",
+                # a full block is the lag at which the alert and the check fail
+                f"[cyan]{spark(lags[-WIDTH:], max(REPLICATION_LAG_SECONDS, highest([lags])))}[/]"
+                if replica
+                else "",
+                _replication(view, name, read_only),
+            )
         )
-    return table
+    return tables.Grid(DATABASES, rows)
 
 
 def _replication(view: View, name: str, read_only: float | None) -> str:
@@ -197,15 +249,12 @@ def _replication(view: View, name: str, read_only: float | None) -> str:
 
 def alert_table(alerts: list[Alert]) -> Any:
     """One row per alert."""
-    table = _table("ALERT", "MACHINE", "STATE", "SUMMARY", "NEXT")
-    for column in table.columns:
-        column.no_wrap, column.overflow = False, "fold"
+    rows = []
     for alert in alerts:
         color = "red" if alert.state == "firing" else "yellow"
-        table.add_row(
-            f"[{color}]{alert.name}[/]", alert.machine, alert.state, alert.summary, alert.next
-        )
-    return table
+        name = f"[{color}]{alert.name}[/]"
+        rows.append((name, alert.machine, alert.state, alert.summary, alert.next))
+    return tables.Grid(ALERTS, rows)
 
 
 def rate(context: Context, view: View, server: str = "") -> Any:
@@ -229,7 +278,8 @@ def rate(context: Context, view: View, server: str = "") -> Any:
     if server:
         return text
     most = highest(lines.values())
-    table = _table("SERVER", "PER SECOND", "")
-    for name, values in lines.items():
-        table.add_row(name, digits(_last(values)), f"[cyan]{spark(values, most)}[/]")
-    return Group(text, Text(), table)
+    rates = [
+        (name, digits(_last(values)), f"[cyan]{spark(values, most)}[/]")
+        for name, values in lines.items()
+    ]
+    return Group(text, Text(), tables.Grid(RATES, rates))

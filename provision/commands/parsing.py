@@ -11,13 +11,59 @@ from typing import Any
 from invoke.parser.parser import ParseMachine
 from invoke.tasks import Task
 
+SHORT_OPTIONS = {
+    "all": "a",
+    "deadline": "d",
+    "every": "e",
+    "follow": "f",
+    "inventory": "i",
+    "json": "j",
+    "lab": "l",
+    "machine": "m",
+    "network": "n",
+    "only": "o",
+    "provider": "p",
+    "rebuild": "r",
+    "service": "s",
+    "topology": "t",
+    "version": "v",
+    "write": "w",
+    "yes": "y",
+}
+"""The only options with a short form: each letter means the same in every task."""
+
 
 class LabTask(Task[Any]):
-    """A task whose positional arguments are optional when they have a default."""
+    """A task whose positional arguments are optional when they have a default.
+
+    Args:
+        remainder: what the words after ``--`` are, such as ``COMMAND``; empty if none are allowed.
+
+    Attributes:
+        kind: its full name, such as ``lab.status``; tasks.py sets it.
+        result: the `TypedDict` that it publishes with ``--json``; None for a task without.
+    """
+
+    kind: str = ""
+    result: Any = None
+
+    def __init__(self, *args: Any, remainder: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.auto_shortflags = False
+        self.remainder = remainder
+
+    def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
+        """The short form of an option is declared, not the first letter that is free."""
+        options: dict[str, Any] = super().arg_opts(name, default, taken_names)
+        if name in SHORT_OPTIONS:
+            options["names"].append(SHORT_OPTIONS[name])
+        return options
 
     def get_arguments(self, *args: Any, **kwargs: Any) -> list[Any]:
         """Move defaults aside: Invoke's parser treats a positional one with a default as given."""
+        texts = dict(self.help)  # Invoke removes those that it has used
         arguments: list[Any] = super().get_arguments(*args, **kwargs)
+        self.help = texts
         for argument in arguments:
             if argument.positional and argument.default is not None:
                 argument.fallback, argument.default = argument.default, None

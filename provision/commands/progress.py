@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+
+from provision.commands import signals
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,7 +26,7 @@ class Progress:
         self._started = time.monotonic()
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty() and not self._quiet:
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not self._quiet:
             from rich.console import Console
             from rich.live import Live
 
@@ -34,12 +37,14 @@ class Progress:
                 transient=False,
             )
             self._live.start()
+            signals.cursor_hidden(True)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
+            signals.cursor_hidden(False)
 
     def __call__(self, machine: str, doing: str) -> None:
         """Show the current step of a machine."""

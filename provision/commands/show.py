@@ -7,68 +7,46 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from provision.checks import units
-from provision.checks.balancer import backend_servers
+from provision.checks.balancer import server_statistics
 from provision.checks.database import server_status
 from provision.checks.machines import service_state
 from provision.checks.observation import Observation
 from provision.checks.replication import comparison
+from provision.commands import tables
+from provision.commands.results import lab as results
+from provision.core.lab import Machine
 from provision.engine.agent.overwritten import FOLDER
 from provision.engine.context import Context
 from provision.engine.converge import Outcome
 from provision.engine.plan import Change, Plan
+from provision.services.haproxy.statistics import ServerStatistics
 
-
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Any:
-    from rich.table import Table
-
-    header = list(header)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.show_header = any(header)
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def grid(console: Any, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print rows below a header."""
-    console.print(_table(header, rows))
-
-
-class Screen:
-    """A table that updates in place on a terminal, and is printed repeatedly otherwise."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-
-        self._console = Console(highlight=False)
-        self._live: Any = None
-
-    def __enter__(self) -> Screen:
-        if self._console.is_terminal:
-            from rich.live import Live
-
-            self._live = Live(console=self._console, auto_refresh=False)
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def update(self, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-        """Replace the rows."""
-        table = _table(header, rows)
-        if self._live is not None:
-            self._live.update(table, refresh=True)
-        else:
-            self._console.print(table)
-
-
-def table(console: Any, rows: list[dict[str, str]]) -> None:
-    """Print rows of the same keys, with the keys as the header."""
-    grid(console, [key.upper() for key in rows[0]], [row.values() for row in rows])
+OUTCOMES = tables.layout(
+    "lab.up",
+    tables.Column("machine"),
+    tables.Column("result"),
+    tables.Column("changed", 1),
+    tables.Column("unchanged", 3),
+    tables.Column("seconds", 2, right=True),
+    header=False,
+)
+MACHINES = tables.layout(
+    "lab.status",
+    tables.Column("MACHINE"),
+    tables.Column("STATE"),
+    tables.Column("ADDRESS", 1),
+    tables.Column("SERVICES", prose=True),
+    tables.Column("DATABASE", prose=True),
+)
+SERVERS = tables.layout(
+    "lab.status: servers",
+    tables.Column("SERVER"),
+    tables.Column("STATUS"),
+    tables.Column("CHECK", 3),
+    tables.Column("WEIGHT", 1, right=True),
+    tables.Column("SESSIONS", 2, right=True),
+    tables.Column("TOTAL", 4, right=True),
+)
 
 
 def outcomes(console: Any, outcomes: Iterable[Outcome]) -> None:
@@ -86,7 +64,19 @@ def outcomes(console: Any, outcomes: Iterable[Outcome]) -> None:
                 f"{outcome.seconds:.1f} s",
             ]
         )
-    grid(console, ["", "", "", "", ""], rows)
+    tables.show(console, OUTCOMES, rows)
+
+
+def outcome_values(outcome: Outcome) -> results.MachineOutcome:
+    """The outcome of one machine as JSON values."""
+    return results.MachineOutcome(
+        machine=outcome.machine,
+        changed_resources=list(outcome.changed),
+        unchanged=max(0, outcome.resources - len(outcome.changed)),
+        seconds=round(outcome.seconds, 2),
+        copies=list(outcome.copies),
+        error=outcome.error.what if outcome.error else "",
+    )
 
 
 def copies(outcomes: Iterable[Outcome]) -> list[str]:
@@ -128,6 +118,34 @@ def plans(plans: Mapping[str, Plan]) -> tuple[str, int]:
     return "\n".join(lines), count
 
 
+def plan_values(machine: str, state: str, planned: Plan | None) -> results.MachinePlan:
+    """The plan of one machine as JSON values; None when it is not running."""
+    units = planned.units if planned else ()
+    return results.MachinePlan(
+        machine=machine,
+        state=state,
+        count=planned.changes if planned else 0,
+        changes=[
+            results.ResourceChange(
+                resource=change.resource.name,
+                attributes=[
+                    results.AttributeValues(
+                        attribute=difference.key,
+                        before="" if difference.secret else difference.before,
+                        after="" if difference.secret else difference.after,
+                        secret=difference.secret,
+                    )
+                    for difference in change.differences
+                ],
+            )
+            for unit in units
+            for change in unit.changes
+        ],
+        services={unit.unit.service: unit.verb for unit in units if unit.needs_reload},
+        unreadable={item.resource.name: item.reason for u in units for item in u.unreadable},
+    )
+
+
 def _change(change: Change) -> list[str]:
     lines = [f"{change.resource.name}"]
     for difference in change.differences:
@@ -149,75 +167,91 @@ def _diff(before: str, after: str) -> list[str]:
 # --- status --------------------------------------------------------------------------------------
 
 
-def status_values(context: Context, observation: Observation) -> Any:
-    """The status of a lab as plain values."""
-    entries = []
-    for machine in context.lab.machines:
-        entry: dict[str, Any] = {
-            "name": machine.name,
-            "address": str(machine.address),
-            "roles": list(machine.roles),
-            "state": observation.states.get(machine.name, "absent"),
-        }
-        observed = machine.name in observation.results
-        if observed:
-            entry["services"] = {
-                name.removesuffix(".service"): service_state(observation, machine.name, name)
-                for name in context.services(machine)
-            }
-            entry["units"] = dict(units.with_problems(context, observation, machine))
-        if error := observation.errors.get(machine.name):
-            entry["error"] = error
-        if observed and "mysql" in machine.roles:
-            entry["database"] = _database_values(context, observation, machine.name)
-        if observed and "haproxy" in machine.roles:
-            keys = ("status", "check_status", "weight", "scur", "stot")
-            entry["servers"] = {
-                name: {key: row[key] for key in keys}
-                for name, row in backend_servers(observation, machine.name).items()
-            }
-        entries.append(entry)
-    return {
-        "lab": context.lab.name,
-        "topology": context.lab.topology.name,
-        "provider": context.state.provider,
-        "network": str(context.lab.network),
-        "site": f"{context.lab.url}/",
-        "primary": context.state.primary,
-        "algorithm": context.balance.algorithm,
-        "mode": context.balance.mode,
-        "machines": entries,
-    }
+def server_values(server: ServerStatistics) -> results.BackendServerValues:
+    """One backend server as JSON values."""
+    return results.BackendServerValues(
+        server=server.name,
+        status=server.status,
+        check=server.check,
+        weight=server.weight,
+        sessions=server.sessions,
+        sessions_per_second=server.rate,
+        total_sessions=server.total,
+        errors=server.errors,
+        retries=server.retries,
+        backup=server.backup,
+    )
 
 
-def _database_values(context: Context, observation: Observation, name: str) -> dict[str, Any]:
-    status = server_status(observation, name)
-    values: dict[str, Any] = {
-        "up": status.up,
-        "role": "primary" if name == context.state.primary else "replica",
-        "writable": status.writable,
+def status_values(context: Context, observation: Observation) -> results.LabStatusValues:
+    """The status of a lab as JSON values."""
+    lab = context.lab
+    return results.LabStatusValues(
+        topology=lab.topology.name,
+        provider=context.state.provider,
+        network=str(lab.network),
+        url=f"{lab.url}/",
+        primary=context.state.primary,
+        algorithm=context.balance.algorithm,
+        mode=context.balance.mode,
+        machines=[_machine_values(context, observation, machine) for machine in lab.machines],
+    )
+
+
+def _machine_values(
+    context: Context, observation: Observation, machine: Machine
+) -> results.MachineStatus:
+    values = results.MachineStatus(
+        machine=machine.name,
+        address=str(machine.address),
+        roles=list(machine.roles),
+        state=observation.states.get(machine.name, "absent"),
+    )
+    if error := observation.errors.get(machine.name):
+        values["error"] = error
+    if machine.name not in observation.results:
+        return values
+    values["services"] = {
+        name.removesuffix(".service"): service_state(observation, machine.name, name)
+        for name in context.services(machine)
     }
-    if name != context.state.primary:
-        values |= {
-            "source": status.source,
-            "io": status.replica.io_running if status.replica else "",
-            "sql": status.replica.sql_running if status.replica else "",
-            "lag": status.lag,
-        }
-        compared = comparison(context, observation, name)
-        if compared is not None and not compared.error:
-            values |= {"missing": compared.missing.count, "errant": compared.errant.count}
-    else:
-        values["semisync"] = status.semisync_active
+    values["units"] = dict(units.with_problems(context, observation, machine))
+    if "mysql" in machine.roles:
+        values["database"] = _database_values(context, observation, machine.name)
+    if "haproxy" in machine.roles:
+        servers = server_statistics(context, observation, machine.name)
+        values["servers"] = [server_values(server) for server in servers]
     return values
 
 
-def status(console: Any, context: Context, observation: Observation) -> None:
-    """Machines, services, the balancer's view and replication."""
-    values = status_values(context, observation)
-    console.print(
-        f"lab {values['lab']} ({values['topology']}, {values['provider']}) on {values['network']}"
+def _database_values(
+    context: Context, observation: Observation, name: str
+) -> results.DatabaseSummary:
+    status = server_status(observation, name)
+    primary = name == context.state.primary
+    values = results.DatabaseSummary(
+        up=status.up, role="primary" if primary else "replica", writable=status.writable
     )
+    if primary:
+        values["semi_sync"] = status.semisync_active
+        return values
+    values["source"] = status.source
+    values["receiving"] = status.replica is not None and status.replica.io_running == "Yes"
+    values["applying"] = status.replica is not None and status.replica.sql_running == "Yes"
+    values["lag_seconds"] = status.lag
+    compared = comparison(context, observation, name)
+    if compared is not None and not compared.error:
+        values["missing"] = compared.missing.count
+        values["errant"] = compared.errant.count
+    return values
+
+
+def status(
+    console: Any, context: Context, observation: Observation, values: results.LabStatusValues
+) -> None:
+    """Machines, services, the balancer's view and replication."""
+    kind = f"{values['topology']}, {values['provider']}"
+    console.print(f"lab {context.lab.name} ({kind}) on {values['network']}")
     rows = []
     for entry in values["machines"]:
         services = " ".join(
@@ -227,7 +261,7 @@ def status(console: Any, context: Context, observation: Observation) -> None:
         services += "".join(
             f" [red]{name}:{problem}[/]"
             for name, problem in entry.get("units", {}).items()
-            if name.removesuffix(".service") not in entry["services"]
+            if name.removesuffix(".service") not in entry.get("services", {})
             or problem in ("masked", "disabled")
         )
         color = "green" if entry["state"] == "running" else "red"
@@ -236,38 +270,43 @@ def status(console: Any, context: Context, observation: Observation) -> None:
             database_text = _database_text(data)
         rows.append(
             [
-                entry["name"],
+                entry["machine"],
                 f"[{color}]{entry['state']}[/]",
                 entry["address"],
                 services or entry.get("error", ""),
                 database_text,
             ]
         )
-    grid(console, ["MACHINE", "STATE", "ADDRESS", "SERVICES", "DATABASE"], rows)
+    tables.show(console, MACHINES, rows)
     for entry in values["machines"]:
         if not entry.get("servers"):
             continue
-        console.print(f"\n{entry['name']} spreads by {values['algorithm']}, {values['mode']}:")
+        console.print(f"\n{entry['machine']} spreads by {values['algorithm']}, {values['mode']}:")
         server_rows = [
-            [name, row["status"], row["check_status"], row["weight"], row["scur"], row["stot"]]
-            for name, row in entry["servers"].items()
+            [
+                row["server"],
+                row["status"],
+                row["check"],
+                *(str(row[key]) for key in ("weight", "sessions", "total_sessions")),
+            ]
+            for row in entry["servers"]
         ]
-        grid(console, ["SERVER", "STATUS", "CHECK", "WEIGHT", "SESSIONS", "TOTAL"], server_rows)
+        tables.show(console, SERVERS, server_rows)
     if observation.results:
-        console.print(f"\n{values['site']} is {context.lab.site}")
+        console.print(f"\n{values['url']} is {context.lab.site}")
 
 
-def _database_text(data: Mapping[str, Any]) -> str:
+def _database_text(data: results.DatabaseSummary) -> str:
     if not data["up"]:
         return f"[red]{data['role']}, down[/]"
     if data["role"] == "primary":
         how = "writable" if data["writable"] else "[red]read only[/]"
-        return f"primary, {how}, {'semi-sync' if data['semisync'] else '[red]async[/]'}"
-    threads = data["io"] == data["sql"] == "Yes"
-    lag = "?" if data["lag"] is None else data["lag"]
-    state = f"{lag} s behind" if threads else f"[red]IO {data['io']}, SQL {data['sql']}[/]"
-    for what in ("missing", "errant"):
-        if what in data:
-            count = f"{data[what]} {what}"
-            state += f", [red]{count}[/]" if data[what] else f", {count}"
+        return f"primary, {how}, {'semi-sync' if data['semi_sync'] else '[red]async[/]'}"
+    lag = "?" if data["lag_seconds"] is None else data["lag_seconds"]
+    stopped = [thread for thread in ("receiving", "applying") if not data[thread]]
+    state = f"[red]not {' and not '.join(stopped)}[/]" if stopped else f"{lag} s behind"
+    counts = {"missing": data.get("missing"), "errant": data.get("errant")}
+    for what, count in counts.items():
+        if count is not None:
+            state += f", [red]{count} {what}[/]" if count else f", {count} {what}"
     return f"replica, {state}" + (", [red]writable[/]" if data["writable"] else "")

@@ -9,6 +9,7 @@ from typing import Any
 from provision.checks import CheckResult, root_causes, summary
 from provision.checks.graph import skipped_because
 from provision.checks.paths import TracedPath
+from provision.commands.results.lab import Checks, CheckValues, TracedPathValues
 from provision.core.hints import for_lab
 
 MARKS = {
@@ -19,18 +20,43 @@ MARKS = {
 }
 
 
-def check_values(results: Sequence[CheckResult], only: str = "") -> list[dict[str, Any]]:
-    """The results as plain values, each with the text of the root cause that it is, if any.
+def check_values(results: Sequence[CheckResult], only: str = "") -> Checks:
+    """The results as JSON values, each with the text of the root cause that it is, if any.
 
     Args:
         only: those whose name contains this.
     """
     causes = {cause.result.check.name: cause.text for cause in root_causes(results)}
-    return [
-        {**result.values(), "root_cause": causes.get(result.check.name, "")}
-        for result in results
-        if only in result.check.name
-    ]
+    shown = [result for result in results if only in result.check.name]
+    by_status = Counter(result.status for result in shown)
+    return Checks(
+        counts={status: by_status[status] for status in ("ok", "warning", "failed", "skipped")},
+        checks=[
+            CheckValues(
+                check=result.check.name,
+                status=result.status,
+                machine=result.check.machine,
+                service=result.check.service,
+                expected=result.verdict.expected,
+                got=result.verdict.got,
+                detail=result.verdict.detail,
+                next=result.check.hint,
+                blocked_by=list(result.blocked_by),
+                root_cause=causes.get(result.check.name, ""),
+            )
+            for result in shown
+        ],
+    )
+
+
+def path_values(path: TracedPath) -> TracedPathValues:
+    """A traced path as JSON values."""
+    return TracedPathValues(
+        hops=[str(hop) for hop in path.hops],
+        ok=path.ok,
+        stops_at=str(path.failed or ""),
+        error=path.error,
+    )
 
 
 def print_checks(
@@ -57,10 +83,11 @@ def print_checks(
 
 def _print_check(console: Any, result: CheckResult, results: Sequence[CheckResult]) -> None:
     check, verdict = result.check, result.verdict
-    text = {
-        "ok": verdict.got,
-        "skipped": "skipped: " + skipped_because(result, results) if result.blocked_by else "",
-    }.get(result.status, f"{check.machine}: {check.service}")
+    text = f"{check.machine}: {check.service}"
+    if result.status == "ok":
+        text = verdict.got
+    elif result.status == "skipped":
+        text = f"skipped: {skipped_because(result, results)}"
     console.print(MARKS[result.status] + f"{check.name:<26} ", end="")
     console.print(text, markup=False, soft_wrap=True)
     if result.status in ("ok", "skipped"):
@@ -101,6 +128,8 @@ def print_paths(console: Any, paths: Sequence[TracedPath], lab: str) -> None:
             console.print(f"        stops at  {path.failed}", markup=False, soft_wrap=True)
             console.print(f"        got       {path.error}", markup=False, soft_wrap=True)
     complete = sum(path.ok for path in paths)
-    console.print(f"{complete} of {len(paths)} paths reach the database")
+    to_databases = any(path.hops[-1].service == "mysql" for path in paths)
+    end = "the database" if to_databases else "the application"
+    console.print(f"{complete} of {len(paths)} paths reach {end}")
     if complete < len(paths):
         console.print("next: " + for_lab("invoke lab.check names the root cause", lab))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
-from provision.commands import show, show_checks
-from provision.commands.base import console, lab_name, open_session, show_json, task
+from provision.commands import show_checks, tables
+from provision.commands.base import console, lab_name, open_session, publish, task
 from provision.commands.progress import Progress
+from provision.commands.results import snapshots as results
 from provision.core.errors import LabError
 from provision.core.lab import LAB_NAME, ROOT
 from provision.core.locks import lab_lock
@@ -21,11 +21,18 @@ MIB = 2**20
 
 
 @task(
+    result=results.SnapshotTaken,
     positional=["name"],
-    help={"note": "a text that lab.snapshots shows", "delete": "delete that snapshot instead"},
+    help={
+        "note": "a text that lab.snapshots shows (default: none)",
+        "delete": "delete that snapshot instead",
+    },
 )
 def snapshot(c: Any, name: str, note: str = "", delete: bool = False, lab: str = "") -> None:
-    """Save the whole lab under a name: machines, topology, recorded state, secrets."""
+    """Save the whole lab while it serves.
+
+    A snapshot holds machines, topology, recorded state and secrets.
+    """
     session = open_session(lab)
     with session.lock(), Progress() as report:
         if delete:
@@ -33,24 +40,43 @@ def snapshot(c: Any, name: str, note: str = "", delete: bool = False, lab: str =
         else:
             taken = snapshotting.take(session, name, note, report)
     if delete:
+        publish(results.SnapshotTaken(snapshot=name, deleted=True))
         kept = "" if gone else "; its data stays on the disk while a machine or a snapshot uses it"
         print(f"snapshot {name} is deleted{kept}")
         return
+    publish(
+        results.SnapshotTaken(
+            snapshot=name,
+            deleted=False,
+            size_bytes=taken.manifest.size,
+            paused_seconds=round(taken.paused, 2),
+        )
+    )
     print(
         f"snapshot {name} is saved ({taken.manifest.size / MIB:.0f} MiB; the machines paused for "
         f"{taken.paused:.1f} s); restore it with: invoke lab.restore {name}"
     )
 
 
-@task(positional=["name"])
+@task(result=results.RestoredValues, positional=["name"])
 def restore(c: Any, name: str, lab: str = "") -> None:
-    """Restore the whole lab from a snapshot; later changes of machines and settings are lost."""
+    """Restore the whole lab from a snapshot.
+
+    Later changes of machines and settings are lost.
+    """
     directory = ROOT / ".lab" / lab_name(lab)
     if not (LAB_NAME.fullmatch(directory.name) and directory.is_dir()):
         open_session(lab)  # raises: there is no such lab
     with lab_lock(directory):
         with Progress() as report:
             restored = restoring.restore(directory.name, name, report)
+        values = results.RestoredValues(
+            snapshot=name,
+            removed_machines=list(restored.removed),
+            halted_machines=list(restored.halted),
+            topology_copy=str(restored.topology_copy or ""),
+        )
+        publish(values)
         if restored.removed:
             print(
                 f"removed, because the snapshot does not have them: {', '.join(restored.removed)}"
@@ -66,32 +92,54 @@ def restore(c: Any, name: str, lab: str = "") -> None:
                 "next: invoke lab.up"
             )
             return
-        _check(name, restored)
+        _check(name, restored, values)
 
 
-def _check(name: str, restored: RestoredLab) -> None:
+def _check(name: str, restored: RestoredLab, values: results.RestoredValues) -> None:
     session = restored.session
     with session.fleet() as fleet:
         context = failover.adopt(session.context, fleet)
         with Progress() as report:
-            results = steps.check_until_ok(context, fleet, session.provider, report)
-    show_checks.print_checks(console(), results, only_bad=True)
-    failed = [result for result in results if result.status == "failed"]
+            checked = steps.check_until_ok(context, fleet, session.provider, report)
+    values["checks"] = show_checks.check_values(checked)
+    show_checks.print_checks(console(), checked, only_bad=True)
+    failed = [result for result in checked if result.status == "failed"]
     if failed:
         raise LabError(
-            f"restored {name}, but {len(failed)} of {len(results)} checks failed",
+            f"restored {name}, but {len(failed)} of {len(checked)} checks failed",
             "invoke lab.up",
         )
-    print(f"restored {name}; all {len(results)} checks pass")
+    print(f"restored {name}; all {len(checked)} checks pass")
 
 
-@task(help={"json": "print JSON"})
-def snapshots(c: Any, lab: str = "", json: bool = False) -> None:
-    """List the snapshots with date, size, topology and note."""
+LAYOUT = tables.layout(
+    "lab.snapshots",
+    tables.Column("NAME"),
+    tables.Column("DATE", 1),
+    tables.Column("SIZE", 2, right=True),
+    tables.Column("TOPOLOGY", 3),
+    tables.Column("NOTE", prose=True),
+)
+
+
+@task(result=results.Snapshots)
+def snapshots(c: Any, lab: str = "") -> None:
+    """List the snapshots with date, size and note."""
     session = open_session(lab)
     infos = snapshotting.infos(session.lab, session.provider)
-    if json:
-        show_json([asdict(info) for info in infos])
+    values = [
+        results.SnapshotValues(
+            snapshot=info.name,
+            created=info.date,
+            size_bytes=info.size,
+            topology=info.topology,
+            note=info.note,
+            problem=info.problem,
+        )
+        for info in infos
+    ]
+    size = sum(info.size for info in infos)
+    if publish(results.Snapshots(size_bytes=size, snapshots=values)):
         return
     if not infos:
         print("no snapshot yet: invoke lab.snapshot NAME")
@@ -106,5 +154,5 @@ def snapshots(c: Any, lab: str = "", json: bool = False) -> None:
         }
         for info in infos
     ]
-    show.table(console(), rows)
-    print(f"together {sum(info.size for info in infos) / MIB:.0f} MiB")
+    tables.show(console(), LAYOUT, [tuple(row.values()) for row in rows])
+    print(f"together {size / MIB:.0f} MiB")

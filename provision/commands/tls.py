@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shlex
 import time
-from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
-from provision.commands import show as views
-from provision.commands.base import Session, console, open_session, show_json, task
+from provision.commands import tables
+from provision.commands.base import Session, console, open_session, publish, task
+from provision.commands.results import site as results
 from provision.core.errors import LabError, UsageError
+from provision.core.hints import for_lab
 from provision.core.pki import CertificateDetails
 from provision.services.tls import interface as tls
-from provision.services.tls.https import handshake
+from provision.services.tls.https import TlsHandshake, handshake
 
 
 def _machines(session: Session) -> dict[str, str]:
@@ -44,8 +46,19 @@ def _row(fact: CertificateDetails, where: str) -> dict[str, str]:
     }
 
 
-@task(help={"json": "print JSON"})
-def show(c: Any, lab: str = "", json: bool = False) -> None:
+LAYOUT = tables.layout(
+    "tls.show",
+    tables.Column("CERTIFICATE"),
+    tables.Column("SERVES", 3, prose=True),
+    tables.Column("FOR", 2, prose=True),
+    tables.Column("FROM", 4),
+    tables.Column("UNTIL", 1),
+    tables.Column("DAYS", right=True),
+)
+
+
+@task(result=results.Certificates)
+def show(c: Any, lab: str = "") -> None:
     """Show certificates and the balancer's TLS settings."""
     session = open_session(lab)
     _https(session)
@@ -58,15 +71,10 @@ def show(c: Any, lab: str = "", json: bool = False) -> None:
                 facts.append((fact, place))
     reachable = not session.provider.network_problem(session.lab)
     shown = handshake(session.lab) if reachable else None
-    if json:
-        show_json(
-            {
-                "certificates": [asdict(fact) | {"serves": where} for fact, where in facts],
-                "front": asdict(shown) if shown else None,
-            }
-        )
+    if publish(_values(facts, shown)):
         return
-    views.table(console(), [_row(fact, where) for fact, where in facts])
+    rows = [tuple(_row(fact, where).values()) for fact, where in facts]
+    tables.show(console(), LAYOUT, rows)
     print()
     for fact, _ in facts[:2]:
         print(f"{fact.name}: SHA-256 {fact.fingerprint}")
@@ -79,7 +87,41 @@ def show(c: Any, lab: str = "", json: bool = False) -> None:
         print(f"{session.lab.url}: {shown.version}, {shown.cipher}, {left:.0f} days left")
 
 
-@task()
+def _values(
+    facts: list[tuple[CertificateDetails, str]], shown: TlsHandshake | None
+) -> results.Certificates:
+    return results.Certificates(
+        certificates=[
+            results.Certificate(
+                certificate=fact.name.removesuffix(".next"),
+                path=str(fact.path),
+                machines=[name for name in where.removesuffix(", next").split(", ") if name],
+                names=list(fact.names),
+                start=_time(fact.start),
+                end=_time(fact.end),
+                days=fact.days,
+                successor=fact.name.endswith(".next"),
+                fingerprint=fact.fingerprint,
+            )
+            for fact, where in facts
+        ],
+        handshake=None
+        if shown is None
+        else results.HandshakeValues(
+            version=shown.version,
+            cipher=shown.cipher,
+            end=_time(datetime.fromtimestamp(shown.ends, UTC)) if shown.ends else "",
+            names=list(shown.names),
+            error=shown.error,
+        ),
+    )
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+@task(result=results.TrustText)
 def trust(c: Any, lab: str = "") -> None:
     """Show how to trust the lab's CA on each system."""
     session = open_session(lab)
@@ -88,7 +130,13 @@ def trust(c: Any, lab: str = "") -> None:
     fact = authority.details("ca")
     if fact is None:
         raise LabError("this lab has no certificate authority yet", "invoke lab.up")
-    print(trust_text(shlex.quote(str(fact.path)), f"foobar-lab-{session.lab.name}", fact, session))
+    name = f"foobar-lab-{session.lab.name}"
+    text = trust_text(shlex.quote(str(fact.path)), name, fact, session)
+    values = results.TrustText(
+        path=str(fact.path), fingerprint=fact.fingerprint, end=_time(fact.end), text=text
+    )
+    if not publish(values):
+        print(text)
 
 
 def trust_text(path: str, name: str, fact: CertificateDetails, session: Session) -> str:
@@ -131,9 +179,9 @@ The name {session.lab.site} must resolve to {session.lab.address}: see invoke dn
 Then open https://{session.lab.site}/"""
 
 
-@task(positional=["machine"])
+@task(result=results.Discarded, positional=["machine"])
 def renew(c: Any, machine: str, lab: str = "") -> None:
-    """Discard a certificate; the next lab.up issues a new one."""
+    """Discard a certificate; lab.up issues another."""
     session = open_session(lab)
     _https(session)
     server = session.lab.machine(machine)
@@ -141,5 +189,8 @@ def renew(c: Any, machine: str, lab: str = "") -> None:
         names = [m.name for m in session.lab.machines if tls.terminates_tls(session.context, m)]
         raise UsageError(f"{machine} does not terminate TLS", f"choose from {', '.join(names)}")
     with session.lock():
-        session.context.authority.discard(tls.certificate_name(session.context, server))
+        certificate = tls.certificate_name(session.context, server)
+        session.context.authority.discard(certificate)
+    following = for_lab("invoke lab.up", session.lab.name)
+    publish(results.Discarded(machine=machine, certificate=certificate, next=following))
     print(f"the certificate of {machine} is discarded; next: invoke lab.up")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from provision.core.exit_status import ExitStatus
+
 OUTPUT_LINES = 20
 
 
@@ -13,10 +15,12 @@ class LabError(Exception):
         hint: what to do next, with a command where there is one. Commands are written without
             ``--lab``; the top level inserts it (`hints.for_lab`).
         output: what the failed program printed; its last lines are shown.
-        status: the exit status of the command.
+        status: the exit status of the command, an `ExitStatus`.
     """
 
-    def __init__(self, what: str, hint: str = "", *, output: str = "", status: int = 1) -> None:
+    def __init__(
+        self, what: str, hint: str = "", *, output: str = "", status: int = ExitStatus.FAILED
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.hint = hint
@@ -37,7 +41,7 @@ class UsageError(LabError):
     """An invalid argument: an unknown machine, a malformed number."""
 
     def __init__(self, what: str, hint: str = "") -> None:
-        super().__init__(what, hint, status=2)
+        super().__init__(what, hint, status=ExitStatus.USAGE)
 
 
 class TopologyError(LabError):

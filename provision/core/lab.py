@@ -13,6 +13,9 @@ from provision.core.errors import UsageError
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: the folder of tasks.py."""
 
+HSTS_AGE = 86400
+"""A day, in seconds: a browser forgets a lab that was removed by tomorrow."""
+
 DEFAULT_LAB = "default"
 LAB_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,14}")
 
@@ -61,6 +64,7 @@ class Topology:
             controller's own address on the network.
         virtual_address: shared by several balancers; None with one balancer or none.
         autopromote: whether automatic failover is on in a lab that is new to this topology.
+        hsts_age: seconds for which a browser remembers to use HTTPS only (RFC 6797, max-age).
     """
 
     name: str
@@ -74,6 +78,7 @@ class Topology:
     ssh_from: tuple[IPv4Network, ...] = ()
     virtual_address: IPv4Address | None = None
     autopromote: bool = False
+    hsts_age: int = HSTS_AGE
 
 
 @dataclass(frozen=True)

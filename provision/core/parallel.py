@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TypeVar
 
+from provision.core import clock
 from provision.core.errors import LabError
 
 K = TypeVar("K", bound=Hashable)
@@ -70,9 +70,9 @@ def finish_in_time(work: Mapping[K, Callable[[], T]], seconds: float) -> dict[K,
     ]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + seconds
+    deadline = clock.now() + seconds
     for thread in threads:
-        while thread.is_alive() and (remaining := deadline - time.monotonic()) > 0:
+        while thread.is_alive() and (remaining := deadline - clock.now()) > 0:
             thread.join(min(0.2, remaining))  # a longer wait would block Ctrl-C on Windows
     if errors:
         raise errors[0]

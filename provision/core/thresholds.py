@@ -44,7 +44,7 @@ LOOP_QUIET_SECONDS = 8
 RECENT_RESTART_SECONDS = 600
 """An automatic restart is shown for so long."""
 
-TIMER_SECONDS = {"lab-facts.timer": 300}
+TIMER_SECONDS = {"lab-facts.timer": 300, "lab-purge.timer": 9000}
 """A timer elapses at least once in this time; the others: `DAILY_TIMER_SECONDS`."""
 
 DAILY_TIMER_SECONDS = 26 * 3600

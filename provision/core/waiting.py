@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from provision.core import clock
 from provision.core.errors import LabError
 
 T = TypeVar("T")
@@ -37,15 +38,15 @@ def wait_until(
     Raises:
         Timeout: when the condition is still false at the deadline.
     """
-    deadline = time.monotonic() + deadline_seconds
+    deadline = clock.now() + deadline_seconds
     while True:
-        remaining = deadline - time.monotonic()
+        remaining = deadline - clock.now()
         value = condition()
         if value:
             return value
         if remaining <= 0:
             raise Timeout(f"timed out after {deadline_seconds:g} s waiting for {description}")
-        time.sleep(max(0.0, min(interval, deadline - time.monotonic())))
+        time.sleep(max(0.0, min(interval, deadline - clock.now())))
 
 
 def timeout_factor() -> float:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from provision.core.errors import LabError
+from provision.core.growth import BACKUPS_KEPT
 from provision.database import servers
 from provision.database.agent import backup_file as archive
 from provision.database.agent.backup_file import BackupError
@@ -50,7 +51,7 @@ def backup(context: Context, fleet: Fleet, folder: Path | None = None) -> Backup
     """Make a consistent backup while the lab serves, and fetch it to the controller.
 
     Args:
-        folder: ``.lab/<lab>/backups`` by default.
+        folder: ``.lab/<lab>/backups`` by default, where only the newest are kept.
 
     Raises:
         LabError: when no database can make a backup, or the file did not arrive complete.
@@ -70,6 +71,9 @@ def backup(context: Context, fleet: Fleet, folder: Path | None = None) -> Backup
     except BackupError as error:
         local.unlink(missing_ok=True)
         raise LabError(f"the backup did not arrive complete: {error}") from None
+    if folder is None:
+        for old in sorted(local.parent.glob(f"{archive.SCHEMA}-*.tar"))[:-BACKUPS_KEPT]:
+            old.unlink()
     return Backup(local, name, manifest.rows, manifest.gtids, local.stat().st_size)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -49,7 +48,6 @@ def promote_after_death(
     old = context.state.primary
     if old == name:
         return complete(context, fleet, old, seconds, on_step)
-    started = time.monotonic()
     after = next_epoch(context, name)
     others = [
         m.name for m in context.lab.with_role("mysql") if m.name in fleet.hosts and m.name != old
@@ -72,10 +70,15 @@ def promote_after_death(
             output=error.output,
         ) from None
     on_step("caught up")
-    done = complete(commit(after), fleet, old, seconds, on_step, started, dead=(old,))
+    done = complete(commit(after), fleet, old, seconds, on_step, dead=(old,))
     reason = "its mysqld is stopped" if machine_runs else "it is not running"
     hint = f"{reason}; when it is back: invoke db.rejoin {old}"
-    return replace(done, not_repointed={**done.not_repointed, old: hint})
+    chosen = servers[name].status
+    return replace(
+        done,
+        not_repointed={**done.not_repointed, old: hint},
+        applied=chosen.executed | chosen.received,
+    )
 
 
 def _confirm_death(

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from provision.core import state as records
 from provision.core.errors import HostError, LabError, UsageError
 from provision.core.parallel import in_parallel
+from provision.database.agent.gtid import GtidSet
 from provision.database.agent.requests import BecomePrimary
 from provision.database.operations import CLONE_TIMEOUT, execute
 from provision.database.role import assume_role, record
@@ -34,18 +35,22 @@ class Promotion:
     """What a promotion did.
 
     Args:
-        seconds: how long no server was writable; from the start of the command when the old primary
-            was dead.
+        seconds: how long no server was writable; None when the old primary was dead, because this
+            command does not know since when (`operations.outage` measures it).
+        writable_at: when the new primary became writable, on the monotonic clock.
         repointed: machines that replicate from the new primary now.
         not_repointed: machines that do not, with the reason.
+        applied: what the new primary had received of a dead one.
     """
 
     old: str
     new: str
     epoch: int
-    seconds: float
+    seconds: float | None
+    writable_at: float
     repointed: tuple[str, ...]
     not_repointed: Mapping[str, str]
+    applied: GtidSet = field(default_factory=GtidSet)
 
 
 def require_database(context: Context, name: str) -> None:
@@ -83,10 +88,9 @@ def complete(
     This is the end of every promotion, and all that an interrupted one still needs.
 
     Args:
-        started: when the pause began, on the monotonic clock.
+        started: when the pause began, on the monotonic clock; None when that is unknown.
         dead: machines that are known not to run; they are not contacted.
     """
-    started = time.monotonic() if started is None else started
     new, epoch = context.state.primary, context.state.epoch
     on_step("recorded")
     try:
@@ -97,10 +101,11 @@ def complete(
             f"invoke db.promote {new} completes the promotion",
             output=error.output,
         ) from None
-    pause = time.monotonic() - started
+    writable_at = time.monotonic()
+    pause = None if started is None else writable_at - started
     on_step("promoted")
     repointed, not_repointed = _repoint(context, fleet, dead)
-    return Promotion(old, new, epoch, pause, repointed, not_repointed)
+    return Promotion(old, new, epoch, pause, writable_at, repointed, not_repointed)
 
 
 def _repoint(

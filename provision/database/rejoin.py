@@ -30,14 +30,16 @@ class RejoinResult:
 
     Args:
         errant: transactions that only this server had.
-        saved: the file that holds them, or None when there were none.
+        saved: how many of them ``file`` holds; its binary logs no longer had the others.
+        file: None when it would hold none.
         differences: tables of an attached server that differ from the primary's; empty for none.
     """
 
     machine: str
     how: Literal["attached", "cloned"]
     errant: GtidSet = field(default_factory=GtidSet)
-    saved: Path | None = None
+    saved: int = 0
+    file: Path | None = None
     differences: str = ""
 
 
@@ -76,19 +78,27 @@ def rejoin(
         compare = compare_with_primary(context)
         compared = host.gather([compare])[compare]
         return RejoinResult(name, "attached", differences=describe_differences(compared))
-    saved = None
+    saved, file = 0, None
     if errant.gtids:
-        saved = _save(context, host, errant, discard)
+        saved, file = _save(context, host, errant, discard)
         on_step("saved")
     execute(host, Rebuild(role.record, role.account), CLONE_TIMEOUT)
-    return RejoinResult(name, "cloned", errant.gtids, saved)
+    return RejoinResult(name, "cloned", errant.gtids, saved, file)
 
 
-def _save(context: Context, host: Host, errant: ErrantTransactions, discard: bool) -> Path:
+def _save(
+    context: Context, host: Host, errant: ErrantTransactions, discard: bool
+) -> tuple[int, Path | None]:
     """Save the errant transactions of a server in a file on the controller.
 
+    Args:
+        discard: continue when the binary logs do not hold all of them.
+
+    Returns:
+        How many transactions the file holds, and the file; no file when there are none.
+
     Raises:
-        LabError: when the file does not hold all of them.
+        LabError: when the file does not hold all of them, unless they may be discarded.
     """
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = context.lab.directory / "errant" / f"{host.name}-{moment}.sql.gz"
@@ -104,4 +114,7 @@ def _save(context: Context, host: Host, errant: ErrantTransactions, discard: boo
             f"only {saved} of them; nothing was changed",
             f"invoke db.rejoin {host.name} --discard continues without the others",
         )
-    return path
+    if not saved:
+        path.unlink()
+        return 0, None
+    return saved, path

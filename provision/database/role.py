@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from provision.core import growth
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
 from provision.core.waiting import timeout_factor
@@ -13,7 +14,13 @@ from provision.database.agent.requests import AssumeRole, ReplicationAccount
 from provision.database.agent.role_record import RoleRecord
 from provision.database.agent.role_store import RECORD
 from provision.database.agent.status_query import CHECK_ACCOUNT
-from provision.database.interface import CHECK_USER, TLS_FOLDER
+from provision.database.interface import (
+    CHECK_USER,
+    OWN_ACCOUNT,
+    OWN_PASSWORD,
+    OWN_SCHEMA,
+    TLS_FOLDER,
+)
 from provision.database.resources import (
     Account,
     DataDirectory,
@@ -27,8 +34,9 @@ from provision.engine.agent.protocol import Probe
 from provision.engine.context import Context
 from provision.engine.payload import programs
 from provision.engine.plan import Resource, Unit
-from provision.engine.resources import Directory, File, OwnedDirectory, Service, Tree
+from provision.engine.resources import Directory, File, HeldPackages, OwnedDirectory, Service, Tree
 from provision.engine.role import Allow, Role, Sandbox, Tier
+from provision.services.app.interface import uses_database
 
 SERVICE = "mysql.service"
 CONFIG = "/etc/mysql/mysql.conf.d/zz-lab.cnf"
@@ -39,6 +47,23 @@ CODE = "/usr/local/lib/foobar-lab/mysql"
 """The programs on the machine: without the controller they restore its role and make backups."""
 
 APP, REPL = "foobar_app", "repl"
+
+OWN_PRIVILEGES = (
+    "ALTER",
+    "CREATE",
+    "CREATE TEMPORARY TABLES",
+    "CREATE VIEW",
+    "DELETE",
+    "DROP",
+    "INDEX",
+    "INSERT",
+    "LOCK TABLES",
+    "REFERENCES",
+    "SELECT",
+    "SHOW VIEW",
+    "UPDATE",
+)
+"""Of an application of the user's own, in its own schema: what migrations need."""
 
 SID = (
     "mysql-server",
@@ -56,6 +81,9 @@ SID = (
     "libtcmalloc-minimal4t64",
 )
 """Debian has Oracle's MySQL only in sid; the libraries that it is linked to come with it."""
+
+
+HELD = tuple(name for name in SID if name.startswith("mysql-"))
 
 
 def packages(context: Context, machine: Machine) -> PackageSet:
@@ -92,7 +120,10 @@ def accounts(context: Context, machine: Machine) -> tuple[Account, ...]:
     def account(user: str, secret: str, *grants: Grant) -> Account:
         return Account(user, network, context.secrets.password(secret), grants, replicated)
 
+    own = OWN_SCHEMA if uses_database(context) else ""
+    compared = (schema for schema in SCHEMAS if own or schema != OWN_SCHEMA)
     return (
+        *((account(OWN_ACCOUNT, OWN_PASSWORD, Grant(OWN_PRIVILEGES, f"{own}.*")),) if own else ()),
         account(
             APP,
             "mysql-app",
@@ -103,7 +134,7 @@ def accounts(context: Context, machine: Machine) -> tuple[Account, ...]:
             "mysql-repl",
             Grant(("REPLICATION SLAVE", "BACKUP_ADMIN"), "*.*"),
             # To compare tables; a replica receives all data anyway.
-            *(Grant(("SELECT",), f"{schema}.*") for schema in SCHEMAS),
+            *(Grant(("SELECT",), f"{schema}.*") for schema in compared),
         ),
         account(
             CHECK_USER,
@@ -139,7 +170,9 @@ def _role_service(context: Context, machine: Machine) -> Unit:
 
 def configuration(context: Context, machine: Machine) -> str:
     """The machine's lab.cnf."""
-    return context.render("mysql/lab.cnf.j2", machine, server_id=server_id(machine), tls=TLS_FOLDER)
+    return context.render(
+        "mysql/lab.cnf.j2", machine, server_id=server_id(machine), tls=TLS_FOLDER, growth=growth
+    )
 
 
 def settings(context: Context, machine: Machine) -> EffectiveSettings:
@@ -216,6 +249,13 @@ def _backup(context: Context, machine: Machine) -> Unit:
     )
 
 
+def accounts_unit(context: Context, machine: Machine) -> Unit:
+    """Schemas and accounts on the primary."""
+    schemas = (SCHEMA, OWN_SCHEMA) if uses_database(context) else (SCHEMA,)
+    contents = all_accounts(context, machine)
+    return Unit("mysql-accounts", (*map(Schema, schemas), *contents))
+
+
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """The server, its role and, on the primary, the accounts, which replicas receive from it."""
     primary = context.state.primary
@@ -226,17 +266,19 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         needs=() if is_primary else (f"{primary}/mysql-accounts",),
     )
     declared = [
+        # Otherwise apt removes MySQL for a package that conflicts with it, such as libmariadb3.
+        Unit("mysql-packages", (HeldPackages(HELD),)),
         _role_service(context, machine),
         _server(context, machine),
         Unit("mysql-settings", (settings(context, machine),)),
         role,
     ]
-    contents = all_accounts(context, machine)
     if is_primary:
-        declared.append(Unit("mysql-accounts", (Schema(SCHEMA), *contents)))
+        declared.append(accounts_unit(context, machine))
     else:
         # A replica receives them; what was changed only here is corrected only here.
         needs = (f"{primary}/mysql-accounts",)
+        contents = all_accounts(context, machine)
         declared.append(Unit("mysql-replica-accounts", contents, needs=needs))
     declared.append(_backup(context, machine))
     return tuple(declared)

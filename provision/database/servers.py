@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from provision.core.errors import HostError
 from provision.database.agent.comparison import Comparison
@@ -58,42 +57,6 @@ class DatabaseServer:
         if self.status.semisync_enabled:
             return "async (fallback: no replica acknowledges)"
         return "async"
-
-    def as_json(self) -> dict[str, Any]:
-        """The values that ``db.status --json`` prints."""
-        status, replica = self.status, self.status.replica
-        return {
-            "machine": self.machine,
-            "role": self.role,
-            "status": {
-                "up": status.up,
-                "writable": status.writable,
-                "epoch": status.epoch,
-                "semisync_on": status.semisync_enabled,
-                "semisync_active": status.semisync_active,
-                "semisync_replicas": status.semisync_replicas,
-                "source": status.source,
-                "io_running": replica.io_running if replica else "",
-                "sql_running": replica.sql_running if replica else "",
-                "lag": status.lag,
-                "received": status.received.text,
-                "executed": status.executed.text,
-                "purged": status.purged.text,
-                "binlog": status.binlog,
-                "error": status.error or status.replication_error,
-                "version": status.version,
-                "uuid": status.uuid,
-                "uptime": status.uptime,
-            },
-            "backups": [asdict(file) for file in self.schedule.backups],
-            "next_backup": self.schedule.next,
-            "errant": self.errant.text,
-            "missing": self.missing,
-            "differences": [str(d) for d in self.comparison.differences] if self.comparison else [],
-            "problems": [asdict(problem) for problem in self.problems],
-            "error": status.error,
-            "semi_sync": self.semi_sync,
-        }
 
 
 def status(context: Context, fleet: Fleet) -> tuple[DatabaseServer, ...]:

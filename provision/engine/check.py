@@ -22,6 +22,7 @@ class Verdict:
         cause: the failure as a clause for the summary, such as ``nginx is stopped``; without it
             the summary shows the service and ``got``.
         hint: the command that fixes this failure, if the check's own does not.
+        skipped: the check does not apply; ``got`` says why, and ``ok`` is True.
     """
 
     ok: bool
@@ -31,6 +32,7 @@ class Verdict:
     severity: Literal["error", "warning"] = "error"
     cause: str = ""
     hint: str = ""
+    skipped: bool = False
 
 
 @dataclass(frozen=True)

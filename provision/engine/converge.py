@@ -194,9 +194,10 @@ def _readable(host: Host, unit: Unit) -> UnitPlan:
 
 
 def _paths(unit_plan: UnitPlan) -> list[str]:
-    """The trees that a unit has changed."""
+    """The trees and virtual environments that a unit has changed."""
     probes = [change.resource.probe() for change in unit_plan.changes]
-    return [str(probe.args["path"]) for probe in probes if probe.kind == "tree"]
+    folders = [probe for probe in probes if probe.kind in ("tree", "virtualenv")]
+    return [str(probe.args["path"]) for probe in folders]
 
 
 def _after(unit_plan: UnitPlan, written: list[str]) -> UnitPlan:

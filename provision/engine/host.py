@@ -7,11 +7,11 @@ import json
 import re
 import shlex
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from provision.core import clock
 from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError
 from provision.core.report import Log
@@ -204,7 +204,7 @@ class Host:
                 channel.sendall(json.dumps(request).encode() + b"\n")
             except SSH_ERRORS as error:
                 raise self._lost(error) from None
-            deadline = time.monotonic() + timeout
+            deadline = clock.now() + timeout
             while True:
                 message = self._read(deadline, timeout)
                 if isinstance(message, Ready) or message.id < self._number:
@@ -213,7 +213,7 @@ class Host:
                     what = f"it responded to request {message.id}, which was never sent"
                     raise self._lost(RuntimeError(what))
                 if isinstance(message, LogLine):
-                    deadline = time.monotonic() + timeout
+                    deadline = clock.now() + timeout
                     self.log(shown_lines(message.log))
                 elif isinstance(message, Failure):
                     text, output = shown_lines(message.error), shown_lines(message.output)

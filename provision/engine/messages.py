@@ -7,12 +7,12 @@ background at any time. Such noise is skipped up to a limit; a damaged message i
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import paramiko
 
+from provision.core import clock
 from provision.engine.agent.codec import ProtocolError
 from provision.engine.agent.filesystem import shown_lines
 from provision.engine.agent.protocol import LINE_LIMIT, Message, Ready, decode_message
@@ -57,7 +57,7 @@ class MessageReader:
         Raises:
             ChannelError: when it does not come.
         """
-        deadline = time.monotonic() + seconds
+        deadline = clock.now() + seconds
         while True:
             line = self._line(deadline, NOISE_LIMIT)
             message = _parse(line)
@@ -69,7 +69,7 @@ class MessageReader:
         """The next message.
 
         Args:
-            deadline: monotonic time; noise does not extend it.
+            deadline: in the time of `clock.now`; noise does not extend it.
             seconds: how long that is, for the error.
 
         Raises:
@@ -105,15 +105,18 @@ class MessageReader:
         return line
 
     def _receive(self, deadline: float, seconds: float) -> None:
-        remaining = deadline - time.monotonic()
+        remaining = deadline - clock.now()
         late = f"no response in {seconds:.0f} s" if seconds else "the agent does not start"
         heard = bytes(self._noise + self._buffer[:QUOTED])
         if remaining <= 0:
             raise ChannelError(late, heard)
+        stopped = clock.stopped_seconds()
         try:
             self._channel.settimeout(max(0.1, remaining))
             received = self._channel.recv(1 << 16)
         except TimeoutError:
+            if clock.stopped_seconds() > stopped:  # Ctrl-Z, meanwhile
+                return
             raise ChannelError(late, heard) from None
         except SSH_ERRORS as error:
             raise ChannelError(str(error) or type(error).__name__, heard) from None

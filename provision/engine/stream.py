@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from provision.core import clock
 from provision.core.atomic import atomic_file
 from provision.core.errors import HostError
 from provision.core.files import cannot_write
@@ -81,13 +82,13 @@ def feed(host: Host, command: str, chunks: Iterable[bytes]) -> None:
 def _check_exit_status(host: Host, channel: Any, command: str) -> None:
     program = command.split()[0]
     output = bytearray()
-    deadline = time.monotonic() + IDLE_TIMEOUT
+    deadline = clock.now() + IDLE_TIMEOUT
     while not channel.exit_status_ready() or channel.recv_ready() or channel.recv_stderr_ready():
         if channel.recv_stderr_ready():
             output += channel.recv_stderr(CHUNK)
         elif channel.recv_ready():
             output += channel.recv(CHUNK)
-        elif time.monotonic() > deadline:
+        elif clock.now() > deadline:
             raise HostError(f"{host.name}: {program} has not ended in {IDLE_TIMEOUT:g} s")
         else:
             time.sleep(0.005)

@@ -85,7 +85,8 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     log = _ready("the alert log (Alertmanager's webhook receiver)", LOOPBACK, ALERTS_PORT, "/ready")
     page = _ready("the monitoring page", address, PAGE_PORT, "/_monitor/")
     limits = (str(REPLICATION_LAG_SECONDS), str(ERROR_RATE))
-    arguments = (address, str(PAGE_PORT), context.lab.name, *limits)
+    lab = context.lab
+    arguments = (address, str(PAGE_PORT), lab.name, lab.site, lab.topology.name, *limits)
     return (
         _program(context, machine, ALERTS, "alerts", log),
         _alertmanager(context, machine),

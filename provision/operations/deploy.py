@@ -6,30 +6,53 @@ a crash of the controller in between, the next lab.up restores the recorded rele
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 
-from provision.core.errors import LabError, UsageError
+from provision.core.errors import LabError
+from provision.core.growth import RELEASES_KEPT
 from provision.core.lab import Machine
 from provision.core.report import Report
-from provision.engine.agent.http import HttpResponse, http_probe
-from provision.engine.agent.protocol import HttpRequest, Probe
-from provision.engine.apply import apply_unit, inspect_unit
+from provision.database import role as mysql
+from provision.engine.agent.protocol import Action, UnitRequest
+from provision.engine.apply import apply_unit, inspect, inspect_unit, send
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host
 from provision.engine.plan import Unit
-from provision.engine.resources import Tree
+from provision.operations import preparation
+from provision.operations.verification import running_version, verify_release
 from provision.services.app import releases
 from provision.services.app import role as app
+from provision.services.app.interface import application, record_database, uses_database
 from provision.services.app.releases import Release
 from provision.services.haproxy.drained import DrainTimeout, drained, put_back
+from provision.services.nginx import role as nginx
 
-KEPT = 5
+KEPT = RELEASES_KEPT
 """Releases that stay on a machine, the current one among them."""
 
-READY_SECONDS = 10.0
-"""Until a server responds with its new release."""
+NOTHING_CHANGED = "no server was updated, and nothing was recorded"
+
+
+@dataclass
+class Rollout:
+    """How far a deployment is, for a rollback.
+
+    Args:
+        context: with the recorded release.
+        changing: whether health checks of the two releases differ.
+        touched: the application servers that may run the new release.
+        fronts: whether the web servers on machines of their own were changed.
+    """
+
+    context: Context
+    fleet: Fleet
+    report: Report
+    changing: bool = False
+    touched: list[Machine] = field(default_factory=list)
+    fronts: bool = False
 
 
 def deploy(
@@ -39,166 +62,227 @@ def deploy(
 
     Args:
         version: of a release that `releases.store` has stored.
-        migrate: whether the release's pending migrations run first.
+        migrate: whether the guest book's pending migrations run first.
 
     Raises:
         UsageError: when a machine has different files under that version.
-        LabError: when a migration fails (no server was updated then), or a server does not become
-            ready. It and the servers before it are rolled back; nothing is recorded.
+        LabError: when a preparation fails (no server was updated then), or a server does not become
+            ready. It and the servers before it are rolled back; nothing is recorded, and nothing
+            remains of a release that was never deployed.
     """
     before = releases.current(context)
-    machines = context.lab.with_role("app")
-    hosts = [fleet.host(machine.name) for machine in machines]
+    for machine in context.lab.machines:
+        if {"app", "nginx"} & set(machine.roles):
+            fleet.host(machine.name)  # a stopped machine is an error before the first change
     if not app.stored_release(context, before).is_dir():
-        releases.store(context, app.release_folder(context))
+        releases.store(
+            context, app.release_folder(context), before, releases.application_of(context, before)
+        )
     after = replace(context, state=replace(context.state, release=version))
-    _require_same_files(after, fleet)
-    if migrate:
-        _migrate(after, fleet, report)
-    updated: list[Machine] = []
-    for machine in machines:
-        try:
-            _update(after, fleet, machine, report)
-        except LabError as error:
-            touched = updated if isinstance(error, DrainTimeout) else [*updated, machine]
-            failures = _roll_back(context, fleet, touched, report)
-            raise LabError(
-                f"{version} does not become ready on {machine.name}: {error}\n"
-                + (failures or f"every server runs {before} again; nothing was recorded"),
-                "invoke lab.up rolls back the others"
-                if failures
-                else "fix the release, and deploy it under a new version",
-            ) from None
-        updated.append(machine)
+    changing = application(context).health != application(after).health
+    rollout = Rollout(context, fleet, report, changing)
+    with _undone_on_failure(rollout, version):
+        _prepare(after, fleet, report, before, migrate=migrate)
+        if changing:
+            _change_fronts(context, rollout, changing=True)
+        for machine in context.lab.with_role("app"):
+            rollout.touched.append(machine)
+            _update(after, rollout, machine)
+        _change_fronts(after, rollout)
     releases.record_deployment(context, version)
-    for host in hosts:
-        _prune(host, releases.history(after), version)
+    for machine in _with_releases(context):
+        if machine.name in fleet.hosts:
+            _prune(fleet.host(machine.name), releases.history(after), version)
+    releases.prune(after)
 
 
-def _roll_back(context: Context, fleet: Fleet, machines: list[Machine], report: Report) -> str:
+# --- failure -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _undone_on_failure(rollout: Rollout, version: str) -> Iterator[None]:
+    """Bring every server back to the recorded release after an error or an interruption."""
+    try:
+        yield
+    except BaseException as error:
+        failed = rollout.touched[-1] if rollout.touched else None
+        if isinstance(error, DrainTimeout):
+            rollout.touched.pop()
+        failures = _roll_back(rollout)
+        if not failures:
+            _forget(rollout, version)
+        if not isinstance(error, LabError) or failed is None:
+            raise
+        before = releases.current(rollout.context)
+        raise LabError(
+            f"{version} does not become ready on {failed.name}: {error.what}\n"
+            + (failures or f"every server runs {before} again; nothing was recorded"),
+            "invoke lab.up rolls back the others"
+            if failures
+            else error.hint or "fix the release, and deploy it again",
+            output=error.output,
+        ) from None
+
+
+def _roll_back(rollout: Rollout) -> str:
     """Deploy the recorded release again, the failed server first; returns what failed."""
+    context = rollout.context
+
+    def report(machine: str, message: str) -> None:
+        with suppress(OSError):  # the terminal or pipe may be what has failed
+            rollout.report(machine, message)
+
     version = releases.current(context)
     failures = []
-    for machine in reversed(machines):
+    for machine in reversed(rollout.touched):
         report(machine.name, f"rolling back to {version}")
         try:
-            _update(context, fleet, machine, report)
+            _update(context, replace(rollout, report=report), machine)
         except LabError as error:
             failures.append(f"{machine.name}: rolling back to {version} failed: {error.what}")
+    try:
+        if rollout.fronts:
+            _change_fronts(context, replace(rollout, report=report))
+    except LabError as error:
+        failures.append(f"rolling back to {version} failed: {error.what}")
     return "\n".join(failures)
+
+
+def _forget(rollout: Rollout, version: str) -> None:
+    """Remove what remains of a release that was never deployed: here, and on the machines."""
+    if releases.is_taken(rollout.context, version):
+        return
+    for machine in _with_releases(rollout.context):
+        if machine.name in rollout.fleet.hosts:
+            try:
+                remove_release(rollout.fleet.host(machine.name), version)
+            except LabError as error:  # the next deployment replaces it
+                rollout.report(machine.name, f"{version} could not be removed: {error.what}")
+    releases.discard(rollout.context, version)
+
+
+def remove_release(host: Host, *versions: str) -> None:
+    """Remove releases and their virtual environments from a machine, complete or not."""
+    folders = (app.RELEASES, app.ENVIRONMENTS)
+    paths = [f"{folder}/{version}" for version in versions for folder in folders]
+    send(host, "releases", UnitRequest((Action("remove-trees", {"paths": paths}),)), hint="")
 
 
 # --- steps ---------------------------------------------------------------------------------------
 
 
+def _with_releases(context: Context) -> tuple[Machine, ...]:
+    """The machines on which releases are unpacked; the primary runs the migrations."""
+    return tuple(
+        machine
+        for machine in context.lab.machines
+        if {"app", "nginx", "mysql"} & set(machine.roles)
+    )
+
+
+def _fronts(context: Context) -> tuple[Machine, ...]:
+    """The web servers in front of application servers on other machines."""
+    return tuple(m for m in context.lab.with_role("nginx") if "app" not in m.roles)
+
+
 def _units(context: Context, machine: Machine) -> dict[str, Unit]:
-    return {unit.name: unit for unit in app.units(context, machine)}
+    """The units of a machine by name, as ``lab.up`` applies them."""
+    return {unit.name: unit for unit in context.desired(machine)}
 
 
 def _apply(host: Host, unit: Unit) -> None:
     apply_unit(host, inspect_unit(host, unit), hint="")
 
 
-def _require_same_files(context: Context, fleet: Fleet) -> None:
-    """Refuse to replace the files of a release that may be running.
+def _prepare(context: Context, fleet: Fleet, report: Report, before: str, *, migrate: bool) -> None:
+    """Everything that can fail before a server is updated.
+
+    Args:
+        before: the version that the servers run.
 
     Raises:
-        UsageError: when a machine has different files under this version.
+        LabError: when it does; no server was updated.
     """
-    folder = app.release_folder(context)
-    tree = Tree(f"{app.HOME}/releases/{context.state.release}", app.release_files(folder))
-
-    def digest(host: Host) -> str:
-        probe = tree.probe()
-        return host.gather([probe])[probe].digest
-
-    names = [machine.name for machine in context.lab.with_role("app")]
-    for name, present in fleet.each(digest, names).items():
-        if present not in ("", tree.digest):
-            raise UsageError(
-                f"{name} has different files under version {context.state.release}",
-                "give the release a new version, in its VERSION file or with --version; if the "
-                "files were changed by mistake, invoke lab.up restores them",
-            )
-
-
-def _migrate(context: Context, fleet: Fleet, report: Report) -> None:
-    """Run the release's pending migrations on the primary, before any server is updated.
-
-    Raises:
-        LabError: when one fails.
-    """
-    primary = context.primary
-    units = _units(context, primary)
-    report(primary.name, "checking for migrations")
-    host = fleet.host(primary.name)
     try:
-        _apply(host, units["release"])
-        _apply(host, units["schema"])
+        if context.state.release == before:
+            preparation.require_same_files(context, fleet)
+        preparation.unpack(context, fleet, report)
+        if application(context).database and not uses_database_already(context):
+            _create_schema(context, fleet, report)
+        if migrate and application(context).is_guest_book:
+            _migrate(context, fleet, report)
     except LabError as error:
+        if error.status == 2:
+            raise
         raise LabError(
-            f"{error.what}\nno server was updated, and nothing was recorded",
-            "fix the migration, and deploy the release under a new version",
+            f"{error.what}\n{NOTHING_CHANGED}",
+            error.hint or "fix the release, and deploy it again",
             output=error.output,
         ) from None
 
 
-def _update(context: Context, fleet: Fleet, machine: Machine, report: Report) -> None:
+def uses_database_already(context: Context) -> bool:
+    """Whether the lab has a schema for applications of the user's own, whatever this one needs."""
+    return uses_database(replace(context, state=replace(context.state, release="")))
+
+
+def _create_schema(context: Context, fleet: Fleet, report: Report) -> None:
+    """Create schema and account on the primary, which replicas receive from it."""
+    primary = context.primary
+    report(primary.name, "creating the application's schema")
+    _apply(fleet.host(primary.name), mysql.accounts_unit(context, primary))
+    record_database(context)
+
+
+def _migrate(context: Context, fleet: Fleet, report: Report) -> None:
+    """Run the release's pending migrations on the primary, before any server is updated."""
+    primary = context.primary
+    units = _units(context, primary)
+    report(primary.name, "checking for migrations")
+    host = fleet.host(primary.name)
+    _apply(host, units["release"])
+    _apply(host, units["schema"])
+
+
+def _update(context: Context, rollout: Rollout, machine: Machine) -> None:
     """Bring one server to the release: unpack, drain, switch, verify, put back into rotation."""
+    fleet, report = rollout.fleet, rollout.report
     host = fleet.host(machine.name)
     version = releases.current(context)
     units = _units(context, machine)
     report(machine.name, f"unpacking {version}")
     _apply(host, units["release"])
-    if inspect_unit(host, units["app"]).empty:
+    switched = [units[name] for name in ("app", "nginx") if name in machine.roles]
+    if all(plan.empty for plan in inspect(host, switched)):
         verify_release(context, host, version)
         put_back(context, fleet, machine, report)
     else:
         with drained(context, fleet, machine, report):
             report(machine.name, f"switching to {version}")
-            _apply(host, units["app"])
+            if rollout.changing and "nginx" in machine.roles:
+                _apply(host, nginx.while_changing(context, machine, units["nginx"]))
+            for unit in switched:
+                _apply(host, unit)
             report(machine.name, "verifying the release")
             verify_release(context, host, version)
     report(machine.name, f"serves {version}")
 
 
-def verify_release(context: Context, host: Host, version: str) -> None:
-    """Check health and version of one server, through its own web server if it has one.
+def _change_fronts(context: Context, rollout: Rollout, *, changing: bool = False) -> None:
+    """Static files and configuration of the web servers on machines of their own.
 
-    Raises:
-        LabError: when it is unhealthy or runs another version.
+    Args:
+        changing: only let Nginx answer health checks itself, until the next call.
     """
-    machine = context.lab.machine(host.name)
-
-    def probe(path: str) -> Probe[HttpResponse]:
-        if "nginx" in machine.roles:
-            request = HttpRequest(path, address="127.0.0.1")
+    for machine in _fronts(context):
+        rollout.fronts = True
+        rollout.report(machine.name, "reloading Nginx for the release")
+        units, host = _units(context, machine), rollout.fleet.host(machine.name)
+        if changing:
+            _apply(host, nginx.while_changing(context, machine, units["nginx"]))
         else:
-            request = app.local_request(context, machine, path)
-        request = replace(request, host=context.lab.site)
-        return http_probe(path, request, until=200, deadline=READY_SECONDS)
-
-    probes = [probe("/healthz"), probe("/version")]
-    results = host.gather(probes)
-    health, response = (results[probe] for probe in probes)
-    if health.status != 200:
-        raise LabError(
-            f"{host.name}: /healthz responds with {health.status or health.error}",
-            output=health.body,
-        )
-    for source, value in (
-        ("the version in /version", _version(response)),
-        ("X-App-Version", response.headers.get("x-app-version", "")),
-    ):
-        if value != version:
-            raise LabError(f"{host.name}: {source} is {value!r}, not {version!r}")
-
-
-def _version(response: HttpResponse) -> str:
-    try:
-        return str(json.loads(response.body)["version"])
-    except (ValueError, KeyError, TypeError):
-        return ""
+            _apply(host, units["release"])
+            _apply(host, units["nginx"])
 
 
 # --- releases on the machines --------------------------------------------------------------------
@@ -219,31 +303,28 @@ def superfluous(present: list[str], history: list[str], current: str) -> list[st
 
 
 def _prune(host: Host, history: list[str], current: str) -> None:
-    present = host.run("ls", "-1tr", f"{app.HOME}/releases").stdout.split()
+    present = host.run("ls", "-1tr", app.RELEASES).stdout.split()
+    partial = [name.partition(".lab-")[0] for name in present if ".lab-" in name]
     complete = [name for name in present if ".lab-" not in name]
-    old = [f"{app.HOME}/releases/{name}" for name in superfluous(complete, history, current)]
+    old = superfluous(complete, history, current)
+    old += [name for name in partial if name not in complete]
     if old:
-        host.run("rm", "-rf", "--", *old)
+        remove_release(host, *old)
 
 
 def list_releases(context: Context, fleet: Fleet) -> tuple[Release, ...]:
-    """All stored or running releases, those that were deployed last at the end."""
-
-    def running_version(host: Host) -> str:
-        request = app.local_request(context, context.lab.machine(host.name), "/version")
-        probe = http_probe("/version", request)
-        return _version(host.gather([probe])[probe])
-
+    """All deployed or running releases, those that were deployed last at the end."""
     names = [m.name for m in context.lab.with_role("app") if m.name in fleet.hosts]
     running = fleet.each(running_version, names)
     history = releases.history(context)
     position = {version: i for i, version in enumerate(history)}
-    versions = (releases.stored_versions(context) | set(running.values())) - {""}
+    versions = (releases.deployed_versions(context) | set(running.values())) - {""}
     return tuple(
         Release(
             version,
             version == history[-1],
             tuple(name for name, runs in running.items() if runs == version),
+            releases.application_of(context, version).wsgi or "guest book",
         )
         for version in sorted(versions, key=lambda version: (position.get(version, -1), version))
     )

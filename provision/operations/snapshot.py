@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from provision.core.errors import LabError
+from provision.core.growth import SNAPSHOTS
 from provision.core.interrupted_restore import refuse_interrupted
 from provision.core.lab import Lab
 from provision.core.report import Report
@@ -51,7 +52,13 @@ def take(session: Session, name: str, note: str, report: Report) -> Taken:
     """
     lab, state, provider = session.lab, session.state, session.provider
     refuse_interrupted(lab.directory)
-    snapshot_names.check_new(name, archive.names(lab.directory))
+    existing = archive.names(lab.directory)
+    snapshot_names.check_new(name, existing)
+    if len(existing) >= SNAPSHOTS:
+        raise LabError(
+            f"lab {lab.name} has {len(existing)} snapshots, as many as a lab may have",
+            f"invoke lab.snapshot {existing[0]} --delete",
+        )
     new = archive.capture(lab, name)
     try:
         stored = provider.snapshot(lab, name, report)

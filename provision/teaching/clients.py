@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from provision.core.lab import Lab
+from provision.engine.context import Context
+from provision.services.app.interface import Application, application
 from provision.services.dns import lookup
 from provision.services.tls.https import request
 
@@ -44,18 +45,11 @@ class Impact:
     unavailable: bool
 
     def __str__(self) -> str:
+        if not self.requests:
+            return "not measured"
         if self.unavailable:
             return "fail"
         return f"interrupted for {self.gap:.1f} s" if self.failed else "unaffected"
-
-    def values(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return {
-            "requests": self.requests,
-            "failed": self.failed,
-            "longest_gap": round(self.gap, 2),
-            "ok": not self.unavailable,
-        }
 
 
 def impact(requests: Sequence[ClientRequest], down: float, up: float) -> Impact:
@@ -101,15 +95,20 @@ class Clients:
 
 
 @contextlib.contextmanager
-def running_clients(lab: Lab) -> Iterator[Clients]:
-    """Clients in threads of their own, stopped at the end."""
+def running_clients(context: Context) -> Iterator[Clients]:
+    """Clients in threads of their own, stopped at the end.
+
+    How an application of the user's own writes is not known: its writer is its reader.
+    """
     stop = threading.Event()
-    clients = Clients(
-        Client(lambda: _read(lab)), Client(lambda: _write(lab)), Client(lambda: _resolve(lab))
-    )
+    lab, app = context.lab, application(context)
+    reader = Client(lambda: _read(lab, app))
+    writer = Client(lambda: _write(lab)) if app.is_guest_book else reader
+    clients = Clients(reader, writer, Client(lambda: _resolve(lab)))
+    distinct = {id(client): client for client in (reader, writer, clients.resolver)}
     threads = [
         threading.Thread(target=client.run, args=(stop,), daemon=True)
-        for client in (clients.reader, clients.writer, clients.resolver)
+        for client in distinct.values()
     ]
     for thread in threads:
         thread.start()
@@ -121,9 +120,10 @@ def running_clients(lab: Lab) -> Iterator[Clients]:
             thread.join(TIMEOUT + 1)
 
 
-def _read(lab: Lab) -> bool:
-    response = request(lab, "/", timeout=TIMEOUT)
-    return response.status == 200 and bool(response.header("x-read-from"))
+def _read(lab: Lab, app: Application) -> bool:
+    response = request(lab, app.page, timeout=TIMEOUT)
+    read = bool(response.header("x-read-from")) or not app.is_guest_book
+    return response.status == 200 and read
 
 
 def _write(lab: Lab) -> bool:

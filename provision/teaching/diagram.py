@@ -6,8 +6,8 @@ provision/commands/diagram.py in a terminal.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from provision.checks.balancer import holds_address
 from provision.checks.machines import service_state
@@ -17,6 +17,9 @@ from provision.engine.context import Context
 
 PLANNED = "planned"
 """State of a machine in the diagram of a topology that is not running."""
+
+
+Color = Literal["green", "orange", "red", "grey"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class MachineBox:
     note: str = ""
 
     @property
-    def color(self) -> str:
+    def color(self) -> Color:
         """``green``: healthy; ``orange``: a service is down; ``red``: not running; ``grey``."""
         if self.state != "running":
             return "grey" if self.state == PLANNED else "red"
@@ -68,14 +71,6 @@ class Diagram:
     site: str
     layers: tuple[Layer, ...]
     replication: tuple[tuple[str, str], ...]
-
-    def values(self) -> dict[str, Any]:
-        """The diagram as plain values, with the color of each box, for JSON."""
-        values = asdict(self)
-        for plain_layer, layer in zip(values["layers"], self.layers, strict=True):
-            for plain_box, box in zip(plain_layer["boxes"], layer.boxes, strict=True):
-                plain_box["color"] = box.color
-        return values
 
 
 def diagram(context: Context, observation: Observation) -> Diagram:

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from provision import checks
 from provision.checks.observe import observe
@@ -71,20 +70,6 @@ class FaultResult:
         interrupted = any(measured.failed for measured in (self.reads, self.writes, self.names))
         return "no: a short interruption" if interrupted else "no: no impact"
 
-    def values(self) -> dict[str, Any]:
-        """The result as plain values, for JSON."""
-        return {
-            "machine": self.component.machine,
-            "component": self.component.part,
-            "reads": self.reads.values(),
-            "writes": self.writes.values(),
-            "names": self.names.values(),
-            "single_point_of_failure": bool(self.lost),
-            "lost": list(self.lost),
-            "seconds_down": round(self.seconds_down, 1),
-            "seconds_to_recover": round(self.seconds_to_recover, 1),
-        }
-
 
 @contextlib.contextmanager
 def _interrupts_ignored() -> Iterator[None]:
@@ -113,9 +98,9 @@ def measure(
         LabError: when it cannot be taken down, or the lab does not recover.
         KeyboardInterrupt: after it was restored.
     """
-    lab, context = context.lab, adopt(_recorded(context), fleet)
+    context = adopt(_recorded(context), fleet)
     longest = max(seconds, TAKEOVER_SECONDS) if autopromote.enabled(context) else seconds
-    with running_clients(lab) as clients:
+    with running_clients(context) as clients:
         begin = time.monotonic()
         try:
             report(component.machine, f"taking {component.part} down")
@@ -142,7 +127,8 @@ def measure(
                 report(component.machine, f"restoring {component.part}")
                 restore(fleet, provider, component)
         reads = impact(clients.reader.requests, down, up)
-        writes = impact(clients.writer.requests, down, up)
+        sent = [] if clients.writer is clients.reader else clients.writer.requests
+        writes = impact(sent, down, up)
         names = impact(clients.resolver.requests, down, up)
     restored = time.monotonic()
     _restore_primary(context, fleet, provider, report)

@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from provision.core.errors import LabError
 from provision.core.lab import Lab
@@ -22,7 +21,6 @@ from provision.engine.host import Host
 from provision.services.dns import lookup
 from provision.services.tls.https import SiteResponse, request
 
-ACCESS_LOG = "/var/log/nginx/access.log"
 LOG_SECONDS = 3.0
 """Time for a request to appear in the logs."""
 
@@ -37,15 +35,6 @@ class Hop:
     location: str
     details: tuple[tuple[str, str], ...]
     ok: bool = True
-
-    def values(self) -> dict[str, Any]:
-        """The hop as plain values, for JSON."""
-        return {
-            "component": self.component,
-            "location": self.location,
-            "ok": self.ok,
-            "details": dict(self.details),
-        }
 
 
 def trace(context: Context, fleet: Fleet, path: str) -> list[Hop]:
@@ -67,14 +56,12 @@ def _hops(context: Context, fleet: Fleet, path: str) -> Iterator[Hop]:
     balancer = page.header("x-balanced-by")
     web = page.header("x-served-by")
     if balancer:
-        line = _logged(
-            fleet, balancer, ["journalctl", "-q", "-o", "cat", "-u", "haproxy"], trace_id
-        )
+        line = _logged(fleet, balancer, "haproxy", trace_id)
         yield balancer_hop(balancer, context, web, line)
     if not web:
         yield Hop("web server", "Nginx", (("error", "no web server responded"),), False)
         return
-    line = _logged(fleet, web, ["tail", "-n", "500", ACCESS_LOG], trace_id)
+    line = _logged(fleet, web, "nginx", trace_id)
     yield Hop("web server", f"Nginx on {web}", (("log", line),), page.status < 500)
     app = page.header("x-app-host")
     if not app:
@@ -140,10 +127,9 @@ def balancer_hop(balancer: str, context: Context, web: str, line: str) -> Hop:
     return Hop("balancer", f"HAProxy on {balancer}", tuple(details), bool(web))
 
 
-def _logged(fleet: Fleet, machine: str, argv: list[str], trace_id: str) -> str:
-    """The line of a machine's log with this trace id; logs are written a moment later."""
-    if argv[0] == "journalctl":
-        argv = [*argv, "-n", "500"]
+def _logged(fleet: Fleet, machine: str, unit: str, trace_id: str) -> str:
+    """The line of a service's log with this trace id; logs are written a moment later."""
+    argv = ["journalctl", "-q", "-o", "cat", "-u", unit, "-n", "500"]
 
     def newest_line() -> str:
         log = fleet.host(machine).run(*argv, timeout=10).stdout

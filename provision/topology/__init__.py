@@ -10,8 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from provision.core.errors import TopologyError
+from provision.core.exit_status import ExitStatus
 from provision.core.lab import ROOT, Topology
-from provision.topology.checker import Checker, suggestion
+from provision.core.suggestions import suggestion
+from provision.topology.checker import Checker
 from provision.topology.document import build_topology, parse_document
 from provision.topology.machines import parse_ssh
 from provision.topology.nodes import Node, parse_yaml
@@ -54,12 +56,14 @@ def find(name_or_path: str, root: Path = ROOT) -> Path:
         for path in (given, root / given, root / FOLDER / given):
             if path.is_file():
                 return path.resolve()
-        raise TopologyError(f"file {given} does not exist", _choices(root), status=2)
+        raise TopologyError(f"file {given} does not exist", _choices(root), status=ExitStatus.USAGE)
     path = root / FOLDER / f"{text}.yml"
     if text and not text.startswith(".") and path.is_file():
         return path
     similar = suggestion(text, names(root))
-    raise TopologyError(f"unknown topology {text!r}{similar}", _choices(root), status=2)
+    raise TopologyError(
+        f"unknown topology {text!r}{similar}", _choices(root), status=ExitStatus.USAGE
+    )
 
 
 def reference(topology: Topology, root: Path) -> str:
@@ -111,7 +115,9 @@ def inventory(path: Path) -> dict[str, dict[str, str]]:
         node = parse_yaml(path.read_bytes().decode("utf-8"), file)
     except (OSError, UnicodeDecodeError) as error:
         what = f"the inventory {file} cannot be read: {getattr(error, 'strerror', '') or error}"
-        raise TopologyError(what, "set its path with --inventory FILE", status=2) from None
+        raise TopologyError(
+            what, "set its path with --inventory FILE", status=ExitStatus.USAGE
+        ) from None
     check = Checker(file)
     machines = _inventory_machines(check, node)
     if check.errors:

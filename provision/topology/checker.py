@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from provision.core.suggestions import closest, listed, unknown
 from provision.topology.nodes import Node
 
 Entry = tuple[str, Node, Node]
@@ -139,24 +139,3 @@ def describe(node: Node) -> str:
         return f"{node.text} ({node.kind})"
     empty = node.kind in ("list", "mapping") and not (node.items or node.entries)
     return f"({'empty ' if empty else ''}{node.kind})"
-
-
-def listed(words: Iterable[str]) -> str:
-    """Words in alphabetical order, separated by commas."""
-    return ", ".join(sorted(words))
-
-
-def closest(word: str, choices: Iterable[str]) -> str:
-    """The choice that is most similar to a misspelt word; empty if none is similar."""
-    return next(iter(difflib.get_close_matches(word.lower(), list(choices), 1, 0.6)), "")
-
-
-def suggestion(word: str, choices: Iterable[str]) -> str:
-    """``; did you mean …?`` if a choice is similar, else empty."""
-    match = closest(word, choices)
-    return f"; did you mean {match}?" if match else ""
-
-
-def unknown(noun: str, word: str, choices: Sequence[str]) -> str:
-    """The message for a word that is not among the choices."""
-    return f"unknown {noun} {word!r}{suggestion(word, choices)} ({noun}s: {listed(choices)})"

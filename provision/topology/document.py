@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from provision.core.lab import Balance, Topology
+from provision.core.lab import HSTS_AGE, Balance, Topology
+from provision.core.suggestions import listed
 from provision.topology import values
-from provision.topology.checker import Checker, listed
+from provision.topology.checker import Checker
 from provision.topology.machines import MachineDraft, parse_address, parse_machines
 from provision.topology.nodes import Node
 
@@ -24,12 +25,17 @@ KEYS = (
     "network",
     "virtual_address",
     "https",
+    "hsts_age",
     "ssh_from",
     "autopromote",
     "balance",
     "primary",
     "machines",
 )
+
+
+HSTS_LONGEST = 10 * 365 * 86400
+"""Seconds; browsers that preload a site want one or two years."""
 
 
 @dataclass
@@ -48,6 +54,7 @@ class TopologyDraft:
     balance: Balance | None = None
     primary: str | None = None
     https: bool = False
+    hsts_age: int = HSTS_AGE
     autopromote: bool = False
     ssh_from: list[IPv4Network] = field(default_factory=list)
     virtual_address: IPv4Address | None = None
@@ -85,6 +92,9 @@ def _parse_key(check: Checker, draft: TopologyDraft, key: str, node: Node) -> No
             draft.primary = draft.primary or _parse_primary(check, node)
         case "https":
             draft.https = check.boolean(node, key)
+        case "hsts_age":
+            age = check.integer(node, key, (0, HSTS_LONGEST), "seconds")
+            draft.hsts_age = draft.hsts_age if age is None else age
         case "autopromote":
             draft.autopromote = check.boolean(node, key)
         case "ssh_from":
@@ -168,6 +178,7 @@ def build_topology(draft: TopologyDraft, path: Path) -> Topology | None:
         draft.balance or Balance(),
         path,
         https=draft.https,
+        hsts_age=draft.hsts_age,
         ssh_from=tuple(draft.ssh_from),
         virtual_address=draft.virtual_address,
         autopromote=draft.autopromote,

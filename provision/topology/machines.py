@@ -8,8 +8,9 @@ from ipaddress import IPv4Address, IPv4Network
 
 from provision.core.lab import Machine
 from provision.core.roles import role_names
+from provision.core.suggestions import closest
 from provision.topology import values
-from provision.topology.checker import Checker, closest
+from provision.topology.checker import Checker
 from provision.topology.nodes import Node
 
 KEYS = ("address", "roles", "memory", "cpus", "ssh")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from provision.topology.checker import Checker, listed, suggestion
+from provision.core.suggestions import listed, suggestion
+from provision.topology.checker import Checker
 from provision.topology.document import TopologyDraft
 from provision.topology.machines import MachineDraft
 

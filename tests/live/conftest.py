@@ -28,6 +28,7 @@ from provision.engine.agent.process import ProcessResult
 from provision.engine.fleet import Fleet
 from provision.operations.session import Session, open_session
 from provision.topology import networks
+from tests import json_schema
 from tests.live.order import DIAGNOSIS, LIVE, Scheduler, order, topology_group
 
 INVOKE = str(Path(sys.executable).with_name("invoke"))
@@ -158,6 +159,17 @@ class RunningLab:
             failure = f"{' '.join(words)} exited with {result.returncode}:\n{output}"
             assert result.returncode == 0, failure
         return result
+
+    def json(self, *words: str, check: bool = True, timeout: float = 400) -> dict[str, Any]:
+        """Run a task with ``--json``; its values, validated against the schema of its kind."""
+        words_before = words[: words.index("--")] if "--" in words else words
+        rest = words[len(words_before) :]
+        result = self.invoke(*words_before, "--json", *rest, check=check, timeout=timeout)
+        document = json_schema.document(result.stdout)
+        assert document["exit_code"] == result.returncode, result.stdout
+        assert document["data"] is not None, result.stdout
+        data: dict[str, Any] = document["data"]
+        return data
 
     def invoke_bare(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a task without --lab."""

@@ -16,7 +16,7 @@ def machines(lab: RunningLab) -> dict[str, Machine]:
 def planned(lab: RunningLab) -> str:
     """The output of lab.plan; empty if there are no changes."""
     result = lab.invoke("lab.plan", "--detailed-exitcode", check=False)
-    assert result.returncode in (0, 2), result.stderr
+    assert result.returncode in (0, 3), result.stderr
     return result.stdout if result.returncode else ""
 
 

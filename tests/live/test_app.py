@@ -98,9 +98,9 @@ def test_a_deploy_and_a_rollback_without_a_failed_request(fresh: RunningLab) -> 
     assert f"no release was deployed before {FIRST}" in again.stderr
     # A version that was deployed before needs no folder.
     fresh.invoke("app.deploy", "--version", "2.0.0")
-    listed = json.loads(fresh.invoke("app.releases", "--json").stdout)
+    listed = fresh.json("app.releases")["releases"]
     # Releases of other tests may be listed too.
-    current = {item["version"]: item["current"] for item in listed}
+    current = {item["release"]: item["current"] for item in listed}
     assert (current[FIRST], current["2.0.0"]) == (False, True)
     assert next(r for r in listed if r["current"])["machines"] == ["web-01", "web-02"]
     assert "unchanged" in fresh.up().stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -60,7 +59,7 @@ def test_a_machine_falls_back_to_its_original_name_server(lab: RunningLab) -> No
 
 
 def test_the_trace_names_every_hop(lab: RunningLab) -> None:
-    hops = json.loads(lab.invoke("dns.trace", "/", "--json").stdout)
+    hops = lab.json("dns.trace", "/")["hops"]
     assert [hop["component"] for hop in hops] == [
         "name resolution",
         "browser",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -81,10 +80,10 @@ def test_diagrams(repaired: RunningLab, tmp_path: Path) -> None:
         assert (image.format, image.width) == ("PNG", 1920)
     repaired.invoke("lab.kill", "web-02")
     repaired.out("web-01", "systemctl", "stop", "nginx")
-    picture = json.loads(repaired.invoke("lab.diagram", "--json").stdout)
-    boxes = {b["name"]: b for layer in picture["layers"] for b in layer["boxes"]}
+    picture = repaired.json("lab.diagram")
+    boxes = {b["machine"]: b for layer in picture["layers"] for b in layer["boxes"]}
     assert boxes["web-02"]["state"] == "halted"
-    assert {"name": "Nginx", "state": "inactive"} in boxes["web-01"]["programs"]
+    assert {"service": "Nginx", "state": "inactive", "ok": False} in boxes["web-01"]["programs"]
     repaired.invoke("lab.start", "web-02")
     wait_until(lambda: repaired.run("web-02", "true").ok, "web-02 to accept connections")
 

@@ -67,8 +67,8 @@ def change_at_runtime(lab: RunningLab, line: str) -> None:
 
 
 def test_lb_status_as_json(lab: RunningLab) -> None:
-    servers = json.loads(lab.invoke("lb.status", "--json").stdout)["lb-01"]
-    assert [(v["name"], v["status"], v["weight"]) for v in servers] == [
+    servers = lab.json("lb.status")["balancers"][0]["servers"]
+    assert [(v["server"], v["status"], v["weight"]) for v in servers] == [
         ("web-01", "UP", 1),
         ("web-02", "UP", 1),
     ]
@@ -99,7 +99,7 @@ def test_drift_at_run_time_is_planned_and_fixed(plain: RunningLab) -> None:
     change_at_runtime(plain, "set server web/web-01 weight 7")
     change_at_runtime(plain, "set server web/web-02 state maint")
     planned = plain.invoke("lab.plan", "--detailed-exitcode", check=False)
-    assert planned.returncode == 2
+    assert planned.returncode == 3
     assert "web-01: weight 7 → weight 1" in planned.stdout
     assert "web-02: maint → weight 1" in planned.stdout
     plain.up()

@@ -6,7 +6,6 @@ journal lines of its group.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from pathlib import Path
@@ -96,10 +95,9 @@ def test_metrics_of_certificates_and_backups(secured_lab: RunningLab) -> None:
 
 
 def test_checks_of_monitoring_pass(secured_lab: RunningLab) -> None:
-    result = secured_lab.invoke("lab.check", "--json")
-    results = {check["name"]: check for check in json.loads(result.stdout)}
+    results = {check["check"]: check for check in secured_lab.json("lab.check")["checks"]}
     for name in ("monitoring/lb-01", "targets/lb-01", "alerts/lb-01"):
-        assert results[name]["ok"], results[name]
+        assert results[name]["status"] == "ok", results[name]
 
 
 def test_memory_of_monitoring(secured_lab: RunningLab) -> None:
@@ -165,9 +163,7 @@ class Group:
         """Wait for the alerts, repair the faults, wait until the alerts are resolved."""
         try:
             self.fired = self.wait("FIRING", wanted, FIRING_SECONDS)
-            self.firing = json.loads(
-                self.lab.invoke("monitor.alerts", "--json", check=False).stdout
-            )
+            self.firing = self.lab.json("monitor.alerts", check=False)["alerts"]
         finally:
             repair()
         self.begun = time.monotonic()
@@ -232,7 +228,7 @@ def test_an_alert_fires_and_is_resolved(many: Group, name: str) -> None:
 
 
 def test_alerts_are_listed_while_they_fire(many: Group) -> None:
-    assert {f"{a['name']} {a['machine']}".strip() for a in many.firing} >= MANY
+    assert {f"{a['alert']} {a['machine']}".strip() for a in many.firing} >= MANY
     assert all(a["next"].startswith("invoke ") for a in many.firing)
     assert all(many.lab.name in a["next"] for a in many.firing)
 
@@ -373,9 +369,7 @@ def test_the_terminal_shows_the_same(secured_lab: RunningLab) -> None:
         secured_lab.get("/")
 
     def counted() -> bool:
-        return bool(
-            json.loads(secured_lab.invoke("monitor.show", "--json").stdout)["requests_per_second"]
-        )
+        return bool(secured_lab.json("monitor.show")["requests_per_second"])
 
     wait_until(counted, "requests are counted", 20)
     screen = secured_lab.invoke("monitor.show").stdout
@@ -411,8 +405,8 @@ def test_an_unreachable_prometheus_is_reported_everywhere(secured_lab: RunningLa
         result = secured_lab.invoke("monitor.show", check=False)
         assert result.returncode == 1
         assert "lb-01: Prometheus does not respond" in result.stderr
-        failed = json.loads(secured_lab.invoke("lab.check", "--json", check=False).stdout)
-        bad = {check["name"] for check in failed if not check["ok"]}
+        failed = secured_lab.json("lab.check", check=False)["checks"]
+        bad = {c["check"] for c in failed if c["status"] in ("failed", "skipped")}
         assert {"service/lb-01/prometheus", "monitoring/lb-01", "targets/lb-01"} <= bad
         assert secured_lab.get(f"{PAGE}data?minutes=5").status_code in (200, 503)
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import urllib.request
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import json_schema
 from tests.live.conftest import INVOKE, PREFIX, assert_no_traceback, network_option
 from tests.new_service import TOPOLOGY, add_status, copy_checkout
 
@@ -48,14 +48,15 @@ def invoke(tmp_path: Path) -> Iterator[Invoke]:
 
 def verdicts(invoke: Invoke) -> dict[str, bool]:
     """The checks of the new service."""
-    rows = json.loads(invoke("lab.check", "--json", check=False).stdout)
-    return {row["name"]: row["ok"] for row in rows if row["name"] in CHECKS}
+    document = json_schema.document(invoke("lab.check", "--json", check=False).stdout)
+    rows = document["data"]["checks"]
+    return {row["check"]: row["status"] == "ok" for row in rows if row["check"] in CHECKS}
 
 
 def test_a_new_service_is_configured_checked_and_restarted(invoke: Invoke) -> None:
     invoke("lab.up", "--topology", TOPOLOGY, *network_option(NAME))
     assert verdicts(invoke) == dict.fromkeys(CHECKS, True)
-    status = json.loads(invoke("lab.status", "--json").stdout)
+    status = json_schema.document(invoke("lab.status", "--json").stdout)["data"]
     (machine,) = status["machines"]
     assert machine["services"]["lab-status"] == "active"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

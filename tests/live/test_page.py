@@ -105,7 +105,7 @@ def test_the_page_is_rendered(lab: RunningLab, tmp_path: Path, width: int) -> No
 
 def test_the_page_shows_the_path_of_its_request(lab: RunningLab, tmp_path: Path) -> None:
     page = chromium(tmp_path / "profile", "--dump-dom", lab.url + "/")
-    for word in ("lb-01", "web-01", "web-02", "The way of this very page", "<form"):
+    for word in ("lb-01", "web-01", "web-02", "The path of this request", "<form"):
         assert word in page
     assert str(lab.session().lab.gateway) in page
     assert "Traceback" not in page

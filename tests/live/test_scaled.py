@@ -5,7 +5,6 @@ The tests share one lab. An orderly stop of a component must not fail any reques
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -94,24 +93,23 @@ def one_holder(lab: RunningLab, other_than: str = "") -> None:
 
 def test_a_new_lab_passes_all_checks(scaled: RunningLab) -> None:
     assert scaled.up().stdout.count(" 0 changed") == 8
-    checks = json.loads(scaled.invoke("lab.check", "--json").stdout)
-    names = {check["name"] for check in checks}
+    checks = scaled.json("lab.check")["checks"]
+    names = {check["check"] for check in checks}
     assert {"tls/web-01", "tls/app-02", "virtual-address", "autopromote", "targets/lb-01"} <= names
     assert {f"firewall/{m.name}" for m in scaled.session().lab.machines} <= names
-    shown = json.loads(scaled.invoke("lab.status", "--json").stdout)["machines"]
-    services = {status["name"]: status["services"] for status in shown}
+    shown = scaled.json("lab.status")["machines"]
+    services = {status["machine"]: status["services"] for status in shown}
     assert services["db-01"]["lab-autopromote"] == services["lb-02"]["keepalived"] == "active"
     scaled.invoke("lab.status")
     boxes = [b for layer in _diagram(scaled)["layers"] for b in layer["boxes"]]
     assert {p["state"] for b in boxes for p in b["programs"]} == {"active"}
-    hops = json.loads(scaled.invoke("dns.trace", "--json").stdout)
+    hops = scaled.json("dns.trace")["hops"]
     where = {hop["component"]: hop["location"].split()[-1] for hop in hops}
     assert where["application"] in ("app-01", "app-02")
 
 
 def _diagram(lab: RunningLab) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(lab.invoke("lab.diagram", "--json").stdout)
-    return found
+    return lab.json("lab.diagram")
 
 
 def test_connections_to_the_application_use_verified_tls(scaled: RunningLab) -> None:
@@ -228,12 +226,13 @@ def test_every_balancer_serves_the_monitoring_page(scaled: RunningLab) -> None:
         page = request(definition, "/_monitor/", address=str(machine.address))
         assert page.status == 200, f"{machine.name}: {page.error or page.status}"
     scaled.get("/")
-    shown = json.loads(scaled.invoke("monitor.show", "--json").stdout)
+    shown = scaled.json("monitor.show")
     targets = {(row["job"], row["machine"]): row["up"] for row in shown["targets"]}
     assert len(targets) == 14
     assert all(targets.values())
-    assert {row["name"] for row in shown["servers"]} == {"web-01", "web-02"}
-    assert set(json.loads(scaled.invoke("monitor.qps", "--json").stdout)) == {"web-01", "web-02"}
+    assert {row["server"] for row in shown["servers"]} == {"web-01", "web-02"}
+    lines = scaled.json("monitor.qps")["servers"]
+    assert {line["server"] for line in lines} == {"web-01", "web-02"}
 
 
 def under_load(lab: RunningLab, seconds: float, operation: Callable[[], object]) -> WorkloadResult:
@@ -257,8 +256,8 @@ def test_a_deploy_and_a_rollback_lose_no_request(scaled: RunningLab) -> None:
     with release("9.1.0") as folder:
         result = under_load(scaled, 60, lambda: scaled.invoke("app.deploy", str(folder)))
     assert result.refusals == ()
-    runs = json.loads(scaled.invoke("app.releases", "--json").stdout)
-    assert [r["machines"] for r in runs if r["version"] == "9.1.0"] == [["app-01", "app-02"]]
+    runs = scaled.json("app.releases")["releases"]
+    assert [r["machines"] for r in runs if r["release"] == "9.1.0"] == [["app-01", "app-02"]]
     assert under_load(scaled, 60, lambda: scaled.invoke("app.rollback")).refusals == ()
 
 

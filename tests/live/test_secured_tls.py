@@ -137,7 +137,7 @@ def test_requests_to_web_servers_are_encrypted(secured_lab: RunningLab) -> None:
 
         def arrived() -> tuple[int, int]:
             packets = counts(host.run(*listing).stdout)
-            return packets["HTTP for the balancer"], packets["HTTPS for the balancer"]
+            return packets["HTTP for the balancer", "tcp"], packets["HTTPS for the balancer", "tcp"]
 
         plain, encrypted = arrived()
         for _ in range(4):

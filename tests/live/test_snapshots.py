@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import threading
@@ -74,8 +73,7 @@ def machine_states(lab: RunningLab) -> dict[str, str]:
 
 
 def listed(lab: RunningLab) -> dict[str, dict[str, Any]]:
-    rows = json.loads(lab.invoke("lab.snapshots", "--json").stdout)
-    return {row["name"]: row for row in rows}
+    return {row["snapshot"]: row for row in lab.json("lab.snapshots")["snapshots"]}
 
 
 def own_files(lab: RunningLab) -> dict[str, bytes]:
@@ -116,8 +114,8 @@ def test_the_list_shows_date_size_topology_and_note(snapshots_lab: RunningLab) -
     row = listed(snapshots_lab)["a"]
     assert row["topology"] == "distributed"
     assert row["note"] == "as it was"
-    assert row["date"].startswith(time.strftime("%Y-%m-", time.gmtime()))
-    assert row["size"] > 2**20
+    assert row["created"].startswith(time.strftime("%Y-%m-", time.gmtime()))
+    assert row["size_bytes"] > 2**20
     assert row["problem"] == ""
     text = snapshots_lab.invoke("lab.snapshots").stdout
     assert "as it was" in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 
 import pytest
@@ -14,7 +13,7 @@ pytestmark = pytest.mark.live
 
 def lost(lab: RunningLab, *words: str) -> dict[str, list[str]]:
     """The impact of each component's failure, by machine and component."""
-    rows = json.loads(lab.invoke("lab.spof", *words, "--json").stdout)
+    rows = lab.json("lab.spof", *words)["components"]
     assert all(row["reads"]["requests"] and row["writes"]["requests"] for row in rows)
     return {f"{row['machine']}/{row['component']}": row["lost"] for row in rows}
 

@@ -5,8 +5,6 @@ One lab changes in this order: scaled → distributed → simple → distributed
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from tests.live.conftest import RunningLab, wait_until, with_topology
@@ -18,8 +16,8 @@ SCALED = ["lb-01", "lb-02", "web-01", "web-02", "app-01", "app-02", "db-01", "db
 
 
 def states(lab: RunningLab) -> dict[str, str]:
-    status = json.loads(lab.invoke("lab.status", "--json").stdout)
-    return {m["name"]: m["state"] for m in status["machines"]}
+    status = lab.json("lab.status")
+    return {m["machine"]: m["state"] for m in status["machines"]}
 
 
 def note(lab: RunningLab, text: str) -> None:
@@ -39,7 +37,7 @@ def kept(lab: RunningLab, text: str) -> None:
 
 
 def automatic(lab: RunningLab) -> bool:
-    return bool(json.loads(lab.invoke("db.autopromote", "status", "--json").stdout)["on"])
+    return bool(lab.json("db.autopromote", "status")["on"])
 
 
 def active(lab: RunningLab, machine: str, service: str) -> bool:

@@ -32,7 +32,7 @@ def changed_in(output: str) -> dict[str, int]:
 def plan(lab: RunningLab) -> tuple[int, str]:
     """Exit status and output of lab.plan."""
     result = lab.invoke("lab.plan", "--detailed-exitcode", check=False)
-    assert result.returncode in (0, 2), result.stdout + result.stderr
+    assert result.returncode in (0, 3), result.stdout + result.stderr
     return result.returncode, result.stdout
 
 
@@ -188,7 +188,7 @@ def test_drift_is_planned_and_fixed(repaired: RunningLab, name: str) -> None:
         network = str(repaired.session().lab.network)
         repaired.sql(drift.machine, drift.sql.format(network=network))
     status, output = plan(repaired)
-    assert status == 2
+    assert status == 3
     for pattern in drift.plan:
         assert re.search(pattern, output), f"{pattern!r} is not in:\n{output}"
     unaffected = {"lb-01", "web-01", "web-02"} - {drift.machine}
@@ -221,7 +221,7 @@ def test_a_removed_package_is_reinstalled(repaired: RunningLab) -> None:
         "lb-01", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qy", "remove", "haproxy"
     )
     status, output = plan(repaired)
-    assert status == 2
+    assert status == 3
     assert "haproxy: (none) → installed" in output
     repaired.up()
     assert plan(repaired)[0] == 0
@@ -231,7 +231,7 @@ def test_a_removed_package_is_reinstalled(repaired: RunningLab) -> None:
 def test_a_stopped_machine_is_not_reported_as_unchanged(repaired: RunningLab) -> None:
     repaired.invoke("lab.halt", "lb-01")
     status, output = plan(repaired)
-    assert status == 2
+    assert status == 3
     assert "lb-01: halted; lab.up starts it" in output
 
 
@@ -381,7 +381,7 @@ def test_a_reload_missed_by_a_killed_controller_is_detected(repaired: RunningLab
     while repaired.out("lb-01", *info) != "Maxconn: 3999\n":
         assert time.monotonic() < deadline
     status, output = plan(repaired)
-    assert status == 2
+    assert status == 3
     assert "reload haproxy.service (" in output
     result = repaired.up()
     assert changed_in(result.stdout) == {"lb-01": 1, "web-01": 0, "web-02": 0}

@@ -87,7 +87,8 @@ def test_the_summary_names_cause_dependants_and_one_command() -> None:
     )
     assert skipped_because(results[1], results) == "depends on web-01 nginx"
     assert counts(results) == "0 of 3 checks passed: 1 failed, 2 skipped"
-    assert [entry["root_cause"] != "" for entry in check_values(results)] == [True, False, False]
+    causes = [entry["root_cause"] for entry in check_values(results)["checks"]]
+    assert causes == ["web-01: nginx is stopped", "", ""]
     assert summary(evaluate([nginx], Observation({})))[0] == "root cause: web-01: nginx is stopped"
     one = evaluate([nginx, check("b-x", "n")], Observation({}))
     assert summary(one)[0].endswith("(1 check depends on it)")
@@ -97,7 +98,7 @@ def test_the_hint_of_a_verdict_replaces_the_check_s() -> None:
     verdict = Verdict(False, "good", "bad", hint="invoke db.rejoin web-02")
     listed = Check("a", "web-02", "mysql", "invoke db.status", lambda _: verdict)
     (result,) = evaluate([listed], Observation({}))
-    assert result.values()["next"] == "invoke db.rejoin web-02"
+    assert check_values([result])["checks"][0]["next"] == "invoke db.rejoin web-02"
 
 
 # --- the checks of every topology ----------------------------------------------------------------
@@ -158,7 +159,9 @@ def _fails_behind(check: Check, machine: str, listed: tuple[Check, ...]):  # typ
 
 def test_results_are_plain_values() -> None:
     verdict = Verdict(False, "good", "bad", detail="line", severity="warning", cause="c")
-    values = CheckResult(check("a-x"), verdict, ("b",)).values()
+    shown = check_values([CheckResult(check("a-x"), verdict, ("b",))])
+    assert shown["counts"] == {"ok": 0, "warning": 1, "failed": 0, "skipped": 0}
+    (values,) = shown["checks"]
     assert values["status"] == "warning"
     assert values["blocked_by"] == ["b"]
     assert values["detail"] == "line"

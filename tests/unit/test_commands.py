@@ -47,21 +47,15 @@ def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_list_shows_every_task_with_one_line_of_help() -> None:
-    listed = run("--list").stdout
+    listed = run("--list", COLUMNS="80").stdout
+    lines = {line.split()[0]: line for line in listed.splitlines() if line.startswith("  ")}
     for name, task in every_task():
-        help_line = (task.__doc__ or "").strip().splitlines()[0]
-        assert help_line.endswith("."), f"{name}: {help_line!r}"
-        assert len(help_line) <= 95, f"{name}: {help_line!r}"
-        assert name in listed
-        assert help_line[:40] in listed.replace("\n" + " " * 17, " ")
-
-
-def test_every_option_of_every_task_is_explained() -> None:
-    plain = {"c", "machine", "server", "mode", "name", "yes"}
-    for name, task in every_task():
-        known = {key.replace("-", "_") for key in task.help}
-        missing = {str(a.name) for a in task.get_arguments()} - known - plain
-        assert not missing, f"{name}: {', '.join(sorted(missing))}"
+        summary = (task.__doc__ or "").strip().splitlines()[0]
+        assert summary.endswith("."), f"{name}: {summary!r}"
+        assert len(summary) <= 50, f"{name}: {summary!r}"
+        assert lines.pop(name).endswith(f"   {summary}")
+    assert not lines
+    assert max(map(len, listed.splitlines())) <= 80
 
 
 # --- Invoke's parser, as provision/commands/parsing.py teaches it ---------------------------------
@@ -85,11 +79,12 @@ def test_a_positional_argument_with_a_default_may_be_left_out() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["lab.halt", "--nonsense"], "No idea what '--nonsense' is!"),
-        (["lab.ssh", "--nonsense"], "No idea what '--nonsense' is!"),
-        (["lab.ssh"], "did not receive required positional arguments: 'machine'"),
-        (["lb.weight", "web-01"], "did not receive required positional arguments: 'weight'"),
-        (["lab.halt", "web-01", "web-02"], "No idea what 'web-02' is!"),
+        (["lab.halt", "--nonsense"], "lab.halt has no option --nonsense"),
+        (["lab.ssh", "--nonsense"], "lab.ssh has no option --nonsense"),
+        (["lab.ssh"], "lab.ssh: MACHINE is missing"),
+        (["lb.weight", "web-01"], "lb.weight: WEIGHT is missing"),
+        (["lab.halt", "web-01", "web-02"], "lab.halt: unexpected argument 'web-02'"),
+        (["lab.up", "--lab"], "--lab needs a value"),
     ],
 )
 def test_invalid_arguments(words: list[str], message: str) -> None:
@@ -101,7 +96,7 @@ def test_invalid_arguments(words: list[str], message: str) -> None:
 def test_help_of_a_task(task: str) -> None:
     result = run(task, "--help")
     assert result.returncode == 0, result.stderr
-    assert "Docstring:" in result.stdout
+    assert result.stdout.startswith(f"Usage: invoke {task} ")
 
 
 # --- errors --------------------------------------------------------------------------------------
@@ -232,12 +227,13 @@ def test_a_plan_as_a_diff() -> None:
 def test_the_status_of_a_lab() -> None:
     here, observed = context(str(RECORDED / "lab.yml")), observation()
     values = show.status_values(here, observed)
-    assert [m["name"] for m in values["machines"]] == ["lb-01", "web-01", "web-02"]
+    assert [m["machine"] for m in values["machines"]] == ["lb-01", "web-01", "web-02"]
     balancer, first, second = values["machines"]
-    assert balancer["servers"]["web-02"]["status"] == "UP"
+    assert balancer["servers"][1]["status"] == "UP"
+    assert balancer["servers"][1]["sessions"] == 0
     assert first["services"] == {"mysql": "active", "foobar": "active", "nginx": "active"}
     assert first["database"]["role"] == "primary"
-    assert second["database"]["lag"] == 1
+    assert second["database"]["lag_seconds"] == 1
     off = show.status_values(here, Observation(dict.fromkeys(observed.states, "halted")))
     assert all(m["state"] == "halted" and "services" not in m for m in off["machines"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from provision.operations import restart
 from provision.operations.deploy import KEPT, superfluous
 from provision.services.app import releases
 from provision.services.app import role as app
+from provision.services.app.application import Record, load_record, save_record
 from tests.unit.samples import context
 
 FILES = {
@@ -31,6 +33,12 @@ def lab(tmp_path: Path) -> Context:
     return made
 
 
+def record_deployed(lab: Context, version: str) -> None:
+    """As after a deployment; the sample lab has no state to change."""
+    record = load_record(lab.lab.directory, version) or Record()
+    save_record(lab.lab.directory, version, replace(record, deployed=True))
+
+
 def folder(path: Path, **files: str) -> Path:
     """A release in a folder; ``name=""`` leaves a file out."""
     for name, content in {**FILES, **files}.items():
@@ -44,20 +52,22 @@ def folder(path: Path, **files: str) -> Path:
 
 def test_a_release_is_stored_under_its_version(lab: Context, tmp_path: Path) -> None:
     new = folder(tmp_path / "new")
-    assert releases.store(lab, new) == "2.0.0"
+    assert releases.store(lab, new).version == "2.0.0"
     assert app.version_of(app.stored_release(lab, "2.0.0")) == "2.0.0"
-    assert releases.store(lab, new, "2.1.0-rc1") == "2.1.0-rc1"
+    assert releases.store(lab, new, "2.1.0-rc1").version == "2.1.0-rc1"
     assert app.version_of(app.stored_release(lab, "2.1.0-rc1")) == "2.1.0-rc1"
-    assert releases.store(lab, new) == "2.0.0"
-    assert releases.stored_versions(lab) >= {"2.0.0", "2.1.0-rc1"}
+    assert releases.store(lab, new).version == "2.0.0"
+    # Neither was deployed yet.
+    assert releases.deployed_versions(lab) == {releases.current(lab)}
 
 
 def test_different_files_need_a_different_version(lab: Context, tmp_path: Path) -> None:
     releases.store(lab, folder(tmp_path / "new"))
+    record_deployed(lab, "2.0.0")
     other = folder(tmp_path / "other", **{"foobar/__init__.py": "# fixed"})
     with pytest.raises(UsageError, match=r"a different release is already stored as 2\.0\.0"):
         releases.store(lab, other)
-    assert releases.store(lab, other, "2.0.1") == "2.0.1"
+    assert releases.store(lab, other, "2.0.1").version == "2.0.1"
 
 
 @pytest.mark.parametrize(
@@ -80,8 +90,11 @@ def test_an_invalid_release_is_refused(
 
 
 def test_a_missing_folder_is_refused(lab: Context, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is not a folder"):
+    with pytest.raises(UsageError, match="none does not exist"):
         releases.store(lab, tmp_path / "none")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="file is not a folder"):
+        releases.store(lab, tmp_path / "file")
 
 
 def test_without_a_folder_the_source_is_a_stored_version_or_the_checkout(

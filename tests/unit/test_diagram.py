@@ -316,7 +316,7 @@ def test_a_lab_that_was_never_up_is_drawn_as_its_topology(tmp_path: Path) -> Non
     result = run(tmp_path, "--json")
     assert result.returncode == 0, result.stderr
     assert "lab t-never-up does not exist yet; this is its topology" in result.stderr
-    picture = json.loads(result.stdout)
+    picture = json.loads(result.stdout)["data"]
     assert picture["title"].startswith("topology distributed, on ")
     assert {box["color"] for layer in picture["layers"] for box in layer["boxes"]} == {"grey"}
     result = run(tmp_path, "--topology", "scaled")

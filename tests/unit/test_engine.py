@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from provision.engine.agent.protocol import (
     gather_request,
 )
 from provision.engine.agent.services import ServiceState, service_probe
-from provision.engine.agent.trees import TreeFacts, tree_digest
+from provision.engine.agent.trees import TreeFacts, content_time, tree_digest
 from provision.engine.plan import Difference, Plan, Resource, Unit, UnitPlan, plan, probes
 from provision.engine.resources import (
     Directory,
@@ -218,6 +220,9 @@ def test_a_tree_has_the_digest_that_the_machine_computes(tmp_path: Path) -> None
     (tmp_path / "run").write_text("#!/bin/sh\n")
     (tmp_path / "run").chmod(0o755)
     tree = Tree("/srv/x", tree_files(tmp_path))
+    for path, _, data in tree.files:
+        seconds = content_time(hashlib.sha256(data).hexdigest())
+        os.utime(tmp_path / path, (seconds, seconds))
     assert tree.digest == tree_digest(str(tmp_path))
     assert differences(tree, TreeFacts(tree.digest)) == {}
     (tmp_path / "run").chmod(0o644)

@@ -605,7 +605,16 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[int,
     for prometheus in serving(Prometheus):
         monkeypatch.setattr(page, "PROMETHEUS", ("127.0.0.1", prometheus))
         for port in serving(
-            page.handler(page.PageData({"lab": "mon", "limits": {"lag": 5, "errors": 0.05}}))
+            page.handler(
+                page.PageData(
+                    {
+                        "lab": "mon",
+                        "site": "www.foobar.com",
+                        "topology": "secured",
+                        "limits": {"lag": 5, "errors": 0.05},
+                    }
+                )
+            )
         ):
             yield lambda path, method="GET", port=port: request(port, method, path)
 

@@ -38,10 +38,10 @@ def test_every_balancer_web_server_application_and_database_is_passed(
 def test_a_path_stops_at_its_first_hop_that_fails() -> None:
     lab = context("scaled").lab
     errors = {hop: "" for path in paths(lab) for hop in path}
-    assert all(path.ok for path in traced(lab, errors))
+    assert all(path.ok for path in traced(paths(lab), errors))
     broken = PathHop("web-01", "app-02", "foobar")
     later = PathHop("app-02", "db-01", "mysql")
-    results = traced(lab, {**errors, broken: "refused", later: "503"})
+    results = traced(paths(lab), {**errors, broken: "refused", later: "503"})
     stopped = [path for path in results if not path.ok]
     assert len(stopped) == 6
     through = [path for path in stopped if broken in path.hops]

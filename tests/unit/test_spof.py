@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from provision.commands.explain import fault_values
 from provision.core.errors import UsageError
 from provision.teaching.clients import ClientRequest, Impact, impact
 from provision.teaching.faults import Component, components
@@ -65,7 +66,7 @@ def test_verdicts(
     result = FaultResult(Component("web-01", "nginx"), *impacts, 3.0, 1.0)
     assert result.lost == lost
     assert result.verdict.startswith(verdict)
-    assert result.values()["single_point_of_failure"] is bool(lost)
+    assert fault_values(result)["single_point_of_failure"] is bool(lost)
 
 
 def test_components_of_the_topologies() -> None:

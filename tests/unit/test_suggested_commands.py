@@ -66,6 +66,7 @@ LITERALS = {
     "lab.restart": {
         name for t in TOPOLOGIES for name in restart.services(context(t, autopromote=True))
     },
+    "lab.completion": {"bash", "zsh", "fish"},
     "lab.explain": set(explain.TOPICS),
     "lab.snapshot": {"a", "before", "clean"},
 }

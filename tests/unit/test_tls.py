@@ -22,6 +22,8 @@ from provision.engine.resources.files import Absent
 from provision.services.firewall.agent.trial import FirewallFacts, firewall_probe
 from provision.services.firewall.role import RULES
 from provision.services.hardening import role as hardening
+from provision.services.hardening.agent.sysctls import RECORD
+from provision.services.hardening.resources import Sysctls
 from provision.services.tls import feature as tls
 from provision.services.tls import interface
 from provision.services.tls.agent.probes import ClockReading
@@ -297,8 +299,8 @@ def test_hardening_is_reverted(machine: str) -> None:
     undone = [r for u in hardening.absent(context("secured"), here) for r in u.resources]
     places = {r.marker for r in undone if isinstance(r, Absent)}
     for resource in brought:
-        assert isinstance(resource, File)
-        assert resource.path in places
+        assert isinstance(resource, File | Sysctls)
+        assert (resource.path if isinstance(resource, File) else RECORD) in places
     for unit in hardening.units(context("secured"), here):
         assert f"{hardening.STAMPS}/{unit.name}" in places
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, request
@@ -14,6 +15,8 @@ from foobar.errors import failure
 from foobar.replies import last_write, record_read, record_write
 
 api = Blueprint("api", __name__, url_prefix="/api")
+
+DESCRIPTION = Path(__file__).with_name("openapi.json")
 
 LIST_DEFAULT = 20
 LIST_MAXIMUM = 100
@@ -69,6 +72,12 @@ def show_marker(marker_id: str) -> Response:
     return jsonify(read.value.as_json())
 
 
+@api.get("/openapi.json")
+def describe() -> Response:
+    """Return the OpenAPI description of this API."""
+    return Response(DESCRIPTION.read_text(encoding="utf-8"), mimetype="application/json")
+
+
 def _only(name: str | None) -> str | None:
     settings = context().settings
     if name is None:
@@ -76,7 +85,8 @@ def _only(name: str | None) -> str | None:
     if name == "local":
         return settings.local
     if name not in {server.name for server in settings.servers}:
-        raise text.InvalidError("from", "from must be local or the name of a database server")
+        message = f"there is no database server {name}: use local or a server's name"
+        abort(failure(404, message, field="from"))
     return name
 
 

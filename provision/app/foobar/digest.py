@@ -16,7 +16,8 @@ def tree_digest(directory: Path) -> str:
     lines = []
     for folder, folders, files in os.walk(directory):
         folders[:] = [name for name in folders if name != "__pycache__"]
-        for name in files:
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        for name in [*files, *links]:
             path = Path(folder, name)
             try:
                 lines.append(f"{path.relative_to(directory).as_posix()} {_content(path)}")
@@ -26,8 +27,10 @@ def tree_digest(directory: Path) -> str:
 
 
 def _content(path: Path) -> str:
-    """Executable bit and digest of a file; a fifo or a link is not opened."""
+    """Executable bit and digest of a file, or target of a link; a fifo is not opened."""
     status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        return f"link {path.readlink()}"
     if not stat.S_ISREG(status.st_mode):
         return "no file"
     executable = "x" if status.st_mode & 0o100 else "-"

@@ -47,16 +47,16 @@ def forwarded_for(value: str | None) -> tuple[str, ...]:
 
 
 def of_request(
-    headers: Headers, peer: str | None, settings: Settings
+    headers: Headers, peer: str | None, settings: Settings, *, encrypted: bool = False
 ) -> tuple[RequestHop, RequestHop, RequestHop, RequestHop]:
     """Return the hops of a request: visitor, balancer, web server, application.
 
     Args:
         peer: address of gunicorn's client; empty for a Unix socket.
+        encrypted: whether gunicorn's client uses TLS.
     """
     balancer = shown(headers.get("X-Via-Balancer"))
     web = shown(headers.get("X-Via-Web"))
-    scheme = (shown(headers.get("X-Forwarded-Proto")) or "http").lower()
     visitor, before_web = _ends(
         forwarded_for(headers.get("X-Forwarded-For")), through_balancer=balancer is not None
     )
@@ -66,7 +66,7 @@ def of_request(
             "balancer",
             "Load balancer · HAProxy",
             balancer or "not used",
-            before_web if balancer else None,
+            (before_web or settings.address_of(balancer)) if balancer else None,
             passed=balancer is not None,
         ),
         RequestHop(
@@ -80,9 +80,17 @@ def of_request(
             "app",
             "Application · gunicorn, Flask",
             settings.host,
-            "behind a Unix socket" if web else f"asked directly over {scheme}",
+            transport(peer, direct=web is None, encrypted=encrypted),
         ),
     )
+
+
+def transport(peer: str | None, *, direct: bool, encrypted: bool) -> str:
+    """Return how the request reached gunicorn; `direct` without Nginx before it."""
+    if not peer:
+        return "over a Unix socket"
+    scheme = "HTTPS" if encrypted else "HTTP"
+    return f"requested directly, over {scheme}" if direct else f"over {scheme}, from {peer}"
 
 
 def _ends(addresses: tuple[str, ...], *, through_balancer: bool) -> tuple[str | None, str | None]:

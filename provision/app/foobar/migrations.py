@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +31,24 @@ class MigrationError(Exception):
 
 @dataclass(frozen=True)
 class Migration:
-    """One numbered file."""
+    """One numbered file.
+
+    Line ends do not count as an edit: git and editors change them.
+
+    Args:
+        checksum: of the content with Unix line ends.
+        crlf_checksum: of the content with Windows line ends.
+    """
 
     number: int
     name: str
     checksum: str
     statements: tuple[str, ...]
+    crlf_checksum: str = ""
+
+    def is_same(self, applied: str) -> bool:
+        """Whether the applied file was this one, with either kind of line ends."""
+        return applied in (self.checksum, self.crlf_checksum)
 
 
 @dataclass(frozen=True)
@@ -91,15 +104,20 @@ def load(directory: Path) -> tuple[Migration, ...]:
         number = int(match[1])
         if number != len(migrations) + 1:
             raise MigrationError(f"{path.name} does not have the number {len(migrations) + 1:04d}")
-        content = path.read_bytes()
+        content = path.read_bytes().removeprefix(BOM_UTF8).replace(b"\r\n", b"\n")
         try:
             parts = statements(content.decode("utf-8"))
         except (MigrationError, UnicodeDecodeError) as error:
             raise MigrationError(f"{path.name}: {error}") from error
         if not parts:
             raise MigrationError(f"{path.name} has no statement")
-        migrations.append(Migration(number, path.name, hashlib.sha256(content).hexdigest(), parts))
+        digests = [hashlib.sha256(text).hexdigest() for text in (content, _with_crlf(content))]
+        migrations.append(Migration(number, path.name, digests[0], parts, digests[1]))
     return tuple(migrations)
+
+
+def _with_crlf(content: bytes) -> bytes:
+    return content.replace(b"\n", b"\r\n")
 
 
 def plan(release: Iterable[Migration], applied: Mapping[int, str]) -> MigrationPlan:
@@ -113,8 +131,7 @@ def plan(release: Iterable[Migration], applied: Mapping[int, str]) -> MigrationP
     """
     migrations = tuple(release)
     for migration in migrations:
-        checksum = applied.get(migration.number, migration.checksum)
-        if checksum != migration.checksum:
+        if not migration.is_same(applied.get(migration.number, migration.checksum)):
             raise MigrationError(
                 f"{migration.name} was edited after it had been applied; restore it and add the"
                 " change as a new file"

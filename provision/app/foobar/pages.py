@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -51,6 +52,16 @@ class DatabaseCard:
     state: str
     read: bool
     written: bool
+
+
+@dataclass(frozen=True)
+class MachineBox:
+    """One machine in the diagram, with everything on it that is drawn."""
+
+    name: str
+    address: str | None
+    hops: tuple[hops.RequestHop, ...]
+    database: DatabaseCard | None
 
 
 @pages.get("/")
@@ -121,6 +132,28 @@ def cards(
     return tuple(sorted(unsorted, key=lambda card: (not card.read, not card.written)))
 
 
+def boxes(
+    path: tuple[hops.RequestHop, ...], databases: tuple[DatabaseCard, ...], settings: Settings
+) -> tuple[tuple[MachineBox, ...], tuple[DatabaseCard, ...]]:
+    """Return one box per machine that the request passed, and the databases elsewhere.
+
+    Args:
+        path: web server and application.
+    """
+    names = list(dict.fromkeys(hop.name for hop in path if hop.passed))
+    by_name = {card.name: card for card in databases}
+    machines = tuple(
+        MachineBox(
+            name,
+            settings.address_of(name),
+            tuple(hop for hop in path if hop.passed and hop.name == name),
+            by_name.get(name),
+        )
+        for name in names
+    )
+    return machines, tuple(card for card in databases if card.name not in names)
+
+
 def _with_error(
     form: Form, message: str, field: str | None = None, same_id: str | None = None
 ) -> Form:
@@ -136,13 +169,19 @@ def _page(form: Form, code: int) -> Response:
         read, code = None, 503 if code == 200 else code
     view = about.store.view(1.0)
     moment = notes.now()
+    encrypted = isinstance(request.environ.get("gunicorn.socket"), ssl.SSLSocket)
+    path = hops.of_request(
+        request.headers, request.remote_addr, about.settings, encrypted=encrypted
+    )
+    machines, others = boxes(path[2:], cards(about.settings, view, read), about.settings)
     page = render_template(
         "index.html",
         about=about,
         form=form,
         limits={"author": text.AUTHOR_LIMIT, "text": text.TEXT_LIMIT},
-        hops=hops.of_request(request.headers, request.remote_addr, about.settings),
-        databases=cards(about.settings, view, read),
+        hops=path,
+        machines=machines,
+        databases=others,
         view=view,
         read=read,
         shown=[(note, age(note.created, moment), tone(note.author)) for note in read.value]

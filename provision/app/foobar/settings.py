@@ -47,10 +47,12 @@ class Settings:
     password: str = field(repr=False)
     database: str
     ca: Path
+    machines: tuple[Server, ...] = ()
 
     def address_of(self, name: str) -> str | None:
         """Return the address of the machine called `name`, or None if it is unknown."""
-        return next((s.address for s in self.servers if s.name == name), None)
+        known = (*self.machines, *self.servers)
+        return next((s.address for s in known if s.name == name), None)
 
     @property
     def local(self) -> str:
@@ -77,9 +79,10 @@ class _Reader:
             self.problems.append(f"{name} is not {what}: {value[:80]!r}")
         return value
 
-    def servers(self, name: str) -> tuple[Server, ...]:
+    def servers(self, name: str, *, optional: bool = False) -> tuple[Server, ...]:
         servers: list[Server] = []
-        for part in self.text(name).split(","):
+        listed = self._environ.get(name, "") if optional else self.text(name)
+        for part in listed.split(","):
             if not part.strip():
                 continue
             label, _, address = (piece.strip() for piece in part.partition("="))
@@ -121,7 +124,8 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
             FOOBAR_DB_READ ("web-02,web-01", the nearest first), FOOBAR_DB_USER and
             FOOBAR_DB_PASSWORD are required. FOOBAR_HOST (this machine's host name),
             FOOBAR_DB_NAME (foobar), FOOBAR_DB_CA (/etc/foobar/ca.pem) and FOOBAR_SITE
-            (www.foobar.com) have the defaults in brackets.
+            (www.foobar.com) have the defaults in brackets. FOOBAR_MACHINES (none) lists all
+            machines like FOOBAR_DB_HOSTS; the page shows their addresses.
 
     Raises:
         SettingsError: with all missing and invalid variables.
@@ -137,6 +141,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         password=read.text("FOOBAR_DB_PASSWORD"),
         database=read.matching("FOOBAR_DB_NAME", _SCHEMA, "a schema name", "foobar"),
         ca=read.authority("FOOBAR_DB_CA", "/etc/foobar/ca.pem"),
+        machines=read.servers("FOOBAR_MACHINES", optional=True),
     )
     if read.problems:
         raise SettingsError(tuple(read.problems))

@@ -30,8 +30,8 @@ from provision.database.agent.table_checksums import (
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, collector
 
-SCHEMAS = ("foobar", "lab")
-"""What is compared: the application's data and the lab's own."""
+SCHEMAS = ("foobar", "lab", "app")
+"""What is compared: the guest book's data, the lab's own, and those of the user's application."""
 
 WAIT_SECONDS = 1.0
 """How long missing transactions are waited for; a healthy replica has them within milliseconds."""

@@ -54,6 +54,12 @@ class GtidSet:
             for first, last in intervals
         )
 
+    @property
+    def last_of_each_source(self) -> GtidSet:
+        """The newest transaction of each server."""
+        last = {source: intervals[-1][1] for source, intervals in _parse(self.text).items()}
+        return GtidSet(",".join(f"{source}:{number}" for source, number in last.items()))
+
     def without_source(self, uuid: str) -> GtidSet:
         """The transactions that did not originate on the server with this UUID."""
         parts = self.text.split(",")

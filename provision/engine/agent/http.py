@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -118,7 +118,11 @@ def _connect(request: HttpRequest) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("localhost", timeout=request.timeout)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.settimeout(request.timeout)
-        connection.sock.connect(request.socket)
+        try:
+            connection.sock.connect(request.socket)
+        except OSError:
+            connection.close()
+            raise
         return connection
     if not request.ca:
         port = request.port or 80
@@ -189,8 +193,13 @@ def send_lines(args: Args, journal: Journal, log: Log) -> None:
 # --- readiness -----------------------------------------------------------------------------------
 
 
-def wait_until_ready(readiness: Readiness, log: Log) -> None:
+def wait_until_ready(
+    readiness: Readiness, log: Log, require_running: Callable[[], None] = lambda: None
+) -> None:
     """Wait until a server is ready.
+
+    Args:
+        require_running: raises an error when waiting is in vain.
 
     Raises:
         AgentTimeoutError: with its last response.
@@ -216,7 +225,13 @@ def wait_until_ready(readiness: Readiness, log: Log) -> None:
         return consecutive >= (CONSECUTIVE if readiness.contains else 1)
 
     request = readiness.http
-    ready = socket_ready if request is None else lambda: http_ready(request)
+
+    def ready() -> bool:
+        if socket_ready() if request is None else http_ready(request):
+            return True
+        require_running()
+        return False
+
     try:
         wait_until(ready, readiness.deadline, readiness.name)
     except AgentTimeoutError as error:

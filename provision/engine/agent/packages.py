@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from provision.engine.agent.files import Journal, write_atomically
-from provision.engine.agent.process import AgentError, Log, ProcessResult, run
+from provision.engine.agent.process import AgentError, Log, ProcessResult, must, run
 from provision.engine.agent.protocol import Probe
-from provision.engine.agent.registry import Args, action, batch_collector
+from provision.engine.agent.registry import Args, action, batch_collector, collector
 
 APT = [
     "apt-get",
@@ -32,6 +32,9 @@ APT = [
 ]
 RESTORE = ["-o", "Dpkg::Options::=--force-confmiss"]
 """Missing configuration files are installed again (dpkg(1), --force-confmiss)."""
+
+HELD = "--allow-change-held-packages"
+"""The lab itself installs the packages that it holds."""
 
 POLICY = "/usr/sbin/policy-rc.d"
 UNREACHABLE = re.compile(
@@ -65,6 +68,35 @@ def packages_probe(
     """
     args = {"names": list(names), "configured": list(configured), "conffiles": conffiles}
     return Probe("packages", f"packages {' '.join(names)}", args, PackageVersions)
+
+
+@dataclass(frozen=True)
+class HeldFacts:
+    """Which of some packages are installed and held."""
+
+    held: tuple[str, ...]
+
+
+def held_probe(names: Sequence[str]) -> Probe[HeldFacts]:
+    """Which of some packages are held."""
+    return Probe("held-packages", "held packages", {"names": list(names)}, HeldFacts)
+
+
+@collector("held-packages")
+def collect_held(args: Args) -> HeldFacts:
+    """See `held_probe`."""
+    form = "${Package}\t${db:Status-Want}\t${db:Status-Status}\n"
+    lines = run(["dpkg-query", "-W", "-f", form, *args["names"]]).stdout.splitlines()
+    rows = [line.split("\t") for line in lines]
+    return HeldFacts(
+        tuple(n for n, want, status in rows if (want, status) == ("hold", "installed"))
+    )
+
+
+@action("hold-packages")
+def hold_packages(args: Args, journal: Journal, log: Log) -> None:
+    """Hold installed packages: ``names``."""
+    must(["apt-mark", "hold", *args["names"]])
 
 
 @batch_collector("packages")
@@ -138,11 +170,13 @@ def install(args: Args, journal: Journal, log: Log) -> None:
                 journal.copies.keep(path)
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
-            _apt(["install", "--reinstall", *RESTORE, "--no-install-recommends", *damaged], 900)
+            _apt(
+                ["install", "--reinstall", HELD, *RESTORE, "--no-install-recommends", *damaged], 900
+            )
         if not names:
             return
         log(f"installing {len(names)} packages")
-        install_names = ["install", "--no-install-recommends", *RESTORE, *names]
+        install_names = ["install", HELD, "--no-install-recommends", *RESTORE, *names]
         try:
             _apt(install_names, 900)
         except AgentError:
@@ -151,6 +185,7 @@ def install(args: Args, journal: Journal, log: Log) -> None:
             run(["dpkg", "--configure", "-a"], timeout=600)
             _apt(install_names, 900)
     finally:
+        run(["apt-get", "clean"])
         with contextlib.suppress(FileNotFoundError):
             os.unlink(POLICY)
 

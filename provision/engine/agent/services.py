@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from provision.engine.agent.crashes import cause, own_lines
 from provision.engine.agent.files import Journal
 from provision.engine.agent.process import AgentError, Log, must, run
 from provision.engine.agent.protocol import Probe
@@ -104,9 +105,12 @@ def activate(name: str, verb: str, log: Log) -> None:
     if result.ok and is_active(name):
         return
     state = run(["systemctl", "is-active", name]).stdout.strip()
-    journal = ["journalctl", "-u", name, "-n", "15", "-o", "cat", "--no-pager"]
-    lines = run([*journal, f"--since=@{since:.0f}"]).stdout
-    raise AgentError(f"systemctl {verb} {name} failed: it is {state}", result.stderr + lines)
+    why, lines = cause(own_lines(name, since))
+    if not lines:  # it was never started; systemd says why
+        journal = ["journalctl", "-u", name, "-n", "15", "-o", "cat", "--no-pager"]
+        lines = run([*journal, f"--since=@{since:.0f}"]).stdout.splitlines()
+    what = f"systemctl {verb} {name} failed: it is {state}"
+    raise AgentError(f"{what}: {why}" if why else what, "\n".join([result.stderr, *lines]))
 
 
 def is_active(name: str) -> bool:

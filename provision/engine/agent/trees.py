@@ -24,6 +24,22 @@ FILE_LIMIT = 64 * 1024 * 1024
 """Bytes; a larger file in a tree is not read: no release has one."""
 
 
+NEW, OLD = ".lab-new", ".lab-old"
+"""Ends of the names of a folder that is not complete yet, and of one that is being replaced."""
+
+TIMES_FROM = 946_684_800
+"""2000-01-01, in seconds since 1970; see `content_time`."""
+
+
+def content_time(content_digest: str) -> int:
+    """The modification time of a file with this SHA-256, between 2000 and 2008.
+
+    Nginx makes ETags of time and size (nginx.org, "etag"): so the same content has the same ETag on
+    every server, and other content of the same size has another one.
+    """
+    return TIMES_FROM + int(content_digest[:7], 16)
+
+
 @dataclass(frozen=True)
 class TreeFacts:
     """Digest of a folder (see `tree_digest`); empty when there is none."""
@@ -45,18 +61,30 @@ def collect_tree(args: Args) -> TreeFacts:
 def tree_digest(top: str) -> str:
     """One digest over the names, modes and contents of everything below ``top``.
 
-    Links, fifos, sockets and devices count with their type; directories do not.
+    A file with another modification time than `content_time` counts as changed. Links count with
+    their target; fifos, sockets and devices with their type; directories do not.
     """
     lines = []
     try:
         for path, status in walk(top):
             kind = kind_of(status)
-            executable = "x" if status.st_mode & 0o100 else "-"
-            what = f"{executable} {_content_digest(path, status)}" if kind == "file" else kind
+            what = kind
+            if kind == "file":
+                what = _description(path, status)
+            elif kind == "link":
+                what = f"link {_target(path)}"
             lines.append(f"{os.path.relpath(path, top)} {what}")
     except AgentError as error:  # a tree of this size is no release
         return str(error)
     return digest("\n".join(sorted(lines)).encode(errors="surrogateescape"))
+
+
+def _description(path: str, status: os.stat_result) -> str:
+    executable = "x" if status.st_mode & 0o100 else "-"
+    content = _content_digest(path, status)
+    is_digest = len(content) == 64
+    touched = is_digest and int(status.st_mtime) != content_time(content)
+    return f"{executable} {content}{' touched' if touched else ''}"
 
 
 def _content_digest(path: str, status: os.stat_result) -> str:
@@ -68,6 +96,13 @@ def _content_digest(path: str, status: os.stat_result) -> str:
         return "not readable"
 
 
+def _target(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:  # it vanished, or was replaced, meanwhile
+        return "not readable"
+
+
 @action("tree")
 def tree(args: Args, journal: Journal, log: Log) -> None:
     """Replace a folder by the contents of ``tar`` (base64); all of it belongs to ``owner``."""
@@ -75,23 +110,45 @@ def tree(args: Args, journal: Journal, log: Log) -> None:
     import tarfile
 
     path = args["path"]
-    new, old = f"{path}.lab-new", f"{path}.lab-old"
-    must(["rm", "-rf", new, old])
+    new, old = f"{path}{NEW}", f"{path}{OLD}"
+    must(["rm", "-rf", "--", new, old])
     journal.make_parents(new)
-    os.mkdir(new)
-    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(args["tar"]))) as archive:
-        archive.extractall(new, filter="data")
-    must(["chown", "-R", f"{args['owner']}:{args['group']}", new])
-    for file, status in walk(new):
-        if kind_of(status) == "file":
-            journal.wrote(f"{path}{file.removeprefix(new)}", read_bytes(file))
+    try:
+        os.mkdir(new)
+        with tarfile.open(fileobj=io.BytesIO(base64.b64decode(args["tar"]))) as archive:
+            archive.extractall(new, filter="data")
+        must(["chown", "-R", f"{args['owner']}:{args['group']}", "--", new])
+        for file, status in walk(new):
+            if kind_of(status) == "file":
+                journal.wrote(f"{path}{file.removeprefix(new)}", read_bytes(file))
+        replace_tree(path, new, journal)
+    except BaseException:
+        must(["rm", "-rf", "--", new])
+        raise
+
+
+def replace_tree(path: str, new: str, journal: Journal) -> None:
+    """Put a complete new folder in the place of another one, which stays if that fails."""
+    old = f"{path}{OLD}"
     if is_real_directory(path):
         _keep_changes(path, new, journal)
         os.rename(path, old)
     elif os.path.lexists(path):
         journal.copies.move(path)
-    os.rename(new, path)
-    must(["rm", "-rf", old])
+    try:
+        os.rename(new, path)
+    except OSError:
+        if is_real_directory(old):
+            os.rename(old, path)
+        raise
+    must(["rm", "-rf", "--", old])
+
+
+@action("remove-trees")
+def remove_trees(args: Args, journal: Journal, log: Log) -> None:
+    """Remove folders that no process reads any more, complete or not: ``paths``."""
+    names = [f"{path}{suffix}" for path in args["paths"] for suffix in ("", NEW, OLD)]
+    must(["rm", "-rf", "--", *names])
 
 
 def _keep_changes(old: str, new: str, journal: Journal) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 from provision.engine.agent.codec import decode
+from provision.engine.agent.crashes import cause, crash_watch, own_lines
 from provision.engine.agent.files import Journal, RollbackError, record_loaded
 from provision.engine.agent.http import wait_until_ready
 from provision.engine.agent.process import AgentError, Log, run
@@ -74,6 +76,7 @@ class Transaction:
         self._journal = Journal()
         self._was_active = bool(request.service) and is_active(request.service)
         self._activated = ""
+        self._activated_at = 0.0
 
     def apply(self) -> UnitResponse:
         """Run all steps; roll back when one fails."""
@@ -109,16 +112,24 @@ class Transaction:
             verb = "" if verb == "try-restart" else "start"
         if service and (verb == "start" or (verb and self._request.needs_reload)):
             self._activated = verb
+            self._activated_at = time.time()
             activate(service, verb, self._log)
         elif self._journal.unit_files:
             run(["systemctl", "daemon-reload"])
 
     def _probe(self) -> None:
-        readiness = self._request.readiness
-        if readiness is not None:
+        readiness, service = self._request.readiness, self._request.service
+        if readiness is None:
+            return
+        if not self._activated:
             # Only a process that was activated can show that it loaded the new configuration.
-            expected = readiness if self._activated else replace(readiness, contains="")
-            wait_until_ready(expected, self._log)
+            wait_until_ready(replace(readiness, contains=""), self._log)
+            return
+        try:
+            wait_until_ready(readiness, self._log, crash_watch(service, self._activated_at))
+        except AgentTimeoutError as error:
+            _, lines = cause(own_lines(service, self._activated_at))
+            raise AgentTimeoutError(str(error), "\n".join([*lines, error.output])) from None
 
     def _stamp(self) -> None:
         self._journal.commit()

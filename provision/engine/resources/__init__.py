@@ -3,12 +3,13 @@
 from provision.engine.resources.files import Directory, File, Link, Tree
 from provision.engine.resources.ownership import EffectiveUnit, OwnedDirectory
 from provision.engine.resources.removal import NoDirectory, NoFile, NoService
-from provision.engine.resources.system import Packages, Service, SidSource, User
+from provision.engine.resources.system import HeldPackages, Packages, Service, SidSource, User
 
 __all__ = [
     "Directory",
     "EffectiveUnit",
     "File",
+    "HeldPackages",
     "Link",
     "NoDirectory",
     "NoFile",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 import tarfile
 from abc import abstractmethod
 from dataclasses import dataclass, field
@@ -14,8 +15,14 @@ from pathlib import Path
 from provision.engine.agent.files import PathFacts, path_probe
 from provision.engine.agent.protocol import Action, Probe
 from provision.engine.agent.secret_content import first_certificate, setting_digests
-from provision.engine.agent.trees import TreeFacts, tree_probe
+from provision.engine.agent.trees import TreeFacts, content_time, tree_probe
 from provision.engine.plan import Difference, Resource, State
+
+TreeFile = tuple[str, bool, bytes]
+"""A file of a tree: relative path, whether it is executable, content."""
+
+TreeLink = tuple[str, str]
+"""A symbolic link of a tree: relative path, target."""
 
 
 def _digest(content: bytes) -> str:
@@ -214,13 +221,15 @@ class Tree(Resource[TreeFacts]):
 
     Args:
         path: absolute, on the machine.
-        files: relative path, executable, content; see `tree_files`.
+        files: see `tree_files`.
+        links: see `tree_links`.
     """
 
     path: str
-    files: tuple[tuple[str, bool, bytes], ...] = field(repr=False)
+    files: tuple[TreeFile, ...] = field(repr=False)
     owner: str = "root"
     group: str = "root"
+    links: tuple[TreeLink, ...] = field(default=(), repr=False)
 
     @property
     def loads(self) -> bool:
@@ -234,7 +243,8 @@ class Tree(Resource[TreeFacts]):
     def digest(self) -> str:
         """One digest over names, modes and contents; ``tree_digest`` computes the same."""
         lines = [f"{path} {'x' if run else '-'} {_digest(data)}" for path, run, data in self.files]
-        return _digest("\n".join(sorted(lines)).encode())
+        lines += [f"{path} link {target}" for path, target in self.links]
+        return _digest("\n".join(sorted(lines)).encode(errors="surrogateescape"))
 
     def probe(self) -> Probe[TreeFacts]:
         return tree_probe(self.path)
@@ -252,20 +262,43 @@ class Tree(Resource[TreeFacts]):
                 entry = tarfile.TarInfo(path)
                 entry.size = len(data)
                 entry.mode = 0o755 if run else 0o644
+                entry.mtime = content_time(_digest(data))
                 archive.addfile(entry, io.BytesIO(data))
+            for path, target in self.links:
+                entry = tarfile.TarInfo(path)
+                entry.type, entry.linkname = tarfile.SYMTYPE, target
+                archive.addfile(entry)
         packed = base64.b64encode(buffer.getvalue()).decode()
         owner = {"owner": self.owner, "group": self.group}
         return [Action("tree", {"path": self.path, "tar": packed, **owner})]
 
 
-IGNORED = ("__pycache__", ".pyc")
+COMPILED = ("__pycache__", ".pyc")
+"""The name of a folder, and the end of a file's name, of compiled Python."""
 
 
-def tree_files(folder: Path) -> tuple[tuple[str, bool, bytes], ...]:
-    """The files of a folder of the controller, without compiled Python."""
-    files = []
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder).as_posix()
-        if path.is_file() and not any(part in relative for part in IGNORED):
-            files.append((relative, bool(path.stat().st_mode & 0o100), path.read_bytes()))
-    return tuple(files)
+def tree_files(folder: Path) -> tuple[TreeFile, ...]:
+    """The regular files of a folder of the controller, without compiled Python, sorted."""
+    return tuple(
+        (path, bool((folder / path).stat().st_mode & 0o100), (folder / path).read_bytes())
+        for path in _paths(folder)
+        if not (folder / path).is_symlink() and (folder / path).is_file()
+    )
+
+
+def tree_links(folder: Path) -> tuple[TreeLink, ...]:
+    """The symbolic links of a folder of the controller, sorted."""
+    paths = (path for path in _paths(folder) if (folder / path).is_symlink())
+    return tuple((path, str((folder / path).readlink())) for path in paths)
+
+
+def _paths(folder: Path) -> list[str]:
+    """Everything below a folder that is no folder itself, relative to it, sorted."""
+    directory, suffix = COMPILED
+    paths = []
+    for top, folders, names in os.walk(folder):
+        links = [name for name in folders if Path(top, name).is_symlink()]
+        folders[:] = [name for name in folders if name != directory and name not in links]
+        relative = Path(top).relative_to(folder)
+        paths += [(relative / n).as_posix() for n in (*names, *links) if not n.endswith(suffix)]
+    return sorted(paths)

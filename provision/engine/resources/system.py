@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from provision.engine.agent.files import PathFacts, path_probe
-from provision.engine.agent.packages import PackageVersions, packages_probe
+from provision.engine.agent.packages import (
+    HeldFacts,
+    PackageVersions,
+    held_probe,
+    packages_probe,
+)
 from provision.engine.agent.protocol import Action, Probe
 from provision.engine.agent.services import (
     NO_LOGIN,
@@ -63,6 +68,29 @@ class Packages(Resource[PackageVersions]):
             "conffiles": self.conffiles,
         }
         return [Action("packages", args)]
+
+
+@dataclass(frozen=True)
+class HeldPackages(Resource[HeldFacts]):
+    """Packages that apt neither removes nor replaces for another one (apt-mark(8), hold)."""
+
+    names: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return "held packages"
+
+    def probe(self) -> Probe[HeldFacts]:
+        return held_probe(self.names)
+
+    def expected(self) -> State:
+        return dict.fromkeys(self.names, "held")
+
+    def actual(self, result: HeldFacts) -> State:
+        return {name: "held" if name in result.held else "not held" for name in self.names}
+
+    def actions(self, result: HeldFacts) -> list[Action]:
+        return [Action("hold-packages", {"names": list(self.names)})]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The monitoring page: an HTTP server on the monitoring machine (lab-monitor.service).
 
 It serves static files, Debian's Chart.js, and the results of a fixed list of queries: a browser
-cannot send queries of its own. Arguments: address and port to listen on, the lab's name, the alert
-limits for replication lag (seconds) and for the share of failed requests.
+cannot send queries of its own. Arguments: address and port to listen on, the lab's name, its site
+and topology, the alert limits for replication lag (seconds) and for the share of failed requests.
 """
 
 from __future__ import annotations
@@ -179,9 +179,9 @@ def handler(data: PageData) -> type[BaseHTTPRequestHandler]:
 
 def main(arguments: list[str]) -> None:
     """Serve until stopped."""
-    address, port, lab, lag, error_rate = arguments
+    address, port, lab, site, topology, lag, error_rate = arguments
     limits = {"lag": float(lag), "errors": float(error_rate)}
-    data = PageData({"lab": lab, "limits": limits})
+    data = PageData({"lab": lab, "site": site, "topology": topology, "limits": limits})
     server = ThreadingHTTPServer((address, int(port)), handler(data))
     server.daemon_threads = True
     try:

@@ -3,37 +3,71 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from provision.core import state
 from provision.core.atomic import write_atomically
 from provision.core.errors import LabError, UsageError
+from provision.core.files import cannot_write
+from provision.core.growth import RELEASES_KEPT
+from provision.engine.agent.filesystem import shown
 from provision.engine.context import Context
-from provision.engine.resources.files import tree_files
+from provision.engine.resources.files import TreeFile, tree_files, tree_links
 from provision.services.app import role as app
+from provision.services.app import wheels
+from provision.services.app.application import (
+    Application,
+    Record,
+    load_record,
+    record_path,
+    save_record,
+)
+from provision.services.app.collect import CollectedRelease, collect, summary
+from provision.services.app.virtualenv import REQUIREMENTS
 
 HISTORY = "history.json"
 REQUIRED_FILES = ("gunicorn.conf.py", "foobar/__init__.py", "migrations/0001_notes.sql")
 """A folder without one of these is not a release of the guest book."""
 
-SIZE_LIMIT = 16 * 2**20
-"""Bytes of a release; a larger folder is probably a mistake."""
-
 
 @dataclass(frozen=True)
 class Release:
-    """A release: its version, whether it is the recorded one, and the machines that run it."""
+    """A release: its version, whether it is the recorded one, and the machines that run it.
+
+    Args:
+        application: ``guest book``, or what gunicorn starts.
+    """
 
     version: str
     current: bool
     machines: tuple[str, ...]
+    application: str = "guest book"
+
+
+@dataclass(frozen=True)
+class StoredRelease:
+    """A release that the controller has a copy of.
+
+    Args:
+        left_out: one line per reason, for the user.
+    """
+
+    version: str
+    left_out: tuple[str, ...] = ()
 
 
 def current(context: Context) -> str:
     """The version of the recorded release."""
     return app.version_of(app.release_folder(context))
+
+
+def application_of(context: Context, version: str) -> Application:
+    """How a stored release runs."""
+    record = load_record(context.lab.directory, version)
+    return record.application if record else Application()
 
 
 def source(context: Context, path: str, version: str) -> Path:
@@ -44,76 +78,176 @@ def source(context: Context, path: str, version: str) -> Path:
     return folder if folder.is_dir() else app.SOURCE
 
 
+def bundled() -> Path:
+    """The guest book in the checkout."""
+    return app.SOURCE
+
+
 def _valid(version: str) -> str:
     if not app.VERSION.fullmatch(version):
-        raise UsageError(f"{version!r} is not a valid version", "such as 1.2.0 or 1.2.0-rc1")
+        raise UsageError(f"{shown(version)!r} is not a valid version", "such as 1.2.0 or 1.2.0-rc1")
     return version
 
 
-def store(context: Context, folder: Path, version: str = "") -> str:
-    """Store a copy of a release on the controller, and return its version.
+def store(
+    context: Context, folder: Path, version: str = "", application: Application | None = None
+) -> StoredRelease:
+    """Store a copy of a release on the controller.
+
+    A copy of a release that was never deployed, such as a failed one, is replaced.
 
     Args:
         version: replaces the one in its VERSION file; may be empty.
+        application: how it runs; None for the guest book.
 
     Raises:
-        UsageError: when it is not a release, or different files are stored under that version.
+        UsageError: when it is not a release, or another one was deployed under that version.
+        LabError: when it cannot be read or stored; nothing is left behind.
     """
+    application = application or Application()
+    release = collect(folder)
+    _require_application(folder, release, application)
     version = _valid(version or _version_in(folder))
-    files = [file for file in tree_files(folder) if file[0] != "VERSION"]
+    files = [file for file in release.files if file[0] != "VERSION"]
     files.append(("VERSION", False, version.encode() + b"\n"))
-    if sum(len(data) for _, _, data in files) > SIZE_LIMIT:
-        raise UsageError(
-            f"{folder} is larger than {SIZE_LIMIT >> 20} MiB", "name a folder with a release only"
-        )
-    target = app.stored_release(context, version)
-    if not target.is_dir():
-        _write(files, target)
-    elif sorted(tree_files(target)) != sorted(files):
-        raise UsageError(
-            f"a different release is already stored as {version}",
-            "give this one a new version, in its VERSION file or with --version",
-        )
-    return version
+    release = replace(release, files=tuple(sorted(files)))
+    stored = StoredRelease(version, summary(release.left_out))
+    deployed = is_taken(context, version)
+    if deployed:
+        taken = app.release_folder(replace(context, state=replace(context.state, release=version)))
+        same = (tree_files(taken), tree_links(taken)) == (release.files, release.links)
+        if not same or application_of(context, version) != application:
+            raise UsageError(
+                f"a different release is already stored as {version}",
+                "give this one a new version, in its VERSION file or with --version",
+            )
+    if not deployed or not app.stored_release(context, version).is_dir():
+        discard(context, version)
+        save_record(context.lab.directory, version, Record(application, deployed))
+        _write(release, app.stored_release(context, version))
+    return stored
+
+
+def is_taken(context: Context, version: str) -> bool:
+    """Whether a version was deployed, or is recorded, so that its files must not change."""
+    return version == current(context) or was_deployed(context, version)
+
+
+def was_deployed(context: Context, version: str) -> bool:
+    """Whether all servers ran a version once."""
+    record = load_record(context.lab.directory, version)
+    # Releases of earlier versions of the lab have no record.
+    return record.deployed if record else app.stored_release(context, version).is_dir()
+
+
+def discard(context: Context, version: str) -> None:
+    """Remove the controller's copy of a release, with its wheels and its record."""
+    shutil.rmtree(app.stored_release(context, version), ignore_errors=True)
+    wheels.discard(context.lab.directory, version)
+    record_path(context.lab.directory, version).unlink(missing_ok=True)
+
+
+def _require_application(folder: Path, release: CollectedRelease, application: Application) -> None:
+    """Refuse a folder without the files that its application needs.
+
+    Raises:
+        UsageError: naming what is missing.
+    """
+    paths = {path for path, _, _ in release.files} | {path for path, _ in release.links}
+    name = shown(str(folder))
+    if application.is_guest_book:
+        missing = [required for required in REQUIRED_FILES if required not in paths]
+        if missing:
+            raise UsageError(
+                f"{name} is not a release of the guest book: {', '.join(missing)} missing",
+                "see provision/app; a WSGI application of your own needs --wsgi"
+                f" {_guess(paths) or 'MODULE:NAME'}",
+            )
+    else:
+        module = application.module.replace(".", "/")
+        top = module.partition("/")[0]
+        own = {f"{module}.py", f"{module}/__init__.py"} & paths or (folder / module).is_dir()
+        if not own and (REQUIREMENTS not in paths or _has_module(top, paths)):
+            guess = _guess(paths)
+            raise UsageError(
+                f"{name} has no module {application.module}, which --wsgi names",
+                f"use --wsgi {guess}" if guess else f"add {module}.py, or correct --wsgi",
+            )
+        static = application.static
+        if static and not any(path.startswith(f"{static}/") for path in paths):
+            raise UsageError(
+                f"{name} has no files in {static}/, which --static names",
+                "correct --static, or leave it out",
+            )
+    if REQUIREMENTS in paths:
+        wheels.require_packages(folder / REQUIREMENTS)
+
+
+def _has_module(name: str, paths: set[str]) -> bool:
+    return f"{name}.py" in paths or any(path.startswith(f"{name}/") for path in paths)
+
+
+def _guess(paths: set[str]) -> str:
+    """What --wsgi could be, from names that Django and Flask projects use; or empty."""
+    for path in sorted(paths):
+        if path.endswith("/wsgi.py") and path.count("/") == 1:
+            return f"{path.removesuffix('.py').replace('/', '.')}:application"
+    return next((f"{m}:app" for m in ("app", "wsgi", "main") if f"{m}.py" in paths), "")
 
 
 def _version_in(folder: Path) -> str:
     """The version of a release in a folder.
 
     Raises:
-        UsageError: when the folder is not a release, or has no version.
+        UsageError: when it has no version.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder", "name a folder like provision/app")
-    missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
-    if missing:
+    if not os.path.lexists(folder / "VERSION"):
         raise UsageError(
-            f"{folder} is not a release of the guest book: {', '.join(missing)} missing",
-            "see provision/app",
-        )
-    if not (folder / "VERSION").is_file():
-        raise UsageError(
-            f"{folder} has no version", "write it into a file VERSION, or pass --version 1.2.0"
+            f"{shown(str(folder))} has no version",
+            "write it into a file VERSION, or pass --version 1.2.0",
         )
     return app.version_of(folder)
 
 
-def _write(files: list[tuple[str, bool, bytes]], target: Path) -> None:
+def _write(release: CollectedRelease, target: Path) -> None:
+    """Write a copy of a release; it is complete when its folder exists.
+
+    Raises:
+        LabError: when it cannot be written; nothing is left behind.
+    """
+    for old in target.parent.glob(".*.new"):  # of a command that was killed
+        shutil.rmtree(old, ignore_errors=True)
     partial = target.with_name(f".{target.name}.new")
-    shutil.rmtree(partial, ignore_errors=True)
-    for path, executable, data in files:
-        file = partial / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-        file.chmod(0o755 if executable else 0o644)
-    partial.rename(target)
+    try:
+        for file in release.files:
+            _write_file(partial, file)
+        for path, link in release.links:
+            (partial / path).parent.mkdir(parents=True, exist_ok=True)
+            (partial / path).symlink_to(link)
+        partial.rename(target)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise cannot_write(target, error) from None
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
-def stored_versions(context: Context) -> set[str]:
-    """The versions that the controller has a copy of, and the current one."""
+def _write_file(folder: Path, file: TreeFile) -> None:
+    path, executable, data = file
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).write_bytes(data)
+    (folder / path).chmod(0o755 if executable else 0o644)
+
+
+def deployed_versions(context: Context) -> set[str]:
+    """The versions that were deployed and that the controller has a copy of, and the current one.
+
+    A release that failed, or whose deployment was killed, is none of them.
+    """
     folders = (context.lab.directory / "releases").glob("*/VERSION")
-    names = {path.parent.name for path in folders}
-    return {name for name in names if not name.startswith(".")} | {current(context)}
+    names = {path.parent.name for path in folders if not path.parent.name.startswith(".")}
+    return {name for name in names if is_taken(context, name)} | {current(context)}
 
 
 # --- history -------------------------------------------------------------------------------------
@@ -149,7 +283,23 @@ def record_deployment(context: Context, version: str) -> None:
     versions = history(context)
     versions = versions[: versions.index(version)] if version in versions else versions
     write_atomically(_history_file(context), json.dumps([*versions, version]) + "\n")
+    record = load_record(context.lab.directory, version) or Record()
+    save_record(context.lab.directory, version, replace(record, deployed=True))
     state.change(context.lab.directory, release=version)
+
+
+def prune(context: Context) -> None:
+    """Remove the controller's copies of old releases; the last deployed ones remain.
+
+    Args:
+        context: with the release that was deployed last.
+    """
+    versions = history(context)
+    kept = {*list(dict.fromkeys(reversed(versions)))[:RELEASES_KEPT], current(context)}
+    for version in deployed_versions(context) - kept:
+        discard(context, version)
+    remaining = [version for version in versions if version in kept]
+    write_atomically(_history_file(context), json.dumps(remaining) + "\n")
 
 
 def _history_file(context: Context) -> Path:
@@ -169,6 +319,6 @@ def rollback_version(context: Context, version: str = "") -> str:
                 f"no release was deployed before {versions[-1]}", "see invoke app.releases"
             )
         return versions[-2]
-    if not app.stored_release(context, _valid(version)).is_dir():
+    if _valid(version) not in deployed_versions(context):
         raise UsageError(f"no release {version!r} was deployed here", "see invoke app.releases")
     return version

@@ -1,7 +1,8 @@
-"""The application server: a release of the guest book under gunicorn, and its database schema."""
+"""The application server: a release under gunicorn, and the guest book's database schema."""
 
 from __future__ import annotations
 
+import codecs
 import re
 from functools import cache
 from pathlib import Path
@@ -10,21 +11,30 @@ from typing import Any
 from provision.core.errors import LabError
 from provision.core.lab import ROOT, Machine
 from provision.core.package_set import PackageSet
+from provision.engine.agent.filesystem import open_regular, shown
+from provision.engine.agent.process import AgentError
 from provision.engine.agent.protocol import HttpRequest, Readiness
 from provision.engine.context import Context
 from provision.engine.plan import Resource, Unit
 from provision.engine.resources import Directory, File, Link, Service, Tree, User
-from provision.engine.resources.files import tree_files
+from provision.engine.resources.files import TreeFile, TreeLink, tree_files, tree_links
 from provision.engine.role import Allow, Role, Tier
-from provision.services.app.interface import PORT, SERVICE, SOCKET, listen_address
+from provision.services.app import process, wheels
+from provision.services.app.interface import PORT, SERVICE, SOCKET, application, listen_address
 from provision.services.app.migrations import Migrations
+from provision.services.app.virtualenv import REQUIREMENTS, VirtualEnvironment
 from provision.services.tls import interface as tls
 
 HOME = "/srv/foobar"
 CURRENT = f"{HOME}/current"
+RELEASES = f"{HOME}/releases"
+ENVIRONMENTS = f"{HOME}/environments"
 LISTENER = "foobar.socket"
 PACKAGES = PackageSet(("gunicorn", "python3-cryptography", "python3-flask", "python3-pymysql"))
 """PyMySQL uses cryptography for passwords over TLS."""
+
+VERSION_BYTES = 1024
+"""Of a VERSION file; a longer one is something else."""
 
 VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,40}")
 SOURCE = ROOT / "provision" / "app"
@@ -32,18 +42,37 @@ SOURCE = ROOT / "provision" / "app"
 
 
 def version_of(folder: Path) -> str:
-    """The version in a release's VERSION file.
+    """The version in a release's VERSION file, which may be UTF-8 or UTF-16 with its mark.
 
     Raises:
         LabError: when there is none, or it cannot be a folder's name.
     """
+    path = folder / "VERSION"
     try:
-        version = (folder / "VERSION").read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise LabError(f"{folder} is not a release of the application: {error}") from None
+        with open_regular(str(path), follow=True) as file:
+            data = file.read(VERSION_BYTES + 1)
+    except (OSError, AgentError) as error:
+        raise LabError(
+            f"{shown(str(folder))} is not a release of the application: {shown(str(error))}",
+            "VERSION is a file with one line, such as 1.2.0",
+        ) from None
+    version = _decoded(data).strip() if len(data) <= VERSION_BYTES else ""
     if not VERSION.fullmatch(version):
-        raise LabError(f"{folder / 'VERSION'}: {version!r} is not a valid version")
+        text = shown(version) or shown(data[:40].decode("utf-8", "backslashreplace"))
+        raise LabError(
+            f"{shown(str(path))}: {text!r} is not a valid version",
+            "write one line in UTF-8, such as 1.2.0 or 1.2.0-rc1",
+        )
     return version
+
+
+def _decoded(data: bytes) -> str:
+    """The text of a file; empty when it is in another encoding."""
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        return ""
 
 
 def stored_release(context: Context, version: str) -> Path:
@@ -61,7 +90,7 @@ def release_folder(context: Context) -> Path:
 
 
 @cache
-def release_files(folder: Path) -> tuple[tuple[str, bool, bytes], ...]:
+def release_files(folder: Path) -> tuple[TreeFile, ...]:
     """A release's files: relative path, executable, content.
 
     Raises:
@@ -75,6 +104,12 @@ def release_files(folder: Path) -> tuple[tuple[str, bool, bytes], ...]:
     return files
 
 
+@cache
+def release_links(folder: Path) -> tuple[TreeLink, ...]:
+    """A release's symbolic links: relative path, target."""
+    return tree_links(folder)
+
+
 def _encrypted(context: Context, machine: Machine) -> bool:
     """Whether gunicorn serves TLS: only to web servers on other machines."""
     return tls.terminates_tls(context, machine) and listen_address(machine) != ""
@@ -82,10 +117,11 @@ def _encrypted(context: Context, machine: Machine) -> bool:
 
 def local_request(context: Context, machine: Machine, path: str) -> HttpRequest:
     """A request of the machine itself to its gunicorn."""
+    host = HttpRequest("").host if application(context).is_guest_book else context.lab.site
     if not listen_address(machine):
-        return HttpRequest(path, socket=SOCKET)
+        return HttpRequest(path, socket=SOCKET, host=host)
     ca = tls.CA if _encrypted(context, machine) else ""
-    return HttpRequest(path, address=str(machine.address), port=PORT, ca=ca)
+    return HttpRequest(path, address=str(machine.address), port=PORT, ca=ca, host=host)
 
 
 def read_order(context: Context, machine: Machine) -> list[str]:
@@ -108,14 +144,32 @@ def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
     return (Allow(PORT, webs, "the application for the web servers"),)
 
 
-def _release_path(context: Context) -> str:
-    return f"{HOME}/releases/{version_of(release_folder(context))}"
+def tree(context: Context) -> Tree:
+    """The unpacked files of the recorded release on a machine."""
+    folder = release_folder(context)
+    path = f"{RELEASES}/{version_of(folder)}"
+    return Tree(path, release_files(folder), links=release_links(folder))
+
+
+def virtual_environment(context: Context) -> VirtualEnvironment | None:
+    """The environment of the recorded release; None when it has no requirements.txt."""
+    folder = release_folder(context)
+    content = next((data for path, _, data in release_files(folder) if path == REQUIREMENTS), None)
+    version = version_of(folder)
+    found = wheels.wheels(context.lab.directory, version)
+    if content is None or not found:
+        return None
+    return VirtualEnvironment(f"{ENVIRONMENTS}/{version}", tree(context).path, content, found)
 
 
 def _files(context: Context) -> tuple[Resource[Any], ...]:
     """The unpacked release."""
-    files = release_files(release_folder(context))
-    return (Directory(HOME), Directory(f"{HOME}/releases"), Tree(_release_path(context), files))
+    return (Directory(HOME), Directory(RELEASES), tree(context))
+
+
+def _environment(context: Context) -> tuple[Resource[Any], ...]:
+    environment = virtual_environment(context)
+    return (Directory(ENVIRONMENTS), environment) if environment else ()
 
 
 def _current(context: Context) -> Link:
@@ -123,15 +177,15 @@ def _current(context: Context) -> Link:
 
 
 def _schema(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """The release's migrations, on the primary."""
-    if machine.name != context.state.primary:
+    """The guest book's migrations, on the primary."""
+    if machine.name != context.state.primary or not application(context).is_guest_book:
         return ()
     files = tuple(
         path.rpartition("/")[2]
         for path, _, _ in release_files(release_folder(context))
         if path.startswith("migrations/") and path.endswith(".sql")
     )
-    return (Unit("schema", (Migrations("foobar", _release_path(context), files),)),)
+    return (Unit("schema", (Migrations("foobar", tree(context).path, files),)),)
 
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
@@ -140,36 +194,41 @@ def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
     units = [Unit("app-gone", stopped)]
     if "nginx" in machine.roles:
         units.append(Unit("release", (*_files(context), _current(context))))
-    elif machine.name == context.state.primary:
+    elif machine.name == context.state.primary and application(context).is_guest_book:
         units.append(Unit("release", _files(context)))
     return (*units, *_schema(context, machine))
 
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """User, release, settings and service; the schema on the primary."""
-    settings = context.render(
-        "app/app.env.j2",
-        machine,
-        databases=[f"{m.name}={m.address}" for m in context.lab.with_role("mysql")],
-        reads=read_order(context, machine),
-        password=context.secrets.password("mysql-app"),
-    )
     first, *_ = context.lab.with_role("app")
     encrypted = _encrypted(context, machine)
+    environment = virtual_environment(context)
+    app, release = application(context), tree(context)
     service = context.render(
-        "app/foobar.service.j2", machine, certificate=tls.BUNDLE if encrypted else ""
+        "app/foobar.service.j2",
+        machine,
+        application=app,
+        command=process.command(app, release, environment),
+        certificate=tls.BUNDLE if encrypted else "",
     )
     listen = listen_address(machine) or SOCKET
     socket = context.render("app/foobar.socket.j2", machine, listen=listen)
+    ready_path = "/version" if app.is_guest_book else app.health
     return (
-        Unit("release", (User("foobar", HOME), *_files(context))),
+        Unit("release", (User("foobar", HOME), *_files(context), *_environment(context))),
         *_schema(context, machine),
         Unit(
             "app",
             (
                 _current(context),
                 File("/etc/foobar/ca.pem", context.authority.pem()),
-                File("/etc/foobar/app.env", settings, mode="0600", secret=True),
+                File(
+                    "/etc/foobar/app.env",
+                    process.settings(context, machine, read_order(context, machine)),
+                    mode="0600",
+                    secret=True,
+                ),
                 *(tls.certificate_files(context, machine) if encrypted else ()),
                 File(f"/etc/systemd/system/{SERVICE}", service),
                 File(f"/etc/systemd/system/{LISTENER}", socket),
@@ -183,16 +242,14 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
             # Requests wait in the socket during the restart.
             activate="restart",
             readiness=Readiness(
-                "the application's /version",
+                f"the application's {ready_path}",
                 deadline=30,
-                http=local_request(context, machine, "/version"),
+                http=local_request(context, machine, ready_path),
             ),
             # While the lab serves, one application server restarts after the other.
             needs=(f"{first.name}/app",) if context.rolling and machine != first else (),
-            reads=(_release_path(context),),
-            extra_fingerprint=Tree(
-                _release_path(context), release_files(release_folder(context))
-            ).digest,
+            reads=(release.path, *((environment.path,) if environment else ())),
+            extra_fingerprint=release.digest + (environment.digest if environment else ""),
         ),
     )
 

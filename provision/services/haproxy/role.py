@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from provision.core import headers
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
 from provision.engine.agent.protocol import Readiness
@@ -86,6 +87,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         peers=context.lab.with_role("haproxy"),
         peers_port=PEERS_PORT,
         tls=tls,
+        headers=headers,
     )
     certificates = tls.certificate_files(context, machine)
     config, digest = with_digest(config, certificates)

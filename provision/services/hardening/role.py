@@ -16,10 +16,26 @@ from provision.engine.resources import File
 from provision.engine.resources.removal import NoFile
 from provision.engine.role import Role
 from provision.providers.image_recipe import USER
-from provision.services.hardening.resources import SshdFile
+from provision.services.hardening.resources import NoSysctls, SshdFile, Sysctls
 
 SERVICE = "ssh.service"
 SSHD = "/etc/ssh/sshd_config.d/05-lab-hardening.conf"
+SYSCTL = "/etc/sysctl.d/60-lab-hardening.conf"
+SYSCTLS = {
+    "net.ipv4.conf.*.accept_redirects": "0",
+    "net.ipv4.conf.*.send_redirects": "0",
+    "net.ipv4.conf.*.accept_source_route": "0",
+    "net.ipv4.conf.*.rp_filter": "1",
+    "net.ipv4.tcp_syncookies": "1",
+    "net.ipv4.tcp_rfc1337": "1",
+    "net.ipv4.icmp_echo_ignore_broadcasts": "1",
+    "net.ipv4.icmp_ignore_bogus_error_responses": "1",
+    "net.ipv6.conf.*.accept_redirects": "0",
+    "net.ipv6.conf.*.accept_source_route": "0",
+}
+"""A server routes for nobody, and accepts packets only where their answer would leave (kernel
+documentation, ip-sysctl; sysctl.d(5) for patterns)."""
+
 STAMPS = "/var/lib/foobar-lab/loaded"
 
 
@@ -31,7 +47,12 @@ def user(context: Context, machine: Machine) -> str:
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """Sshd's settings, refused if they would lock out the controller; one sandbox per service."""
-    text = context.render("hardening/sshd.conf.j2", machine, user=user(context, machine))
+    text = context.render(
+        "hardening/sshd.conf.j2",
+        machine,
+        user=user(context, machine),
+        jumps=jump_targets(context, machine),
+    )
     sshd = Unit(
         "sshd",
         (SshdFile(SSHD, text),),
@@ -39,10 +60,26 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         activate="reload",
         validate=("sshd", "-t"),
     )
+    parameters = "".join(f"{name} = {value}\n" for name, value in SYSCTLS.items())
+    sysctls = context.render("hardening/sysctl.conf.j2", machine, parameters=parameters)
     return (
         sshd,
+        Unit("sysctls", (File(SYSCTL, sysctls, passive=True), Sysctls(tuple(SYSCTLS.items())))),
         *(_sandbox(context, machine, role) for role in context.roles_of(machine) if role.sandbox),
     )
+
+
+def jump_targets(context: Context, machine: Machine) -> tuple[str, ...]:
+    """``ADDRESS:PORT`` of the machines that the controller reaches through this machine's sshd."""
+    names = {machine.name, str(machine.address), dict(machine.ssh).get("address", "")}
+    targets = []
+    for other in context.lab.machines:
+        settings = dict(other.ssh)
+        host = settings.get("jump", "").rpartition("@")[2].partition(":")[0]
+        if host and host in names:
+            address = settings.get("address", str(other.address))
+            targets.append(f"{address}:{settings.get('port', '22')}")
+    return tuple(targets)
 
 
 def _drop_in(service: str) -> str:
@@ -83,6 +120,9 @@ def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
     removed: list[Resource[Any]] = [
         NoFile(SSHD, ("systemctl", "reload", SERVICE)),
         NoFile(f"{STAMPS}/sshd"),
+        NoFile(SYSCTL),
+        NoFile(f"{STAMPS}/sysctls"),
+        NoSysctls(),
     ]
     confined = [role for role in context.roles if role.sandbox]
     for role in sorted(confined, key=lambda role: role.service):

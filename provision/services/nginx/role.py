@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from provision.core import headers
 from provision.core.lab import Lab, Machine
 from provision.core.package_set import PackageSet
 from provision.engine.agent.protocol import HttpRequest, Readiness
@@ -21,9 +24,13 @@ DROP_IN = f"/etc/systemd/system/{SERVICE}.d/lab.conf"
 ERROR_PAGES = "/srv/foobar/errors"
 
 
-def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """The server, its one site, and its error pages."""
-    site = context.render(
+def _pages(context: Context, machine: Machine) -> dict[str, str]:
+    return {name: context.render(f"nginx/{name}.j2", machine) for name in ("404.html", "502.html")}
+
+
+def _site(context: Context, machine: Machine, *, changing: bool = False) -> File:
+    pages = _pages(context, machine)
+    text = context.render(
         "nginx/site.conf.j2",
         machine,
         balancers=context.lab.with_role("haproxy"),
@@ -31,21 +38,35 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         upstreams=upstreams(context, machine),
         fail_timeout=FAIL_TIMEOUT,
         tls=tls,
+        headers=headers,
+        policy=headers.policy_with_styles(*pages.values()),
+        application=app.application(context),
+        changing=changing,
     )
+    return File(SITE, text)
 
-    def error_page(name: str) -> File:
-        text = context.render(f"nginx/{name}.j2", machine)
-        return File(f"{ERROR_PAGES}/{name}", text, passive=True)
 
+def while_changing(context: Context, machine: Machine, unit: Unit) -> Unit:
+    """The unit while application servers change from one application to another.
+
+    Health checks of the two differ, so that Nginx answers the balancer's itself.
+    """
+    changed = _site(context, machine, changing=True)
+    resources = (changed if r.name == changed.name else r for r in unit.resources)
+    return replace(unit, resources=tuple(resources))
+
+
+def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
+    """The server, its one site, and its error pages."""
+    pages = _pages(context, machine)
     return (
         Unit(
             "nginx",
             (
-                error_page("404.html"),
-                error_page("502.html"),
+                *(File(f"{ERROR_PAGES}/{n}", text, passive=True) for n, text in pages.items()),
                 *tls.certificate_files(context, machine),
                 File(CONFIG, context.render("nginx/nginx.conf.j2", machine)),
-                File(SITE, site),
+                _site(context, machine),
                 Link(ENABLED, SITE),
                 File(STATUS, context.render("nginx/status.conf.j2", machine)),
                 NoFile("/etc/nginx/sites-enabled/default"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from provision.core import growth
 from provision.core.apt_source import sid_list, sid_preferences
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
@@ -34,7 +35,7 @@ def user(context: Context, machine: Machine) -> str:
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """The hosts file, a persistent journal, and all packages of the machine."""
-    journal = context.render("system/journald.conf.j2", machine)
+    journal = context.render("system/journald.conf.j2", machine, growth=growth)
     return (
         *ownership.early_units(context, user(context, machine)),
         Unit(

@@ -19,6 +19,20 @@ CA = f"{FOLDER}/ca.pem"
 BUNDLE = f"{FOLDER}/site.pem"
 """Certificate and private key in one file, as HAProxy and Nginx both accept it."""
 
+GROUPS = "X25519MLKEM768:X25519:prime256v1:secp384r1"
+"""Key exchange, hybrid post-quantum first (OpenSSL 3.5 and later; draft-ietf-tls-ecdhe-mlkem)."""
+
+CIPHERS = ":".join(
+    f"ECDHE-{key}-{cipher}"
+    for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
+    for key in ("ECDSA", "RSA")
+)
+"""For TLS 1.2. These, `GROUPS` and `SUITES` are Mozilla's "intermediate" profile
+(ssl-config.mozilla.org); the client chooses among them. The lab's certificates have ECDSA keys."""
+
+SUITES = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+"""For TLS 1.3."""
+
 RENEWAL_DAYS = 30
 """A certificate that expires in fewer days is replaced, by the machine's timer and by lab.up."""
 

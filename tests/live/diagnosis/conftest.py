@@ -11,13 +11,13 @@ A test:
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests import json_schema
 from tests.live.conftest import RunningLab
 
 CHECK_SECONDS = 15.0
@@ -52,7 +52,7 @@ class Diagnosis:
         """Everything that did not pass, for assertion messages."""
         bad = [entry for entry in self.results.values() if entry["status"] != "ok"]
         return "\n".join(
-            f"{e['status']} {e['name']} ({e['machine']} {e['service']}): {e['got']}"
+            f"{e['status']} {e['check']} ({e['machine']} {e['service']}): {e['got']}"
             f" blocked by {e['blocked_by']}"
             for e in bad
         )
@@ -78,21 +78,20 @@ def diagnose(lab: RunningLab, only: str = "") -> Diagnosis:
     options = ("--only", only) if only else ()
     result = lab.invoke("lab.check", "--json", *options, check=False, timeout=120)
     seconds = time.monotonic() - started
-    try:
-        entries: list[dict[str, Any]] = json.loads(result.stdout)
-    except ValueError:
-        raise AssertionError(f"no JSON:\n{result.stdout}{result.stderr}") from None
+    document = json_schema.document(result.stdout)
+    assert document["data"], document["error"]
+    entries: list[dict[str, Any]] = document["data"]["checks"]
     assert seconds <= CHECK_SECONDS, f"lab.check took {seconds:.1f} s"
 
     def names(status: str) -> list[str]:
-        return [entry["name"] for entry in entries if entry["status"] == status]
+        return [entry["check"] for entry in entries if entry["status"] == status]
 
     diagnosis = Diagnosis(
-        [(e["machine"], e["service"], e["name"]) for e in entries if e["root_cause"]],
+        [(e["machine"], e["service"], e["check"]) for e in entries if e["root_cause"]],
         names("failed"),
         names("skipped"),
         names("warning"),
-        {entry["name"]: entry for entry in entries},
+        {entry["check"]: entry for entry in entries},
         seconds,
     )
     assert result.returncode == (0 if diagnosis.ok else 1), diagnosis.text()

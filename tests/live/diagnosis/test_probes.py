@@ -72,7 +72,7 @@ def test_a_file_that_blocks_is_reported_and_repaired(repaired: RunningLab, fault
     assert "web-02: no changes" in plan.stdout
     diagnosis = diagnose(repaired)
     entry = diagnosis.assert_one_cause("web-01", service)
-    assert entry["name"].startswith("drift/web-01")
+    assert entry["check"].startswith("drift/web-01")
     assert_repaired_by(repaired, "lab.up")
     assert "no changes" in repaired.invoke("lab.plan").stdout.splitlines()[-1]
 

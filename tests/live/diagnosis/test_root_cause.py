@@ -147,9 +147,9 @@ def test_a_machine_with_the_address_of_another(
     ).strip()
     repaired.out(thief, "ip", "address", "add", f"{address}/24", "dev", interface)
     entry = diagnose(repaired).assert_one_cause(thief, "network")
-    if entry["name"].startswith("address/"):
+    if entry["check"].startswith("address/"):
         assert owner in entry["root_cause"]
-    run_next(repaired, entry) if entry["name"].startswith("address/") else repaired.up()
+    run_next(repaired, entry) if entry["check"].startswith("address/") else repaired.up()
     wait_until_healthy(repaired)
 
 

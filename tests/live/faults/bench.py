@@ -7,21 +7,22 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from provision.commands import show
+from provision.commands import tables
 from tests.live.conftest import RunningLab
 from tests.live.faults.faults import FAULTS, Outcome, UnsupportedFaultError, measure
 
-HEADER = (
-    "FAULT",
-    "SENT",
-    "FAILED READS",
-    "FAILED WRITES",
-    "WORST READ",
-    "WORST WRITE",
-    "WRITE OUTAGE",
-    "ACKNOWLEDGED",
-    "LOST",
-    "DUPLICATED",
+LAYOUT = tables.layout(
+    "faults",
+    tables.Column("FAULT"),
+    tables.Column("SENT"),
+    tables.Column("FAILED READS"),
+    tables.Column("FAILED WRITES"),
+    tables.Column("WORST READ"),
+    tables.Column("WORST WRITE"),
+    tables.Column("WRITE OUTAGE"),
+    tables.Column("ACKNOWLEDGED"),
+    tables.Column("LOST"),
+    tables.Column("DUPLICATED"),
 )
 
 
@@ -70,7 +71,7 @@ def main(patterns: Iterable[str]) -> int:
             violations += outcome.missing + outcome.duplicated + failures
     finally:
         lab.destroy()
-        show.grid(Console(width=160, highlight=False), HEADER, rows)
+        tables.show(Console(width=160, highlight=False), LAYOUT, rows)
     return 1 if violations else 0
 
 

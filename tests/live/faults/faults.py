@@ -234,7 +234,7 @@ def _wait_until_redundant(experiment: Experiment) -> None:
 
     def promotable() -> bool:
         output = experiment.lab.invoke("db.autopromote", "status", "--json", check=False)
-        status = json.loads(output.stdout) if output.returncode == 0 else {"promotable": ""}
+        status = json.loads(output.stdout)["data"] or {"promotable": ""}
         replaced = experiment.lab.session().state.primary != experiment.primary
         if replaced and not status["promotable"]:
             experiment.lab.invoke("db.rejoin", experiment.primary, check=False)

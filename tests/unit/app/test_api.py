@@ -76,7 +76,7 @@ def test_invalid_bodies(
         ("/api/notes/a%20b", 422),
         ("/api/nothing", 404),
         ("/api/markers/UPPER", 422),
-        ("/api/markers/a?from=elsewhere", 422),
+        ("/api/markers/a?from=elsewhere", 404),
     ],
 )
 def test_errors_are_json(client: FlaskClient, path: str, status: int) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from werkzeug.datastructures import Headers
 
 from foobar import hops
+from foobar.settings import Server
 from tests.unit.app.fakes import SETTINGS
 
 
@@ -38,7 +41,37 @@ def test_request_directly_to_gunicorn() -> None:
     assert visitor.address == "127.0.0.1"
     assert not balancer.passed
     assert not web.passed
-    assert app.address == "asked directly over http"
+    assert app.address == "requested directly, over HTTP"
+
+
+MACHINES = replace(
+    SETTINGS, host="app-01", machines=(Server("lb-01", "10.0.0.10"), Server("web-02", "10.0.0.22"))
+)
+
+
+@pytest.mark.parametrize(
+    ("peer", "encrypted", "words"),
+    [
+        ("", False, "over a Unix socket"),
+        ("10.0.0.22", False, "over HTTP, from 10.0.0.22"),
+        ("10.0.0.22", True, "over HTTPS, from 10.0.0.22"),
+    ],
+)
+def test_the_transport_to_the_application_is_the_true_one(
+    peer: str, encrypted: bool, words: str
+) -> None:
+    headers = Headers({"X-Via-Balancer": "lb-01", "X-Via-Web": "web-02"})
+    *_, app = hops.of_request(headers, peer, MACHINES, encrypted=encrypted)
+    assert app.address == words
+
+
+def test_addresses_of_known_machines_are_shown() -> None:
+    """Nginx passes on the visitor's address only."""
+    headers = Headers(
+        {"X-Via-Balancer": "lb-01", "X-Via-Web": "web-02", "X-Forwarded-For": "10.0.0.5"}
+    )
+    _, balancer, web, _ = hops.of_request(headers, "", MACHINES)
+    assert (balancer.address, web.address) == ("10.0.0.10", "10.0.0.22")
 
 
 def test_one_forwarded_address_is_the_visitor() -> None:

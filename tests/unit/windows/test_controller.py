@@ -282,6 +282,7 @@ def test_doctor_of_existing_machines(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "web-01: the private key " in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
     monkeypatch.setenv("EMULATED_PROGRAMS_ARE_MISSING", "1")  # reported by the probe
+    monkeypatch.setenv("COLUMNS", "300")
     host = invoke(tmp_path, "lab.doctor", "--host", "--lab", "t-never-up")
     assert "containers require Linux, and this is Windows" in host.stdout
 

@@ -5,7 +5,9 @@ const POLL_INTERVAL = 3000; // milliseconds
 const $ = (id) => document.getElementById(id);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const charts = {};
-let minutes = Number(new URLSearchParams(location.search).get("minutes")) || 15;
+const requestedMinutes = Number(new URLSearchParams(location.search).get("minutes"));
+let minutes = requestedMinutes || 15;
+let chosen = Boolean(requestedMinutes); // by the visitor, or by the age of the data
 let latest = null;
 let timer = 0;
 
@@ -23,9 +25,30 @@ const clock = (seconds, full) =>
   new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: full ? "2-digit" : undefined, hour12: false });
 const digits = (value, most = 1) =>
   value === null || value === undefined ? "–" : value >= 99.5 ? value.toFixed(0) : String(Number(value.toFixed(most)));
+const JOBS = { node: "Node exporter", mysqld: "MySQL exporter", mysql: "MySQL exporter", nginx: "Nginx exporter", haproxy: "HAProxy", prometheus: "Prometheus", alertmanager: "Alertmanager" };
 const pick = (each, labels) => (each || []).find((one) => Object.entries(labels).every(([k, v]) => one.labels[k] === v));
 const value = (name, labels = {}) => pick(latest.current[name], labels)?.value ?? null;
 const names = (label, ...each) => [...new Set(each.flat().map((one) => one.labels[label]))].filter(Boolean).sort();
+
+// A command with a button that copies it; where the clipboard is not available, it is selected.
+function command(text) {
+  const made = element("span", "command");
+  const code = element("code", "", text);
+  const button = element("button", "copy", "Copy");
+  button.type = "button";
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(code);
+      button.textContent = "Selected";
+    }
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+  made.append(code, button);
+  return made;
+}
 
 function duration(seconds) {
   if (seconds < 90) return `${Math.max(0, Math.round(seconds))} s`;
@@ -177,7 +200,7 @@ function drawAlerts() {
     box.append(
       element("b", "", `${alert.name} ${alert.machine}`),
       element("span", "what", alert.summary),
-      element("code", "", alert.next),
+      command(alert.next),
       element("time", "", `for ${duration(latest.time - Date.parse(alert.since) / 1000)}`),
     );
     return box;
@@ -220,18 +243,23 @@ function drawMachines() {
     const alive = value("targets", { machine: name, job: "node" }) === 1;
     const box = element("div", "machine");
     const head = element("h3");
-    const all = mine.every((one) => one.value === 1);
-    head.append(element("span", `dot ${alive ? (all ? "good" : "warn") : "bad"}`), name);
+    // The dot is about services: red when one is stopped, amber when some are unknown.
+    const services = latest.current.services.filter((one) => one.labels.machine === name);
+    const stopped = services.some((one) => one.value !== 1);
+    const known = mine.every((one) => one.value === 1);
+    const dot = element("span", `dot ${stopped ? "bad" : known ? "good" : "warn"}`);
+    dot.title = stopped ? "a service is stopped" : known ? "all services run" : "some services are unknown";
+    head.append(dot, name);
     const readOnly = value("read_only", { machine: name });
     const role = readOnly === null ? "" : readOnly ? "replica" : "primary";
-    head.append(element("em", "", alive ? role : "unreachable"));
+    head.append(element("em", "", alive ? role : "Node exporter unreachable"));
     const chips = element("div", "chips");
-    for (const one of latest.current.services.filter((each) => each.labels.machine === name)) {
+    for (const one of services) {
       const text = one.labels.name.replace(/\.service$/, "").replace(/^prometheus-node-exporter$/, "node exporter");
       chips.append(element("span", `chip ${one.value ? "" : "bad"}`, one.value ? text : `${text} stopped`));
     }
     for (const one of mine.filter((each) => each.value !== 1 && each.labels.job !== "node")) {
-      chips.append(element("span", "chip bad", `${one.labels.job} exporter unreachable`));
+      chips.append(element("span", "chip bad", `${JOBS[one.labels.job] || one.labels.job} unreachable`));
     }
     const facts = element("dl");
     const fact = (what, text) => facts.append(element("dt", "", what), element("dd", "", text));
@@ -254,8 +282,12 @@ function drawMachines() {
 
 function drawAll() {
   if (!latest) return;
-  document.title = latest.alerts.length ? `(${latest.alerts.length}) Lab ${latest.lab}` : `Lab ${latest.lab}`;
-  $("lab").textContent = latest.lab;
+  const title = `${latest.site}, lab ${latest.lab}`;
+  document.title = latest.alerts.length ? `(${latest.alerts.length}) ${title}` : title;
+  for (const name of ["site", "lab", "topology"]) $(name).textContent = latest[name];
+  if (!$("terminal").firstChild) {
+    $("terminal").append(command(`invoke monitor.show${latest.lab === "default" ? "" : ` --lab ${latest.lab}`}`));
+  }
   drawAlerts();
   drawTiles();
   drawServing();
@@ -277,6 +309,12 @@ async function poll() {
     const response = await fetch(`data?minutes=${requested}`, { cache: "no-store" });
     const data = await response.json();
     if (!response.ok) throw new Error(data.error || `status ${response.status}`);
+    if (!chosen) {
+      // A new lab has data of the last minutes only: show five.
+      chosen = true;
+      const oldest = Math.min(...data.series.queries.concat(data.series.requests).map((one) => one.points[0]?.[0] ?? data.time));
+      if (data.time - oldest < 300) return choose(5);
+    }
     if (requested === minutes) {
       latest = data;
       status(true, `live, ${clock(data.time, true)}`);
@@ -297,7 +335,7 @@ function choose(selected) {
 }
 
 for (const button of document.querySelectorAll("#spans button")) {
-  button.addEventListener("click", () => choose(Number(button.dataset.minutes)));
+  button.addEventListener("click", () => { chosen = true; choose(Number(button.dataset.minutes)); });
 }
 if (![5, 15, 60, 360].includes(minutes)) minutes = 15;
 dark.addEventListener("change", drawAll);

@@ -38,6 +38,16 @@ SYSCTLS = (
 """Below ``/proc/sys``; those that this machine may not write belong to its host."""
 
 CHANGING = (
+    # the role hardening owns these
+    "accept_redirects",
+    "send_redirects",
+    "accept_source_route",
+    "rp_filter",
+    "tcp_syncookies",
+    "tcp_rfc1337",
+    "icmp_echo_ignore_broadcasts",
+    "icmp_ignore_bogus_error_responses",
+    # the kernel or the lab changes these
     "arp_ignore",
     "arp_announce",
     "tcp_fastopen_key",
@@ -119,11 +129,12 @@ def load() -> dict[str, str]:
 
 
 def without_temporary(values: Mapping[str, str]) -> dict[str, str]:
-    """Values without leased routes and dynamic users, which older records contain."""
+    """Values without leased routes, dynamic users and `CHANGING`, which older records contain."""
     kept = {
         name: value
         for name, value in values.items()
         if not (name.startswith("account ") and int(value.split(":")[0]) in DYNAMIC_USERS)
+        and not (name.startswith("sysctl ") and name.endswith(CHANGING))
     }
     if "routes" in kept:
         kept["routes"] = parse_routes(kept["routes"])

@@ -1,0 +1,100 @@
+"""Checks that everything that grows stays within its bound (``provision/core/growth.py``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from provision.checks import prerequisites as requires
+from provision.checks.base import UNKNOWN, Check, Verdict
+from provision.checks.ceilings import size_text
+from provision.checks.observation import Observation
+from provision.core import growth
+from provision.core.growth import Growth
+from provision.core.lab import Machine
+from provision.engine.agent.protocol import Probe
+from provision.engine.context import Context
+from provision.services.growth.agent.measure import GrowthFacts, growth_probe, measure
+
+TOLERANCE = 1.25
+"""By which a bound may be exceeded until it is enforced again."""
+
+EXPECTED = "everything within its bound"
+
+
+def facts_probe(machine: Machine) -> Probe[GrowthFacts]:
+    """What grows on a machine with its roles."""
+    entries = growth.on_machine(machine.roles)
+    return growth_probe({entry.what: entry.paths for entry in entries}, growth.WATCHED)
+
+
+def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:
+    """What grows on the machine."""
+    yield facts_probe(machine)
+
+
+def checks(context: Context) -> Iterator[Check]:
+    """One check per machine, and one of the lab's folder on the controller."""
+    for machine in context.lab.machines:
+        yield _machine(context, machine)
+    yield _controller(context)
+
+
+def _machine(context: Context, machine: Machine) -> Check:
+    name, service = machine.name, growth.HOURLY.removesuffix(".timer")
+
+    def judge(observation: Observation) -> Verdict:
+        facts = observation.result(name, facts_probe(machine))
+        if facts is None:
+            return Verdict(False, EXPECTED, UNKNOWN)
+        return judge_growth(growth.on_machine(machine.roles), facts, owned=context.owns_machines)
+
+    hint = f"invoke lab.ssh {name} -- sudo systemctl start {service}"
+    prerequisites = (*requires.configured(name, f"{service}.timer"), f"timer/{name}/{service}")
+    return Check(f"growth/{name}", name, service, hint, judge, prerequisites)
+
+
+def _controller(context: Context) -> Check:
+    directory = context.lab.directory
+
+    def judge(_observation: Observation) -> Verdict:
+        verdict = judge_growth(growth.CONTROLLER, controller_facts(directory))
+        return replace(verdict, cause=f"this computer, .lab/{directory.name}: {verdict.got}")
+
+    front, hint = context.lab.front.name, "invoke lab.snapshots"
+    return Check("growth/controller", front, "disk", hint, judge, requires.machine(front))
+
+
+def controller_facts(directory: Path) -> GrowthFacts:
+    """What grows in a lab's folder."""
+    paths = {e.what: [str(directory / path) for path in e.paths] for e in growth.CONTROLLER}
+    return measure(paths)
+
+
+def judge_growth(entries: Sequence[Growth], facts: GrowthFacts, *, owned: bool = True) -> Verdict:
+    """Bounds that are exceeded; with a warning, files that no entry covers.
+
+    Args:
+        owned: False for a machine of somebody else, whose own files need no entry.
+    """
+    problems = [text for entry in entries if (text := _excess(entry, facts))]
+    if problems:
+        return Verdict(False, EXPECTED, problems[0], "\n".join(problems[1:]), cause=problems[0])
+    if facts.uncovered and owned:
+        text = f"no bound is declared for {', '.join(facts.uncovered)}"
+        return Verdict(False, EXPECTED, text, severity="warning", cause=text)
+    return Verdict(True, EXPECTED, EXPECTED)
+
+
+def _excess(entry: Growth, facts: GrowthFacts) -> str:
+    size = facts.sizes.get(entry.what)
+    if size is None:
+        return ""
+    if entry.count and size.count > entry.count * TOLERANCE:
+        return f"{entry.what}: {size.count}, the bound is {entry.count} ({entry.by})"
+    if size.bytes > entry.limit * TOLERANCE:
+        bound = size_text(entry.limit)
+        return f"{entry.what}: {size_text(size.bytes)}, the bound is {bound} ({entry.by})"
+    return ""

@@ -1,0 +1,81 @@
+"""The process of a release: the command that gunicorn runs with, and its environment."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from provision.core.lab import Machine
+from provision.database.interface import OWN_ACCOUNT, OWN_PASSWORD, OWN_SCHEMA
+from provision.engine.context import Context
+from provision.engine.resources import Tree
+from provision.services.app.application import Application
+from provision.services.app.interface import application
+from provision.services.app.virtualenv import VirtualEnvironment
+
+GUNICORN = "/usr/bin/gunicorn"
+CONFIG = "gunicorn.conf.py"
+DEFAULTS = (
+    "--worker-class gthread --workers 2 --threads 4 --timeout 30 --graceful-timeout 20"
+    " --worker-tmp-dir /dev/shm --forwarded-allow-ips=*"
+)
+"""For an application without a gunicorn.conf.py, as in the guest book's."""
+
+CA = "/etc/foobar/ca.pem"
+MYSQL_PORT = 3306
+
+
+def command(app: Application, release: Tree, environment: VirtualEnvironment | None) -> str:
+    """The beginning of ExecStart=, without what gunicorn starts and without TLS."""
+    program = f"{environment.path}/bin/python -m gunicorn" if environment else GUNICORN
+    if app.is_guest_book or any(path == CONFIG for path, _, _ in release.files):
+        return f"{program} -c {CONFIG}"
+    return f"{program} {DEFAULTS}"
+
+
+def settings(context: Context, machine: Machine, reads: list[str]) -> str:
+    """The content of the service's EnvironmentFile=.
+
+    Args:
+        reads: databases in the order in which the machine reads from them.
+    """
+    app = application(context)
+    if app.is_guest_book:
+        return context.render(
+            "app/app.env.j2",
+            machine,
+            databases=[f"{m.name}={m.address}" for m in context.lab.with_role("mysql")],
+            reads=reads,
+            password=context.secrets.password("mysql-app"),
+        )
+    variables = {
+        "LAB_SITE": context.lab.site,
+        "LAB_HOST": machine.name,
+        "LAB_RELEASE": context.state.release,
+        **(database_variables(context, reads) if app.database else {}),
+        **app.environment,
+    }
+    lines = [f"{name}={quoted(value)}" for name, value in variables.items()]
+    return context.render("app/own.env.j2", machine, lines=lines)
+
+
+def database_variables(context: Context, reads: list[str]) -> dict[str, str]:
+    """Addresses of the writable database and of the one that is nearest for reads."""
+    nearest = context.lab.machine(reads[0])
+    return {
+        "DATABASE_URL": database_url(context, context.primary),
+        "DATABASE_REPLICA_URL": database_url(context, nearest),
+        "DATABASE_CA": CA,
+    }
+
+
+def database_url(context: Context, server: Machine) -> str:
+    """The address of one database, with the account of the user's own application."""
+    password = quote(context.secrets.password(OWN_PASSWORD), safe="")
+    account = f"{OWN_ACCOUNT}:{password}"
+    return f"mysql://{account}@{server.address}:{MYSQL_PORT}/{OWN_SCHEMA}?ssl_ca={quote(CA)}"
+
+
+def quoted(value: str) -> str:
+    """A value for an EnvironmentFile= (systemd.exec(5)): in double quotes, with escapes."""
+    return '"' + re.sub(r'(["\\\\`$])', r"\\\1", value) + '"'

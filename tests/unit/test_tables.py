@@ -1,0 +1,127 @@
+"""The tables of all commands at the widths of real screens."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import pytest
+
+from provision.commands import namespace, tables
+from provision.commands.tables import Column, Grid, Layout, fit
+from provision.core.lab import ROOT
+
+IDENTIFIERS = {
+    "MACHINE": "web-02",
+    "PROVIDER": "vagrant",
+    "SERVER": "lb-02: web-02 (backup)",
+    "STATE": "[red]unreachable[/]",
+    "SERVICES": "haproxy nginx foobar mysql [red]prometheus-node-exporter:failed[/] dnsmasq",
+    "DATABASE": "db-02",
+    "NETWORK": "192.168.100.0/24",
+    "ADDRESS": "192.168.100.110",
+    "CERTIFICATE": "lb-01.next",
+    "VERSION": "1.12.0-rc1",
+    "BINARY LOG": "binlog.000123",
+    "SOURCES": "192.168.100.10, 192.168.100.11, 192.168.100.12, 192.168.100.13",
+    "QUESTION": "What happens to a request while a web server is restarted, and why is none lost?",
+    "WHAT": "the package mmdebstrap is not installed, which creates the base image",
+    "FIX": "sudo apt-get install mmdebstrap uidmap dnsmasq-base",
+    "NOTE": "before the exercise with the failing replica, for the second group of students",
+    "SUMMARY": "web-02 has applied no transaction for 35 s; the primary is web-01",
+    "NEXT": "invoke lab.logs web-02 --service prometheus-node-exporter --lab two",
+    "REQUESTS": "▁▂▃▄▅▆▇█▁▂▃▄▅▆▇█▁▂▃▄",
+    "SINGLE POINT OF FAILURE": "[red]yes: 7 of 12 requests failed[/]",
+}
+"""A long value per column; others have a short number."""
+
+
+def all_layouts() -> list[Layout]:
+    namespace.collection()
+    return [table for name, table in tables.LAYOUTS.items() if name != "faults"]
+
+
+def rows(table: Layout) -> list[list[str]]:
+    long = [IDENTIFIERS.get(column.name, "12345") for column in table.columns]
+    short = [value.split()[0] for value in long]
+    return [long, short]
+
+
+def plain(lines: Any) -> list[str]:
+    return [line.plain for line in lines]
+
+
+def words(text: str) -> list[str]:
+    from rich.text import Text
+
+    return Text.from_markup(text).plain.split()
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("table", all_layouts(), ids=lambda table: str(table.name))
+def test_every_table_fits_and_breaks_no_word(table: Layout, width: int) -> None:
+    values = rows(table)
+    lines = plain(Grid(table, values).lines(width))
+    longest = max(len(word) for row in values for cell in row for word in words(cell))
+    assert max(map(len, lines)) <= max(width, longest + 16), "\n".join(lines)
+    printed = " ".join(lines).split()
+    note = next((line for line in lines if line.startswith("(not shown")), "")
+    left_out = " ".join(lines[lines.index(note) :]) if note else ""
+    for column, cell in zip(table.columns, values[0], strict=True):
+        if column.rank == 0 or column.name not in left_out:
+            missing = [word for word in words(cell) if word not in printed]
+            assert not missing, f"{column.name}: {missing}\n" + "\n".join(lines)
+
+
+@pytest.mark.parametrize("table", all_layouts(), ids=lambda table: str(table.name))
+def test_the_least_important_columns_are_left_out_first(table: Layout) -> None:
+    ranks = sorted(column.rank for column in table.columns if column.rank)
+    assert len(ranks) == len(set(ranks)), "two columns have the same rank"
+    assert table.columns[0].rank == 0
+    shown = set(range(len(table.columns)))
+    widths = [8] * len(table.columns)
+    for width in range(200, 0, -1):
+        fitted = set(fit(table.columns, widths, widths, width))
+        gone = shown - fitted
+        if not fitted:
+            break
+        assert all(
+            table.columns[i].rank >= max(table.columns[j].rank for j in fitted) for i in gone
+        )
+        shown = fitted
+
+
+def test_a_wide_screen_shows_everything_in_one_line_per_row() -> None:
+    for table in all_layouts():
+        lines = plain(Grid(table, rows(table)).lines(4096))
+        assert len(lines) == len(rows(table)) + table.header, table.name
+
+
+def test_prose_wraps_between_words_before_a_column_is_left_out() -> None:
+    table = Layout("x", (Column("NAME"), Column("MORE", 1), Column("TEXT", prose=True)))
+    lines = plain(Grid(table, [("web-01", "abc", "one two three four five six seven")]).lines(40))
+    assert lines == [
+        "NAME    MORE  TEXT",
+        "web-01  abc   one two three four five",
+        "              six seven",
+    ]
+
+
+def test_records_on_a_narrow_screen() -> None:
+    table = Layout("x", (Column("NAME"), Column("STATE"), Column("NEXT", prose=True)))
+    lines = plain(Grid(table, [("web-01", "running", "one two three four")]).lines(20))
+    assert lines == ["web-01", "  state  running", "  next   one two", "         three four"]
+
+
+def test_every_command_uses_this_table() -> None:
+    found = []
+    for path in sorted((ROOT / "provision").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "rich.table":
+                found.append(path.name)
+    assert set(found) == {"progress.py"}
+
+
+def test_empty_columns_are_left_out() -> None:
+    table = Layout("x", (Column("NAME"), Column("NOTE", 1)))
+    assert plain(Grid(table, [("a", "")]).lines(80)) == ["NAME", "a"]
