@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from provision.core.errors import LabError, UsageError
+from provision.core.growth import RELEASES_KEPT
 from provision.engine.context import Context
 from provision.operations import restart
 from provision.operations.deploy import KEPT, superfluous
@@ -169,7 +170,7 @@ def test_a_restart_waits_for_the_services_that_it_restarts() -> None:
 
 
 def test_what_was_rolled_back_can_be_deployed_again(lab: Context, tmp_path: Path) -> None:
-    for number in range(releases.RELEASES_KEPT + 2):
+    for number in range(RELEASES_KEPT + 2):
         new = folder(tmp_path / str(number))
         releases.store(lab, new, f"3.{number}")
         record_deployed(lab, f"3.{number}")
