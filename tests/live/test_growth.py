@@ -15,8 +15,7 @@ pytestmark = pytest.mark.live
 def check(lab: RunningLab, name: str) -> dict[str, str]:
     """One check's result."""
     output = json.loads(lab.invoke("lab.check", "--json", check=False).stdout)
-    listed = output["checks"] if isinstance(output, dict) else output
-    return next(result for result in listed if result["name"] == name)
+    return next(result for result in output["data"]["checks"] if result["check"] == name)
 
 
 def test_what_exceeds_its_bound_is_reported_and_removed(lab: RunningLab) -> None:
