@@ -140,10 +140,7 @@ def configure(session: Session, fleet: Fleet) -> results.Configured:
     for line in show.copies(converged.outcomes):
         print(session.context.secrets.redact(line))
     for done in converged.rejoined:
-        print(
-            f"{done.machine}: {done.saved} errant transactions ({done.errant}) kept in "
-            f"{done.file}; then it was {done.how} as a replica"
-        )
+        print(done.summary)
     for note in dict.fromkeys(converged.context.authority.notes):
         print(f"note: {note}", file=sys.stderr)
     if converged.errors:

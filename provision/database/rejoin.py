@@ -42,6 +42,12 @@ class RejoinResult:
     file: Path | None = None
     differences: str = ""
 
+    @property
+    def summary(self) -> str:
+        """What was done with errant transactions, in one line."""
+        kept = f"{self.saved} errant transactions ({self.errant}) kept in {self.file}"
+        return f"{self.machine}: {kept}; then it was {self.how} as a replica"
+
 
 def rejoin(
     context: Context,
