@@ -24,6 +24,7 @@ from provision.commands.base import (
 from provision.commands.results import database as results
 from provision.commands.show_database import automatic_values, outage_values, server_values
 from provision.core.errors import LabError, UsageError
+from provision.core.hints import for_lab
 from provision.core.ssh_config import ssh_command
 from provision.database import backup as db_backup
 from provision.database import promote as db_promote
@@ -32,10 +33,12 @@ from provision.database import rejoin as db_rejoin
 from provision.database import restore as db_restore
 from provision.database.failover import control as failover
 from provision.database.forced_promotion import promote_after_death
+from provision.database.interface import OWN_SCHEMA
 from provision.database.servers import DatabaseServer
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
 from provision.operations.outage import measure_outage
+from provision.services.app.interface import application, uses_database
 
 
 def _log(text: str) -> None:
@@ -167,6 +170,9 @@ def promote(
         print(f"{name} replicates from it")
     for name, reason in done.not_repointed.items():
         print(f"{name} does not replicate from it yet: {reason}")
+    if application(context).database:
+        text = "invoke lab.up gives the application the address of the new primary"
+        print("next: " + for_lab(text, opened.lab.name))
 
 
 @task(
@@ -247,6 +253,8 @@ def backup(c: Any, folder: str = "", lab: str = "") -> None:
     print(f"{done.path}")
     size = f"{done.size / 1e6:.2f} MB"
     print(f"made on {done.machine}: {size}; rows: {_rows(done.rows)}; at {done.gtids}")
+    if uses_database(context):
+        print(f"the schema {OWN_SCHEMA} of your own application is not in it; lab.snapshot has it")
 
 
 @task(

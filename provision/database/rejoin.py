@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +41,12 @@ class RejoinResult:
     saved: int = 0
     file: Path | None = None
     differences: str = ""
+
+    @property
+    def summary(self) -> str:
+        """What was done with errant transactions, in one line."""
+        kept = f"{self.saved} errant transactions ({self.errant}) kept in {self.file}"
+        return f"{self.machine}: {kept}; then it was {self.how} as a replica"
 
 
 def rejoin(
@@ -84,6 +90,32 @@ def rejoin(
         on_step("saved")
     execute(host, Rebuild(role.record, role.account), CLONE_TIMEOUT)
     return RejoinResult(name, "cloned", errant.gtids, saved, file)
+
+
+def rejoin_errant(
+    context: Context, fleet: Fleet, names: Iterable[str]
+) -> tuple[tuple[RejoinResult, ...], dict[str, LabError]]:
+    """Rejoin those of some replicas that have errant transactions, which are saved first.
+
+    Returns:
+        what was done, and by machine why it could not be done.
+    """
+    done: list[RejoinResult] = []
+    failed: dict[str, LabError] = {}
+    for name in names:
+        host = fleet.host(name)
+        try:
+            errant = execute(host, FindErrant(assume_role(context, name).record), 240)
+        except LabError:
+            continue  # neither this server nor its errant transactions can be read
+        if not errant.gtids:
+            continue
+        host.log("saving its errant transactions, then cloning the primary")
+        try:
+            done.append(rejoin(context, fleet, name))
+        except LabError as error:
+            failed[name] = error
+    return tuple(done), failed
 
 
 def _save(

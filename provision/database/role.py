@@ -128,6 +128,8 @@ def accounts(context: Context, machine: Machine) -> tuple[Account, ...]:
             APP,
             "mysql-app",
             Grant(("SELECT", "INSERT", "UPDATE", "DELETE"), f"{SCHEMA}.*"),
+            # To notice a server that follows nobody (foobar/watch.py).
+            Grant(("REPLICATION CLIENT",), "*.*"),
         ),
         account(
             REPL,

@@ -6,8 +6,8 @@ A step that prints gets its output function as an argument; `commands/lab.py` co
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from provision import checks, registry
 from provision import topology as topology_files
@@ -21,6 +21,7 @@ from provision.core.state import State
 from provision.core.waiting import Timeout, timeout_factor, wait_until
 from provision.database.failover import control as failover
 from provision.database.failover import feature
+from provision.database.rejoin import RejoinResult, rejoin_errant
 from provision.engine.context import Context
 from provision.engine.converge import Outcome, converge
 from provision.engine.fleet import Fleet
@@ -87,10 +88,15 @@ def boot(session: Session, report: Report) -> Fleet:
 
 @dataclass(frozen=True)
 class Converged:
-    """The outcome per machine, and the context it was reached with."""
+    """The outcome per machine, and the context it was reached with.
+
+    Args:
+        rejoined: database servers whose errant transactions were saved before they were cloned.
+    """
 
     context: Context
     outcomes: tuple[Outcome, ...]
+    rejoined: tuple[RejoinResult, ...] = ()
 
     @property
     def errors(self) -> list[LabError]:
@@ -104,8 +110,31 @@ def configure(session: Session, fleet: Fleet, report: Report) -> Converged:
     context = registry.context(session.lab, recorded, rolling=has_served(session.lab))
     fleet.report = report
     check_clocks(context, fleet)
-    outcomes = converge(fleet, context.desired_of(fleet.hosts))
-    return Converged(context, tuple(outcomes.values()))
+    units = context.desired_of(fleet.hosts)
+    outcomes = converge(fleet, units)
+    rejoined, errors = rejoin_errant(context, fleet, failed_replicas(context, outcomes))
+    if rejoined:
+        first, outcomes = outcomes, converge(fleet, units)
+        outcomes = {name: _joined(first[name], again) for name, again in outcomes.items()}
+    outcomes |= {name: replace(outcomes[name], error=error) for name, error in errors.items()}
+    return Converged(context, tuple(outcomes.values()), rejoined)
+
+
+def failed_replicas(context: Context, outcomes: Mapping[str, Outcome]) -> list[str]:
+    """The replicas that could not be configured, perhaps because of errant transactions."""
+    databases = [m.name for m in context.lab.with_role("mysql") if m.name != context.state.primary]
+    return [name for name in databases if name in outcomes and outcomes[name].error is not None]
+
+
+def _joined(first: Outcome, second: Outcome) -> Outcome:
+    """The outcome of two runs."""
+    return replace(
+        second,
+        changed=tuple(dict.fromkeys([*first.changed, *second.changed])),
+        seconds=first.seconds + second.seconds,
+        round_trips=first.round_trips + second.round_trips,
+        copies=(*first.copies, *second.copies),
+    )
 
 
 def check_until_ok(

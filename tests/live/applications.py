@@ -111,4 +111,4 @@ def flask(folder: Path) -> Path:
 
 def site(folder: Path) -> Path:
     """The site with Django."""
-    return write(folder, site__wsgi_py=DJANGO, requirements_txt="Django>=5\n")
+    return write(folder, mysite__wsgi_py=DJANGO, requirements_txt="Django>=5\n")

@@ -157,7 +157,7 @@ def test_django(guest_book: RunningLab, tmp_path: Path) -> None:
     lab, folder = guest_book, applications.site(tmp_path / "site")
     (folder / ".env").write_text("SECRET_KEY='a b'\n")
     deployed = lab.invoke(
-        *("app.deploy", str(folder), "--version", "73.1", "--wsgi", "site.wsgi:application"),
+        *("app.deploy", str(folder), "--version", "73.1", "--wsgi", "mysite.wsgi:application"),
         *("--env-file", str(folder / ".env")),
     )
     assert ".env (may hold secrets" in deployed.stdout

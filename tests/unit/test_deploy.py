@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from provision.core.errors import LabError, UsageError
+from provision.core.growth import RELEASES_KEPT
 from provision.engine.context import Context
 from provision.operations import restart
 from provision.operations.deploy import KEPT, superfluous
@@ -165,3 +167,14 @@ def test_a_restart_waits_for_the_services_that_it_restarts() -> None:
     services = {name for name in names if name.startswith("service/")}
     assert services == {"service/web-02/mysql", "service/web-02/nginx", "service/web-02/foobar"}
     assert "database/web-02" in names
+
+
+def test_what_was_rolled_back_can_be_deployed_again(lab: Context, tmp_path: Path) -> None:
+    for number in range(RELEASES_KEPT + 2):
+        new = folder(tmp_path / str(number))
+        releases.store(lab, new, f"3.{number}")
+        record_deployed(lab, f"3.{number}")
+        os.utime(app.stored_release(lab, f"3.{number}"), (number, number))
+    releases.prune(lab)  # only the current one is in the history
+    kept = releases.deployed_versions(lab) - {releases.current(lab)}
+    assert kept == {"3.3", "3.4", "3.5", "3.6"}

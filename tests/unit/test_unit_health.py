@@ -131,6 +131,14 @@ def test_flapping() -> None:
     assert not judge_flapping("web-01", 5).ok
     log = "Server web/web-01 is DOWN, reason\nServer web/web-01 is UP\nServer web/web-02 is DOWN,"
     assert count_downs(log + "\nServer web/web-01 is DOWN") == {"web-01": 2, "web-02": 1}
+    drain = (
+        "Server web/web-01 enters drain state. 1 active\n"
+        "Server web/web-01 is DOWN, reason: Layer7 timeout\n"
+        "Server web/web-01 is DOWN (leaving forced drain).\n"
+        "Server web/web-01 is UP, reason: Layer7 check passed\n"
+    )
+    assert count_downs(drain) == {}
+    assert count_downs(drain + log) == {"web-01": 1, "web-02": 1}
     header = "# pxname,svname,chkdown,lastchg\n"
     assert changed(header + "web,web-01,2,3\nweb,BACKEND,0,3\n", 15)
     assert not changed(header + "web,web-01,2,300\nweb,BACKEND,1,3\n", 15)

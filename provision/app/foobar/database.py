@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -13,10 +14,14 @@ from foobar.gate import Gate, GateBlockedError
 from foobar.pool import Pool
 from foobar.session import DatabaseSession, LostError, ReadOnlyError, SessionError, StatementError
 from foobar.settings import Server, Settings
-from foobar.watch import HealthView, Watch, is_writable
+from foobar.watch import HealthView, Watch, is_writable, role
 
 RETRY_SECONDS = 2
 """The Retry-After header of a 503 response."""
+
+SETTLE_SECONDS = 1.0
+"""How long a read waits while every server that is up is detached."""
+SETTLE_INTERVAL = 0.1
 
 WAITING_READERS = 2
 """Reads of a process that may wait for a replica to catch up; others use the primary at once."""
@@ -38,6 +43,10 @@ class NoReaderError(UnavailableError):
     """No server could be read from."""
 
 
+class BehindError(NoReaderError):
+    """No server that can be read from has the reader's last write."""
+
+
 class NoPrimaryError(UnavailableError):
     """No server is writable, or more than one is; nothing was written."""
 
@@ -55,8 +64,7 @@ class Read(Generic[T]):
     """What was read, and from which server.
 
     `freshness` is "unasked" (the reader has written nothing), "covered" (the server has the
-    reader's last write), "primary" (the replica was behind, so the primary was read) or "stale"
-    (the replica is behind, and the primary is not reachable).
+    reader's last write) or "primary" (the replica was behind, so the primary was read).
     """
 
     value: T
@@ -67,11 +75,11 @@ class Read(Generic[T]):
 
 @dataclass(frozen=True)
 class Written(Generic[T]):
-    """The result of a write, its server, and a GTID set that contains it."""
+    """The result of a write, its server, and a GTID set that contains it or `gtid.ON_PRIMARY`."""
 
     value: T
     server: str
-    last_write: str | None
+    last_write: str
 
 
 class Database:
@@ -83,8 +91,8 @@ class Database:
         def pool_of(server: Server) -> Pool:
             return Pool(lambda: open_session(server))
 
-        def probe_of(pool: Pool) -> Callable[[], bool]:
-            return lambda: pool.run(is_writable)
+        def probe_of(pool: Pool) -> Callable[[], str]:
+            return lambda: pool.run(role)
 
         self._order = settings.read_order
         self._pools = {server.name: pool_of(server) for server in settings.servers}
@@ -106,33 +114,46 @@ class Database:
         """Read from the first available server in the order of preference.
 
         Args:
-            last_write: of the reader, as a GTID set; if a replica lacks it, the primary is used.
-            only: the name of the only server to use.
+            last_write: of the reader, as a GTID set or `gtid.ON_PRIMARY`; a server that lacks it is
+                not used.
+            only: the name of the only server to use, whatever its role.
 
         Raises:
+            BehindError: no server that can be read from has the last write.
             NoReaderError: no server could be read from.
         """
-        view = self._watch.view()
-        waiting = [name for name in ((only,) if only else self._order) if view.up(name)]
+        view = self._watch.view() if only else self._view_with_reader()
+        waiting = [only] if only else [name for name in self._order if view.readable(name)]
         failures: list[str] = []
         behind: list[str] = []
         while waiting:
             name = waiting.pop(0)
-            required = last_write if name != view.primary and name not in behind else None
             try:
-                result = self._read_from(name, work, required)
+                result = self._read_from(name, work, last_write, primary=name == view.primary)
             except SessionError as error:
                 failures.append(f"{name}: {error}")
                 continue
             if result is not None:
-                return Read(result[0], name, view.state(name), _freshness(last_write, name, behind))
-            # Try the primary next, and this replica without the last write at the end.
+                return Read(result[0], name, view.state(name), _freshness(last_write, behind))
             behind.append(name)
-            rest = [other for other in waiting if other != view.primary]
-            waiting = [*([view.primary] if view.primary else []), *rest, name]
+            waiting.sort(key=lambda other: other != view.primary)
+        if behind:
+            raise BehindError(
+                f"your last write is not on {' or '.join(behind)} yet, and no other database can be"
+                " read from; it is not lost"
+            )
         raise NoReaderError(
-            "no database could be read from: " + "; ".join(failures or ["none is up"])
+            "no database could be read from: " + "; ".join(failures or [_states(view)])
         )
+
+    def _view_with_reader(self) -> HealthView:
+        """Return the health; during a promotion no server may be readable for a moment."""
+        view = self._watch.view()
+        ends = time.monotonic() + SETTLE_SECONDS
+        while _detached_only(view) and time.monotonic() < ends:
+            time.sleep(SETTLE_INTERVAL)
+            view = self._watch.view(insist=True)
+        return view
 
     def write(self, work: Callable[[DatabaseSession], T]) -> Written[T]:
         """Write to the primary; when this returns, the write is committed.
@@ -174,10 +195,22 @@ class Database:
         raise NoPrimaryError(f"the primary refused the write: {failure}") from failure
 
     def _read_from(
-        self, name: str, work: Callable[[DatabaseSession], T], required: str | None
+        self,
+        name: str,
+        work: Callable[[DatabaseSession], T],
+        required: str | None,
+        *,
+        primary: bool,
     ) -> tuple[T] | None:
+        """Return what was read in a tuple, or None if the server lacks the required write."""
+        if required == gtid.ON_PRIMARY and not primary:
+            return None
+
         def when_caught_up(session: DatabaseSession) -> tuple[T] | None:
-            if required and not self._covers(session, required):
+            if required and required != gtid.ON_PRIMARY:
+                if not self._covers(session, required, wait=not primary):
+                    return None
+            elif required and not is_writable(session):
                 return None
             return (work(session),)
 
@@ -190,8 +223,8 @@ class Database:
             _log.error("reading from %s failed: %s", name, error)
             raise
 
-    def _covers(self, session: DatabaseSession, required: str) -> bool:
-        may_wait = self._waiting.acquire(blocking=False)
+    def _covers(self, session: DatabaseSession, required: str, *, wait: bool) -> bool:
+        may_wait = wait and self._waiting.acquire(blocking=False)
         try:
             return gtid.covers(session, required, wait=may_wait)
         finally:
@@ -211,8 +244,7 @@ class Database:
                 f"split brain: {names} are both writable; writes are refused until one of them is"
                 " read-only"
             )
-        states = ", ".join(f"{health.server} is {health.state}" for health in view.servers)
-        raise NoPrimaryError(f"no database is writable at the moment ({states})")
+        raise NoPrimaryError(f"no database is writable at the moment ({_states(view)})")
 
     def _write_to(self, name: str, work: Callable[[DatabaseSession], T]) -> Written[T]:
         def checked(session: DatabaseSession) -> Written[T]:
@@ -221,21 +253,29 @@ class Database:
                 raise ReadOnlyError(f"{name} is read-only")
             value = work(session)
             try:
-                last_write = gtid.executed(session)
+                last_write = gtid.executed(session) or gtid.ON_PRIMARY
             except SessionError as error:
                 _log.warning("committed on %s, but its GTIDs cannot be read: %s", name, error)
-                last_write = None
+                last_write = gtid.ON_PRIMARY
             return Written(value, name, last_write)
 
         return self._pools[name].run(checked)
 
 
-def _freshness(last_write: str | None, server: str, behind: list[str]) -> str:
+def _freshness(last_write: str | None, behind: list[str]) -> str:
     if not last_write:
         return "unasked"
-    if server in behind:
-        return "stale"
     return "primary" if behind else "covered"
+
+
+def _states(view: HealthView) -> str:
+    return ", ".join(f"{health.server} is {health.state}" for health in view.servers)
+
+
+def _detached_only(view: HealthView) -> bool:
+    """Return whether servers are up, but none of them can be read from."""
+    up = [health.server for health in view.servers if health.up]
+    return bool(up) and not any(map(view.readable, up))
 
 
 def _unknown() -> OutcomeUnknownError:

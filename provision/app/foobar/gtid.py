@@ -6,6 +6,9 @@ import re
 
 from foobar.session import DatabaseSession, StatementError
 
+ON_PRIMARY = "primary"
+"""Instead of a set in a cookie: the set is not known, and only the primary has the last write."""
+
 MAX_LENGTH = 512
 """Maximum length of a set in a cookie, in characters."""
 WAIT_SECONDS = 0.5
@@ -18,7 +21,9 @@ _SET = re.compile(rf"{_UUID}(?::{_PART})+(?:,{_UUID}(?::{_PART})+)*", re.ASCII)
 
 
 def parse(text: str | None) -> str | None:
-    """Return a GTID set as MySQL writes it, without white space, or None when it is invalid."""
+    """Return a GTID set without white space or `ON_PRIMARY`; None when it is invalid."""
+    if text == ON_PRIMARY:
+        return ON_PRIMARY
     compact = "".join((text or "")[: 2 * MAX_LENGTH].split()).lower()
     return compact if len(compact) <= MAX_LENGTH and _SET.fullmatch(compact) else None
 

@@ -24,7 +24,7 @@ def healthz() -> Response:
     """
     about = context()
     view = about.store.view(FRESH_SECONDS)
-    reader = next((name for name in about.settings.read_order if view.up(name)), None)
+    reader = next((name for name in about.settings.read_order if view.readable(name)), None)
     write: dict[str, Any] = {"server": view.primary}
     if len(view.writable) > 1:
         write["error"] = f"split brain: {' and '.join(view.writable)} are writable"

@@ -1,4 +1,4 @@
-"""Health of the database servers: which are up, and which is writable.
+"""Health of the database servers: which are up, which is writable, and which replicate.
 
 No request waits for a server that is known to be down; it is probed in the background.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from foobar.session import DatabaseSession, LostError, SessionError
+from foobar.session import DatabaseSession, LostError, SessionError, StatementError
 
 PROBE_SECONDS = 0.4
 """How long a request waits for probes before it continues without them."""
@@ -23,6 +23,14 @@ DOWN_EXPIRES_SECONDS = 3.0
 """Age from which a request waits again for a server that was down."""
 DOWN_RECHECK_SECONDS = 0.25
 """Minimum time between probes of a server that is down, also for a request that insists."""
+
+PRIMARY, REPLICA = "primary", "replica"
+DETACHED = "detached"
+"""Read-only, and it replicates from nobody: its data gets old, as on a primary that returns after
+another server was promoted."""
+
+_IO_RUNNING, _SQL_RUNNING = 10, 11
+"""Columns of SHOW REPLICA STATUS (MySQL 9.7 manual): Replica_IO_Running, Replica_SQL_Running."""
 
 _ROLE = "SELECT @@global.super_read_only, @@global.read_only, EXISTS(SELECT 1 FROM notes)"
 
@@ -39,22 +47,44 @@ def is_writable(session: DatabaseSession) -> bool:
     return not (int(super_read_only) or int(read_only))
 
 
+def role(session: DatabaseSession) -> str:
+    """Return `PRIMARY`, `REPLICA` or `DETACHED`."""
+    if is_writable(session):
+        return PRIMARY
+    try:
+        rows = session.query("SHOW REPLICA STATUS", seconds=PROBE_SECONDS)
+    except StatementError as error:
+        # Without the privilege nothing is known; it is granted before a release that asks.
+        _log.warning("the replica status cannot be read: %s", error)
+        return REPLICA
+    # During a promotion the receiver is stopped while the applier completes what was received.
+    stopped = all((row[_IO_RUNNING], row[_SQL_RUNNING]) == ("No", "No") for row in rows)
+    return DETACHED if stopped else REPLICA
+
+
 @dataclass(frozen=True)
 class Health:
-    """The last known state of a server."""
+    """The last known state of a server; without a role it is down."""
 
     server: str
-    up: bool = False
-    writable: bool = False
+    role: str = ""
     error: str | None = None
     checked: float = float("-inf")
 
     @property
+    def up(self) -> bool:
+        """Whether it responds."""
+        return self.role != ""
+
+    @property
+    def writable(self) -> bool:
+        """Whether it accepts writes."""
+        return self.role == PRIMARY
+
+    @property
     def state(self) -> str:
-        """One of "primary", "replica" and "down"."""
-        if not self.up:
-            return "down"
-        return "primary" if self.writable else "replica"
+        """Return the role or "down"."""
+        return self.role or "down"
 
 
 @dataclass(frozen=True)
@@ -77,8 +107,13 @@ class HealthView:
         """Return whether a server is up."""
         return any(s.server == server and s.up for s in self.servers)
 
+    def readable(self, server: str) -> bool:
+        """Return whether a server is up, and either follows a primary or is the only one."""
+        state = self.state(server)
+        return state in (PRIMARY, REPLICA) or (state == DETACHED and len(self.servers) == 1)
+
     def state(self, server: str) -> str:
-        """Return "primary", "replica" or "down"."""
+        """Return "primary", "replica", "detached" or "down"."""
         return next((s.state for s in self.servers if s.server == server), "down")
 
 
@@ -87,14 +122,14 @@ class Watch:
 
     def __init__(
         self,
-        probes: Mapping[str, Callable[[], bool]],
+        probes: Mapping[str, Callable[[], str]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start without any health.
 
         Args:
-            probes: by server, a function that returns whether it is writable, and raises
-                SessionError if it is down.
+            probes: by server, a function that returns its role, and raises SessionError if it is
+                down.
         """
         self._probes = dict(probes)
         self._clock = clock
@@ -147,11 +182,11 @@ class Watch:
 
     def _probe(self, name: str) -> None:
         try:
-            writable = self._probes[name]()
+            found = self._probes[name]()
         except SessionError as error:
             self.lost(name, error)
         else:
-            self._record(Health(name, up=True, writable=writable, checked=self._clock()))
+            self._record(Health(name, found, checked=self._clock()))
 
     def _mark_silent_as_down(self, now: float) -> None:
         with self._lock:

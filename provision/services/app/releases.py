@@ -295,11 +295,21 @@ def prune(context: Context) -> None:
         context: with the release that was deployed last.
     """
     versions = history(context)
-    kept = {*list(dict.fromkeys(reversed(versions)))[:RELEASES_KEPT], current(context)}
+    newest = list(dict.fromkeys(reversed(versions)))
+    # A rollback shortens the history; what was rolled back can be deployed again.
+    others = deployed_versions(context) - set(newest)
+    newest += sorted(others, key=lambda version: -_stored_at(context, version))
+    kept = {*newest[:RELEASES_KEPT], current(context)}
     for version in deployed_versions(context) - kept:
         discard(context, version)
     remaining = [version for version in versions if version in kept]
     write_atomically(_history_file(context), json.dumps(remaining) + "\n")
+
+
+def _stored_at(context: Context, version: str) -> float:
+    """When the controller's copy was made, in seconds since 1970; 0 without one."""
+    folder = app.stored_release(context, version)
+    return folder.stat().st_mtime if folder.is_dir() else 0.0
 
 
 def _history_file(context: Context) -> Path:

@@ -37,6 +37,8 @@ class FakeServer:
     writable: bool = False
     up: bool = True
     caught_up: bool = True
+    has_source: bool = True
+    following: bool = True
     rows: dict[str, Row] = field(default_factory=dict)
     markers: dict[str, Row] = field(default_factory=dict)
     sent: list[str] = field(default_factory=list)
@@ -64,6 +66,9 @@ class FakeSession:
         if sql.startswith("SELECT @@global.super_read_only"):
             flag = 0 if server.writable else 1
             return [(flag, flag, 1)]
+        if sql == "SHOW REPLICA STATUS":
+            running = "Yes" if server.following else "No"
+            return [(*[""] * 10, running, running)] if server.has_source else []
         if sql.startswith("SELECT GTID_SUBSET"):
             if ":0" in str(args[0]):
                 raise StatementError(1772, "malformed GTID set specification")

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import logging
+import threading
+from dataclasses import replace
 
 import pytest
 
-from foobar.database import Database, NoPrimaryError, NoReaderError, OutcomeUnknownError
+from foobar import gtid
+from foobar.database import (
+    BehindError,
+    Database,
+    NoPrimaryError,
+    NoReaderError,
+    OutcomeUnknownError,
+)
 from foobar.session import DatabaseSession, SessionError
 from foobar.store import Store
 from foobar.text import Draft
-from tests.unit.app.fakes import UUID, FakeLab, lost_while_changing
+from tests.unit.app.fakes import SETTINGS, UUID, FakeLab, FakeSession, lost_while_changing
 
 LAST_WRITE = f"{UUID}:1-9"
 
@@ -61,10 +70,55 @@ def test_replica_that_has_caught_up_is_read(lab: FakeLab) -> None:
     assert (read.server, read.freshness) == ("web-02", "covered")
 
 
-def test_stale_read_when_there_is_no_primary(lab: FakeLab) -> None:
+def test_no_stale_data_when_no_server_has_the_last_write(lab: FakeLab) -> None:
+    """Commits did not wait for the replica, and the primary is lost."""
     lab.replica.caught_up, lab.primary.up = False, False
-    read = lab.database().read(_ping, last_write=LAST_WRITE)
-    assert (read.server, read.freshness) == ("web-02", "stale")
+    with pytest.raises(BehindError, match="your last write is not on web-02 yet"):
+        lab.database().read(_ping, last_write=LAST_WRITE)
+    assert lab.database().read(_ping).server == "web-02", "others still read"
+    lab.primary.up, lab.primary.caught_up = True, False
+    with pytest.raises(BehindError, match="web-02 or web-01"):
+        lab.database().read(_ping, last_write=LAST_WRITE)
+
+
+def test_a_last_write_without_a_known_set_is_read_from_the_primary(lab: FakeLab) -> None:
+    read = lab.database().read(_ping, last_write=gtid.ON_PRIMARY)
+    assert (read.server, read.freshness) == ("web-01", "primary")
+    lab.primary.writable = False
+    with pytest.raises(BehindError):
+        lab.database().read(_ping, last_write=gtid.ON_PRIMARY)
+
+
+def test_a_server_that_follows_nobody_is_not_read_from(lab: FakeLab) -> None:
+    """As a primary that returns after the other server was promoted."""
+    lab.promote()
+    lab.primary.has_source = False
+    view = lab.database().view()
+    assert (view.state("web-01"), view.state("web-02")) == ("detached", "primary")
+    lab.replica.up = False
+    with pytest.raises(NoReaderError, match="web-01 is detached, web-02 is down"):
+        lab.database().read(_ping)
+    assert lab.database().read(_ping, only="web-01").server == "web-01"
+
+
+def test_a_stopped_replica_follows_nobody(lab: FakeLab) -> None:
+    lab.replica.following = False
+    read = lab.database().read(_ping)
+    assert (read.server, read.role) == ("web-01", "primary")
+
+
+def test_reads_wait_for_the_end_of_a_promotion(lab: FakeLab) -> None:
+    lab.primary.writable = lab.primary.has_source = lab.replica.following = False
+    database = lab.database()
+    threading.Timer(0.3, lambda: setattr(lab.replica, "writable", True)).start()
+    assert database.read(_ping).server == "web-02"
+
+
+def test_the_only_server_is_read_from_while_it_starts(lab: FakeLab) -> None:
+    alone = replace(SETTINGS, servers=SETTINGS.servers[:1], read_order=("web-01",))
+    lab.primary.writable = lab.primary.has_source = False
+    database = Database(alone, lambda server: FakeSession(lab.servers[server.name]))
+    assert database.read(_ping).server == "web-01"
 
 
 def test_only_reads_from_no_other_server(lab: FakeLab) -> None:
@@ -165,7 +219,7 @@ def test_write_succeeds_when_its_gtids_cannot_be_read(lab: FakeLab) -> None:
 
     lab.primary.after_insert = die
     written = _store(lab.database()).add(DRAFT)
-    assert (written.value.new, written.last_write) == (True, None)
+    assert (written.value.new, written.last_write) == (True, gtid.ON_PRIMARY)
 
 
 def test_failed_statement_on_the_replica_falls_back(lab: FakeLab) -> None:

@@ -13,7 +13,7 @@ from foobar import pool, watch
 from foobar.gate import BLOCKED_SECONDS, Gate, GateBlockedError
 from foobar.pool import Pool
 from foobar.session import DatabaseSession, LostError, StatementError
-from foobar.watch import PROBE_SECONDS, Watch, is_writable
+from foobar.watch import PRIMARY, PROBE_SECONDS, REPLICA, Watch, is_writable
 from tests.unit.app.fakes import FakeServer, FakeSession
 
 
@@ -109,17 +109,17 @@ def test_gate_waits_for_a_slot() -> None:
 
 
 def test_view_has_primary_replica_and_down() -> None:
-    def gone() -> bool:
+    def gone() -> str:
         raise LostError("gone")
 
-    view = Watch({"a": lambda: True, "b": lambda: False, "c": gone}).view()
+    view = Watch({"a": lambda: PRIMARY, "b": lambda: REPLICA, "c": gone}).view()
     assert [health.state for health in view.servers] == ["primary", "replica", "down"]
     assert view.primary == "a"
     assert view.servers[2].error == "gone"
 
 
 def test_no_primary_with_two_writable_servers() -> None:
-    view = Watch({"a": lambda: True, "b": lambda: True}).view()
+    view = Watch({"a": lambda: PRIMARY, "b": lambda: PRIMARY}).view()
     assert view.writable == ("a", "b")
     assert view.primary is None
 
@@ -127,11 +127,11 @@ def test_no_primary_with_two_writable_servers() -> None:
 def test_hanging_server_does_not_block_requests() -> None:
     end = threading.Event()
 
-    def hang() -> bool:
+    def hang() -> str:
         end.wait(10)
-        return True
+        return PRIMARY
 
-    watching = Watch({"a": lambda: True, "b": hang})
+    watching = Watch({"a": lambda: PRIMARY, "b": hang})
     started = time.monotonic()
     first = watching.view()
     assert time.monotonic() - started < PROBE_SECONDS + 0.3
@@ -145,9 +145,9 @@ def test_hanging_server_does_not_block_requests() -> None:
 def test_results_are_cached_and_probed_again() -> None:
     probed, clock = [], [0.0]
 
-    def probe() -> bool:
+    def probe() -> str:
         probed.append(clock[0])
-        return True
+        return PRIMARY
 
     watching = Watch({"a": probe}, clock=lambda: clock[0])
     watching.view()
@@ -163,7 +163,7 @@ def test_results_are_cached_and_probed_again() -> None:
 
 def test_only_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    watching = Watch({"a": lambda: True})
+    watching = Watch({"a": lambda: PRIMARY})
     for _ in range(3):
         watching.view(insist=True)
     assert [record.getMessage() for record in caplog.records] == ["a is primary"]

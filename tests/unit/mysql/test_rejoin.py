@@ -75,3 +75,51 @@ def test_without_discard_all_must_be_saved(done: Any) -> None:
     assert Rebuild not in done.requests
     assert FindErrant in done.requests
     assert done(range(1, 225), discard=False).saved == 224
+
+
+def test_replicas_with_errant_transactions_rejoin_after_these_are_saved(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As lab.up does; a server that cannot be read, or has none, is left alone."""
+
+    class Named:
+        def host(self, name: str) -> Any:
+            return type("Host", (), {"name": name, "log": lambda _self, _text: None})()
+
+    def execute(host: Any, request: Any, _timeout: float) -> Any:
+        assert isinstance(request, FindErrant)
+        if host.name == "web-01":
+            raise LabError("web-01: mysqld does not respond")
+        gtids = f"{UUID}:1-3" if host.name in ("web-02", "web-03") else ""
+        return ErrantTransactions(GtidSet(gtids), ())
+
+    def rejoined(_context: Any, _fleet: Any, name: str) -> Any:
+        if name == "web-03":
+            raise LabError("its binary logs hold only 1 of them")
+        return rejoin.RejoinResult(name, "cloned", GtidSet(f"{UUID}:1-3"), 3)
+
+    monkeypatch.setattr(rejoin, "execute", execute)
+    monkeypatch.setattr(rejoin, "rejoin", rejoined)
+    monkeypatch.setattr(rejoin, "assume_role", lambda *_: type("Role", (), {"record": None})())
+    fleet: Any = Named()
+    here = context(root=tmp_path)
+    results, errors = rejoin.rejoin_errant(here, fleet, ["web-01", "web-02", "web-03", "web-04"])
+    assert [(r.machine, r.saved) for r in results] == [("web-02", 3)]
+    assert [(name, str(error)) for name, error in errors.items()] == [
+        ("web-03", "its binary logs hold only 1 of them")
+    ]
+
+
+def test_lab_up_looks_for_errant_transactions_only_on_replicas_that_failed() -> None:
+    from provision.engine.converge import Outcome
+    from provision.operations.up import failed_replicas
+
+    here = context()
+
+    def outcome(name: str, error: LabError | None) -> Outcome:
+        return Outcome(name, (), 1, 1.0, 1, error)
+
+    failure = LabError("mysql-replication failed")
+    both = {name: outcome(name, failure) for name in ("lb-01", "web-01", "web-02")}
+    assert failed_replicas(here, both) == ["web-02"]
+    assert failed_replicas(here, {"web-02": outcome("web-02", None)}) == []

@@ -13,7 +13,9 @@ from provision.engine.agent.process import must
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, collector
 
-DOWN = re.compile(r"Server [^/\s]+/(\S+) is DOWN")
+CHANGE = re.compile(r"Server [^/\s]+/(\S+) (enters drain state|is DOWN|is UP)(.*)")
+LEAVES_DRAIN = "(leaving forced drain)"
+"""Ends the line on the state of a server that gets requests again."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,17 @@ def changed(statistics: str, seconds: float) -> bool:
 
 
 def count_downs(log: str) -> dict[str, int]:
-    """Lines ``Server web/web-01 is DOWN`` by server."""
+    """Lines ``Server web/web-01 is DOWN`` by server.
+
+    A drained server gets no requests and is restarted on purpose: it does not count.
+    """
     counts: dict[str, int] = {}
-    for name in DOWN.findall(log):
-        counts[name] = counts.get(name, 0) + 1
+    drained: set[str] = set()
+    for name, state, rest in CHANGE.findall(log):
+        if state == "enters drain state":
+            drained.add(name)
+        elif LEAVES_DRAIN in rest:
+            drained.discard(name)
+        elif state == "is DOWN" and name not in drained:
+            counts[name] = counts.get(name, 0) + 1
     return counts
