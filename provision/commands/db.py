@@ -307,7 +307,8 @@ def shell(c: Any, machine: str = "", lab: str = "") -> None:
     opened = open_session(lab)
     name = machine or opened.state.primary
     if "mysql" not in opened.lab.machine(name).roles:
-        raise LabError(f"{name} has no database")
+        names = ", ".join(m.name for m in opened.lab.with_role("mysql"))
+        raise UsageError(f"{name} has no database", f"choose from {names}")
     problem = opened.provider.network_problem(opened.lab)
     if problem or name not in opened.provider.endpoints(opened.lab):
         raise LabError(f"{name} is not running {problem}".strip(), "invoke lab.up")

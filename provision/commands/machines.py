@@ -14,6 +14,7 @@ from provision.core.errors import LabError, UsageError
 from provision.core.ssh_config import ssh_command
 from provision.database.failover import control as failover
 from provision.operations import restart as rolling_restart
+from provision.operations.journal import unit_of
 
 
 @task(positional=["machine"], remainder="COMMAND")
@@ -48,10 +49,10 @@ def logs(
         raise UsageError("--follow never ends, so it has no JSON document", "leave out one of them")
     count = int(number(lines, "--lines", 1, 100_000))
     argv = ["journalctl", "--no-pager", "-o", "short-iso", "-n", str(count)]
-    if service:
-        argv += ["-u", service]
     with session.fleet() as fleet:
         host = fleet.host(machine)
+        if service:
+            argv += ["-u", unit_of(session.context, host, service)]
         if not follow:
             text = host.run(*argv).stdout
             values = results.JournalLines(machine=machine, service=service, lines=text.splitlines())

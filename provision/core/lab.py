@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from provision.core.errors import UsageError
+from provision.core.suggestions import suggestion
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: the folder of tasks.py."""
@@ -133,8 +134,9 @@ class Lab:
         for machine in self.machines:
             if machine.name == name:
                 return machine
-        names = ", ".join(m.name for m in self.machines)
-        raise UsageError(f"unknown machine {name!r} in lab {self.name}", f"choose from {names}")
+        names = [m.name for m in self.machines]
+        what = f"unknown machine {name!r} in lab {self.name}{suggestion(name, names)}"
+        raise UsageError(what, f"choose from {', '.join(names)}")
 
     def with_role(self, role: str) -> tuple[Machine, ...]:
         """The machines that have a role, in the topology's order."""

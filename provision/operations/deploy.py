@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from provision.core.errors import LabError
+from provision.core.exit_status import ExitStatus
 from provision.core.growth import RELEASES_KEPT
 from provision.core.lab import Machine
 from provision.core.report import Report
@@ -212,7 +213,7 @@ def _prepare(context: Context, fleet: Fleet, report: Report, before: str, *, mig
         if migrate and application(context).is_guest_book:
             _migrate(context, fleet, report)
     except LabError as error:
-        if error.status == 2:
+        if error.status == ExitStatus.USAGE:
             raise
         raise LabError(
             f"{error.what}\n{NOTHING_CHANGED}",

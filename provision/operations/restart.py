@@ -17,6 +17,7 @@ from provision.core import state as records
 from provision.core.errors import HostError, LabError, UsageError
 from provision.core.lab import Machine
 from provision.core.report import Report
+from provision.core.suggestions import suggestion
 from provision.core.waiting import Timeout, wait_until
 from provision.database import promote as db_promote
 from provision.database import role as mysql
@@ -74,9 +75,11 @@ def restart(context: Context, fleet: Fleet, name: str, report: Report) -> None:
     short = name.removesuffix(".service")
     service = aliases.get(short, short)
     if service not in running:
-        machines = ", ".join(machine.name for machine in context.lab.machines)
+        names = [machine.name for machine in context.lab.machines]
+        machines = ", ".join(names)
+        similar = suggestion(short, [*names, *running])
         raise UsageError(
-            f"{name!r} is neither a machine nor a service of lab {context.lab.name}",
+            f"{name!r} is neither a machine nor a service of lab {context.lab.name}{similar}",
             f"machines: {machines}; services: {', '.join(sorted(running))}",
         )
     for machine in running[service]:

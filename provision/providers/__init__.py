@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from provision.core.errors import UsageError
 from provision.core.state import State
+from provision.core.suggestions import suggestion
 from provision.providers import choice
 from provision.providers.base import Provider
 
@@ -30,7 +31,10 @@ def provider(name: str) -> Provider:
         UsageError: when the name is unknown.
     """
     if name not in PROVIDERS:
-        raise UsageError(f"unknown provider {name!r}", f"choose from {', '.join(PROVIDERS)}")
+        raise UsageError(
+            f"unknown provider {name!r}{suggestion(name, PROVIDERS)}",
+            f"choose from {', '.join(PROVIDERS)}",
+        )
     module, attribute = PROVIDERS[name]
     return cast("Callable[[], Provider]", getattr(import_module(module), attribute))()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from provision.core.errors import ProviderError
+from provision.core.errors import ProviderError, UsageError
+from provision.core.suggestions import suggestion
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -33,8 +34,9 @@ def check_exists(name: str, existing: Collection[str]) -> None:
     """Refuse the name of a snapshot that does not exist.
 
     Raises:
-        ProviderError: with the names of the existing snapshots.
+        UsageError: with the names of the existing snapshots.
     """
     if name not in existing:
         names = ", ".join(sorted(existing)) or "none"
-        raise ProviderError(f"there is no snapshot {name!r}", f"existing snapshots: {names}")
+        what = f"there is no snapshot {name!r}{suggestion(name, existing)}"
+        raise UsageError(what, f"existing snapshots: {names}")

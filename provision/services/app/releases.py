@@ -13,6 +13,7 @@ from provision.core.atomic import write_atomically
 from provision.core.errors import LabError, UsageError
 from provision.core.files import cannot_write
 from provision.core.growth import RELEASES_KEPT
+from provision.core.suggestions import suggestion
 from provision.engine.agent.filesystem import shown
 from provision.engine.context import Context
 from provision.engine.resources.files import TreeFile, tree_files, tree_links
@@ -326,9 +327,12 @@ def rollback_version(context: Context, version: str = "") -> str:
     if not version:
         if len(versions) < 2:
             raise UsageError(
-                f"no release was deployed before {versions[-1]}", "see invoke app.releases"
+                f"no release was deployed before {versions[-1]}", "invoke app.releases lists them"
             )
         return versions[-2]
     if _valid(version) not in deployed_versions(context):
-        raise UsageError(f"no release {version!r} was deployed here", "see invoke app.releases")
+        similar = suggestion(version, deployed_versions(context))
+        raise UsageError(
+            f"no release {version!r} was deployed here{similar}", "invoke app.releases lists them"
+        )
     return version

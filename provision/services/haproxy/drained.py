@@ -31,7 +31,8 @@ def drained(context: Context, fleet: Fleet, machine: Machine, report: Report) ->
 
     The drain is not recorded: if the controller dies, the next lab.up ends it. If no other server
     is up, the server stays in rotation, since a drain would make the outage longer. A server whose
-    body failed stays drained until it is fixed. Other machines than backend servers are unaffected.
+    body failed stays drained until it is fixed; one whose body is interrupted is put back. Other
+    machines than backend servers are unaffected.
 
     An application server on a machine of its own has no drain: web servers detect its failure.
     Nginx does not report which servers it avoids, but for how long is configured; that time must
@@ -43,7 +44,15 @@ def drained(context: Context, fleet: Fleet, machine: Machine, report: Report) ->
     """
     if _in_backend(context, machine):
         _drain(context, fleet, machine.name, report)
-    yield
+    try:
+        yield
+    except KeyboardInterrupt:
+        # Its health check decides whether it gets requests: no interruption leaves it drained.
+        if _in_backend(context, machine):
+            report(machine.name, "interrupted: back in rotation")
+            state = _recorded_state(context, machine.name)
+            runtime.set_server_state(context, fleet, machine.name, state)
+        raise
     put_back(context, fleet, machine, report)
     if "app" in machine.roles and listen_address(machine):
         report(machine.name, "waiting until web servers use it again")
@@ -68,6 +77,9 @@ def _drain(context: Context, fleet: Fleet, name: str, report: Report) -> None:
         runtime.wait_until_idle(
             context, fleet, name, DRAIN_SECONDS, lambda message: report(name, message)
         )
+    except KeyboardInterrupt:
+        runtime.set_server_state(context, fleet, name, _recorded_state(context, name))
+        raise
     except LabError as error:
         runtime.set_server_state(context, fleet, name, _recorded_state(context, name))
         raise DrainTimeout(f"{error.what}; it was not changed and is back in rotation") from None

@@ -13,6 +13,7 @@ from provision.core import state
 from provision.core.errors import UsageError
 from provision.core.lab import Machine
 from provision.core.report import Log
+from provision.core.suggestions import suggestion
 from provision.engine.apply import apply_unit, inspect_unit
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
@@ -43,7 +44,8 @@ def require_server(context: Context, name: str) -> None:
         is_app = name in {m.name for m in context.lab.with_role("app")}
         why = ": web servers detect its failure automatically" if is_app else ""
         raise UsageError(
-            f"the balancer has no server {name!r}{why}", f"choose from {', '.join(names)}"
+            f"the balancer has no server {name!r}{why or suggestion(name, names)}",
+            f"choose from {', '.join(names)}",
         )
 
 
@@ -107,7 +109,8 @@ def algorithm(context: Context, fleet: Fleet, value: str) -> Context:
 
 def _choice(what: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
-        raise UsageError(f"unknown {what} {value!r}", f"choose from {', '.join(choices)}")
+        similar = suggestion(value, choices)
+        raise UsageError(f"unknown {what} {value!r}{similar}", f"choose from {', '.join(choices)}")
     return value
 
 
