@@ -61,7 +61,8 @@ def _controller(context: Context) -> Check:
 
     def judge(_observation: Observation) -> Verdict:
         verdict = judge_growth(growth.CONTROLLER, controller_facts(directory))
-        return replace(verdict, cause=f"this computer, .lab/{directory.name}: {verdict.got}")
+        cause = f"this computer, .lab/{directory.name}: {verdict.got}"
+        return replace(verdict, cause=cause, severity="warning")  # no machine is at risk
 
     front, hint = context.lab.front.name, "invoke lab.snapshots"
     return Check("growth/controller", front, "disk", hint, judge, requires.machine(front))

@@ -163,7 +163,7 @@ def test_an_invalid_release_is_refused_and_changes_nothing(
             ((str(other),), "has no version"),
             ((str(odd),), "is not a valid version"),
             ((str(tmp_path),), "is not a release of the guest book"),
-            ((str(tmp_path / "none"),), "is not a folder"),
+            ((str(tmp_path / "none"),), "does not exist"),
             (("--version", "../up"), "is not a valid version"),
         ):
             refused = fresh.invoke("app.deploy", *words, check=False)

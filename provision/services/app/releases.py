@@ -246,9 +246,14 @@ def deployed_versions(context: Context) -> set[str]:
 
     A release that failed, or whose deployment was killed, is none of them.
     """
+    stored = stored_versions(context)
+    return {name for name in stored if is_taken(context, name)} | {current(context)}
+
+
+def stored_versions(context: Context) -> set[str]:
+    """The versions that the controller has a copy of, also of a deployment that was killed."""
     folders = (context.lab.directory / "releases").glob("*/VERSION")
-    names = {path.parent.name for path in folders if not path.parent.name.startswith(".")}
-    return {name for name in names if is_taken(context, name)} | {current(context)}
+    return {path.parent.name for path in folders if not path.parent.name.startswith(".")}
 
 
 # --- history -------------------------------------------------------------------------------------
@@ -301,7 +306,7 @@ def prune(context: Context) -> None:
     others = deployed_versions(context) - set(newest)
     newest += sorted(others, key=lambda version: -_stored_at(context, version))
     kept = {*newest[:RELEASES_KEPT], current(context)}
-    for version in deployed_versions(context) - kept:
+    for version in stored_versions(context) - kept:
         discard(context, version)
     remaining = [version for version in versions if version in kept]
     write_atomically(_history_file(context), json.dumps(remaining) + "\n")
