@@ -78,7 +78,7 @@ def judge_growth(entries: Sequence[Growth], facts: GrowthFacts, *, owned: bool =
     """Bounds that are exceeded; with a warning, files that no entry covers.
 
     Args:
-        owned: False for a machine of somebody else, whose own files need no entry.
+        owned: False for an existing machine, whose own files need no entry.
     """
     problems = [text for entry in entries if (text := _excess(entry, facts))]
     if problems:

@@ -211,7 +211,7 @@ CONTROLLER = (
     Growth("snapshots", ("snapshots/*",), 4096 * MIB, "lab.snapshot", count=SNAPSHOTS),
     Growth("backups", ("backups/*",), 4096 * MIB, "db.backup", count=BACKUPS_KEPT),
     # Nothing deletes them: they exist nowhere else.
-    Growth("errant transactions", ("errant/*",), 256 * MIB, "whoever no longer needs them"),
+    Growth("errant transactions", ("errant/*",), 256 * MIB, "the user: nothing deletes them"),
 )
 """In ``.lab/LAB``."""
 

@@ -128,7 +128,7 @@ def accounts(context: Context, machine: Machine) -> tuple[Account, ...]:
             APP,
             "mysql-app",
             Grant(("SELECT", "INSERT", "UPDATE", "DELETE"), f"{SCHEMA}.*"),
-            # To notice a server that follows nobody (foobar/watch.py).
+            # To notice a server without a source (foobar/watch.py).
             Grant(("REPLICATION CLIENT",), "*.*"),
         ),
         account(

@@ -1,4 +1,4 @@
-"""No stale data: read-your-writes without semi-sync, and a server that follows nobody."""
+"""No stale data: read-your-writes without semi-sync, and a server without a source."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_session_is_served_its_own_write_or_told_to_wait(
 
 
 def test_a_primary_that_returns_after_a_promotion_is_not_read_from(repaired: RunningLab) -> None:
-    """It is read-only and follows nobody; the application beside it reads the new primary."""
+    """It is read-only and has no source; the application beside it reads the new primary."""
     now = repaired.session()
     now.provider.kill(now.lab, "web-01")
     repaired.invoke("db.promote", "web-02", "--old-primary-is-dead")

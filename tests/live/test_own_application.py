@@ -141,7 +141,7 @@ def test_a_release_that_does_not_start_is_quoted_and_leaves_nothing(
     assert failed == []
     assert remains(lab, "72.1") == []
     assert "72.1" not in lab.invoke("app.releases").stdout
-    # The same version again, with what was missing; then a requirement that nobody has.
+    # The same version again, with what was missing; then a requirement that does not exist.
     applications.write(folder, app_py=applications.FLASK, requirements_txt="absent-xyz==9\n")
     refused = lab.invoke(
         "app.deploy", str(folder), "--version", "72.1", "--wsgi", "app:app", check=False

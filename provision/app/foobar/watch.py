@@ -26,7 +26,7 @@ DOWN_RECHECK_SECONDS = 0.25
 
 PRIMARY, REPLICA = "primary", "replica"
 DETACHED = "detached"
-"""Read-only, and it replicates from nobody: its data gets old, as on a primary that returns after
+"""Read-only, and without a source: its data gets old, as on a primary that returns after
 another server was promoted."""
 
 _IO_RUNNING, _SQL_RUNNING = 10, 11

@@ -44,7 +44,7 @@ class UnitHealth:
         enabled: UnitFileState; empty for a unit that does not exist.
         result: of the last run, such as ``success``, ``exit-code`` or ``oom-kill``.
         since: seconds since it became active; 0 when it was not.
-        restarts: by itself, since it was last started by somebody (NRestarts).
+        restarts: automatic ones since its last start by hand (NRestarts).
         recent_restarts: those of the last ``window`` seconds.
         next_run: seconds until a timer elapses; None for none.
         last_run: seconds since a timer last elapsed; None for never.

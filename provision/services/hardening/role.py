@@ -33,7 +33,7 @@ SYSCTLS = {
     "net.ipv6.conf.*.accept_redirects": "0",
     "net.ipv6.conf.*.accept_source_route": "0",
 }
-"""A server routes for nobody, and accepts packets only where their answer would leave (kernel
+"""A server does not route, and accepts a packet only on the interface of the reply (kernel
 documentation, ip-sysctl; sysctl.d(5) for patterns)."""
 
 STAMPS = "/var/lib/foobar-lab/loaded"

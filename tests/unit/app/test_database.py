@@ -89,7 +89,7 @@ def test_a_last_write_without_a_known_set_is_read_from_the_primary(lab: FakeLab)
         lab.database().read(_ping, last_write=gtid.ON_PRIMARY)
 
 
-def test_a_server_that_follows_nobody_is_not_read_from(lab: FakeLab) -> None:
+def test_a_server_without_a_source_is_not_read_from(lab: FakeLab) -> None:
     """As a primary that returns after the other server was promoted."""
     lab.promote()
     lab.primary.has_source = False
@@ -101,7 +101,7 @@ def test_a_server_that_follows_nobody_is_not_read_from(lab: FakeLab) -> None:
     assert lab.database().read(_ping, only="web-01").server == "web-01"
 
 
-def test_a_stopped_replica_follows_nobody(lab: FakeLab) -> None:
+def test_a_stopped_replica_has_no_source(lab: FakeLab) -> None:
     lab.replica.following = False
     read = lab.database().read(_ping)
     assert (read.server, read.role) == ("web-01", "primary")
