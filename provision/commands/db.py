@@ -205,22 +205,19 @@ def rejoin(
         )
     )
     if done.errant:
-        print(f"{done.machine} had {counted(done.errant.count)} ({done.errant})")
+        print(f"{done.machine} had {db_rejoin.count_errant(done.errant.count)} ({done.errant})")
     if done.file:
-        print(f"{counted(done.saved)} kept in {done.file} (zless shows them)")
+        print(f"{db_rejoin.count_errant(done.saved)} kept in {done.file} (zless shows them)")
     if lost := done.errant.count - done.saved:
-        print(f"{counted(lost)} discarded: no binary log of {done.machine} held them")
+        print(
+            f"{db_rejoin.count_errant(lost)} discarded: no binary log of {done.machine} held them"
+        )
     print(f"{done.machine} was {done.how} and replicates from {context.state.primary}")
     if done.differences:
         raise LabError(
             f"{done.machine}: the data differs from the primary: {done.differences}",
             f"invoke db.rejoin {done.machine} --rebuild clones the primary",
         )
-
-
-def counted(errant: int) -> str:
-    """A number of errant transactions in words."""
-    return f"{errant} errant transaction{'' if errant == 1 else 's'}"
 
 
 # --- backups -------------------------------------------------------------------------------------

@@ -45,8 +45,13 @@ class RejoinResult:
     @property
     def summary(self) -> str:
         """What was done with errant transactions, in one line."""
-        kept = f"{self.saved} errant transactions ({self.errant}) kept in {self.file}"
+        kept = f"{count_errant(self.saved)} ({self.errant}) kept in {self.file}"
         return f"{self.machine}: {kept}; then it was {self.how} as a replica"
+
+
+def count_errant(number: int) -> str:
+    """A number of errant transactions in words."""
+    return f"{number} errant transaction{'' if number == 1 else 's'}"
 
 
 def rejoin(
@@ -142,8 +147,8 @@ def _save(
     if saved < errant.gtids.count and not discard:
         path.unlink()
         raise LabError(
-            f"{host.name} has {errant.gtids.count} errant transactions, but its binary logs hold "
-            f"only {saved} of them; nothing was changed",
+            f"{host.name} has {count_errant(errant.gtids.count)}, but its binary logs hold only "
+            f"{saved} of them; nothing was changed",
             f"invoke db.rejoin {host.name} --discard continues without the others",
         )
     if not saved:

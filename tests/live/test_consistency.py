@@ -102,7 +102,7 @@ def test_lab_up_saves_what_only_the_old_primary_had_and_rejoins_it(repaired: Run
     repaired.invoke("db.promote", "web-02", "--old-primary-is-dead")
     try:
         up = repaired.up()
-        assert "web-01: 1 errant transactions (" in up.stdout, up.stdout
+        assert "web-01: 1 errant transaction (" in up.stdout, up.stdout
         (saved,) = set((ROOT / ".lab" / repaired.name / "errant").glob("*.sql.gz")) - before
         assert note.encode() in gzip.decompress(saved.read_bytes())
         assert "0 changed" in repaired.up().stdout or "unchanged" in repaired.up().stdout

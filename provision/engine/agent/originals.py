@@ -19,7 +19,7 @@ from provision.engine.agent.codec import decode, encode
 from provision.engine.agent.files import Journal, write_atomically
 from provision.engine.agent.filesystem import kind_of, read_bytes, read_text, status_of
 from provision.engine.agent.overwritten import BACKUPS, move_to_backups
-from provision.engine.agent.packages import installed_packages
+from provision.engine.agent.packages import HELD, installed_packages
 from provision.engine.agent.process import AgentError, Log, must, run
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, action, collector
@@ -305,4 +305,5 @@ def _purge(names: Sequence[str], record: OriginalState) -> None:
     if lost:
         what = "would be removed with the lab's packages, but was there before"
         raise AgentError(f"{', '.join(lost)} {what}")
-    must(["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120", "purge", *names], timeout=900)
+    options = ["-q", "-y", "-o", "DPkg::Lock::Timeout=120", HELD]  # the lab holds some of them
+    must(["apt-get", *options, "purge", *names], timeout=900)

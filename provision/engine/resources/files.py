@@ -108,7 +108,9 @@ class File(PathResource):
         if all(difference.key != "content" for difference in differences):
             return differences
         known = secret_differences(self.content.encode(), result)
-        return (*(d for d in differences if d.key != "content" or not known), *known)
+        if any(difference.key == "certificate" for difference in known):
+            differences = tuple(d for d in differences if d.key != "content")
+        return (*differences, *known)
 
     def actions(self, result: PathFacts) -> list[Action]:
         return [write_action(self.path, self.content, self.owner, self.group, self.mode)]
