@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from provision.core.errors import ProviderError, UsageError
+from provision.core.errors import UsageError
 from provision.core.suggestions import suggestion
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -15,16 +15,16 @@ def check_new(name: str, existing: Collection[str]) -> None:
     """Refuse an invalid name, or one that is in use.
 
     Raises:
-        ProviderError: with the reason.
+        UsageError: with the reason.
     """
     if not _NAME.fullmatch(name):
-        raise ProviderError(
+        raise UsageError(
             f"{name!r} is not a valid snapshot name",
             "use up to 63 letters, digits, dots, underscores and hyphens, and begin with a letter "
             "or a digit",
         )
     if name in existing:
-        raise ProviderError(
+        raise UsageError(
             f"snapshot {name} already exists",
             f"choose another name, or: invoke lab.snapshot {name} --delete",
         )

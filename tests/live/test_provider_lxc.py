@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from provision.core.endpoint import Endpoint
-from provision.core.errors import ProviderError
+from provision.core.errors import ProviderError, UsageError
 from provision.core.lab import ROOT, Lab, Machine, Topology
 from provision.core.package_set import PackageSet
 from provision.core.stored_machine import StoredMachine
@@ -246,7 +246,7 @@ def test_restore_reverts_changed_removed_and_emptied_files(lab: Lab) -> None:
     ssh(lab, endpoints["beta"], f"{before}; sudo mkdir {folder}")
     snapshot = PROVIDER.snapshot(lab, "one", report)
     assert PROVIDER.snapshots(lab) == ["one"]
-    with pytest.raises(ProviderError, match="already"):
+    with pytest.raises(UsageError, match="already"):
         PROVIDER.snapshot(lab, "one", report)
     after = "echo two | sudo tee /srv/s /usr/bin/lsof >/dev/null; sudo rm -r /usr/share/base-files"
     ssh(lab, endpoints["beta"], f"{after}; sudo touch {folder}/new")
@@ -254,7 +254,7 @@ def test_restore_reverts_changed_removed_and_emptied_files(lab: Lab) -> None:
     PROVIDER.restore(lab, "one", snapshot.machines, report)
     shown = f"cat /srv/s; ls -d /usr/share/base-files /usr/bin/lsof 2>/dev/null; ls {folder}"
     assert ssh(lab, endpoints["beta"], shown) == "one\n/usr/share/base-files"
-    with pytest.raises(ProviderError, match="existing snapshots: one"):
+    with pytest.raises(UsageError, match="existing snapshots: one"):
         PROVIDER.prepare_restore(lab, "two", snapshot.machines, report)
     PROVIDER.delete_snapshot(lab, "one", report)
 

@@ -264,7 +264,7 @@ def test_a_damaged_snapshot_is_refused_before_anything_is_touched(
     boots = [lab.out(machine, "stat", "-c", "%Y", "/run/dbus") for machine in MACHINES]
     files = own_files(lab)
     refused = lab.invoke("lab.restore", "broken", check=False)
-    assert refused.returncode == 1
+    assert refused.returncode == (2 if damage == "no machines" else 1)  # it is none any more
     message = refused.stderr + refused.stdout
     assert "broken" in message
     assert "nothing was changed" in message or "there is no snapshot" in message
@@ -364,6 +364,6 @@ def test_unknown_and_existing_names(snapshots_lab: RunningLab) -> None:
         (("lab.snapshot", "../a"), "not a valid snapshot name"),
     ):
         refused = lab.invoke(*words, check=False)
-        assert refused.returncode == 1
+        assert refused.returncode == 2
         assert message in refused.stderr
         assert_no_traceback(refused.stderr)

@@ -18,7 +18,7 @@ import requests
 
 from provision.core.lab import ROOT
 from provision.engine.converge import converge
-from tests.live.conftest import RunningLab
+from tests.live.conftest import RunningLab, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -252,7 +252,12 @@ def identity(lab: RunningLab, note: dict[str, str]) -> Identity:
     """The current identities of the machines, and the stored note."""
     with requests.Session() as http:
         http.trust_env = False
-        stored = http.get(f"{lab.url}/api/notes/{note['id']}", timeout=10).json()
+        url = f"{lab.url}/api/notes/{note['id']}"
+        # Another visitor reads from a replica, which may be some milliseconds behind.
+        wait_until(
+            lambda: all(http.get(url, timeout=10).ok for _ in range(4)), "all servers have the note"
+        )
+        stored = http.get(url, timeout=10).json()
     return Identity(
         stored,
         [lab.sql(name, "SELECT @@server_uuid") for name in ("web-01", "web-02")],
@@ -276,7 +281,8 @@ def test_halt_and_up_keep_the_machines(repaired: RunningLab) -> None:
     before = identity(repaired, note)
     assert before.note == note
     repaired.invoke("lab.halt")
-    assert {m["state"] for m in json.loads(status_of(repaired))["machines"]} == {"halted"}
+    status = json.loads(status_of(repaired))["data"]
+    assert {machine["state"] for machine in status["machines"]} == {"halted"}
     not_running = repaired.invoke("lab.check", check=False)
     assert not_running.returncode == 1
     assert f"next: invoke lab.up --lab {repaired.name}" in not_running.stderr

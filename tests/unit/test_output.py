@@ -23,7 +23,8 @@ from provision.core.lab import ROOT
 from tests.unit.test_commands import INVOKE
 
 TASK = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 sys.path.insert(0, {root!r})
 from provision.commands import base
 from provision.core.errors import LabError, UsageError
@@ -144,9 +145,9 @@ def test_ctrl_z(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     wait = f"wait_until(lambda: os.path.exists({str(flag)!r}), 4.0, 'it')"
     command = program(f"from provision.core.waiting import wait_until; {wait}")
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    pipe = subprocess.PIPE
+    # The kernel does not stop processes of an orphaned group, such as that of a background job.
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, process_group=0) as process:
         assert process.stdout is not None
         process.stdout.readline()
         time.sleep(0.3)

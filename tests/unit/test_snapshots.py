@@ -14,7 +14,7 @@ from provision import providers
 from provision.core import interrupted_restore
 from provision.core import state as states
 from provision.core.endpoint import Endpoint
-from provision.core.errors import LabError, ProviderError
+from provision.core.errors import LabError, ProviderError, UsageError
 from provision.core.lab import ROOT, Lab
 from provision.core.report import Report
 from provision.core.state import State
@@ -218,7 +218,7 @@ def test_a_damaged_archive_is_refused(provider: FakeProvider, damage: str) -> No
 def test_refusals_before_anything_is_touched(provider: FakeProvider) -> None:
     take(provider)
     before = files(provider)
-    with pytest.raises(ProviderError, match="existing snapshots: a"):
+    with pytest.raises(UsageError, match="existing snapshots: a"):
         restore(provider, "b")
     record(provider, replace(session(provider).state, provider="lxc"))
     with pytest.raises(ProviderError, match=r"of provider fake, and lab one has.*lxc"):
@@ -308,12 +308,12 @@ def test_the_list_and_deletion(provider: FakeProvider) -> None:
     assert rows["a"].size > 3 * MIB
     assert "damaged" in rows["broken"].problem
     assert rows["foreign"].problem == snapshotting.OTHER_ORIGIN
-    with pytest.raises(ProviderError, match="snapshot a already exists"):
+    with pytest.raises(UsageError, match="snapshot a already exists"):
         take(provider)
     for name in rows:
         assert snapshotting.delete(lab, provider, name, quiet)  # type: ignore[arg-type]
     assert snapshotting.infos(lab, provider) == []  # type: ignore[arg-type]
-    with pytest.raises(ProviderError, match="there is no snapshot 'a'"):
+    with pytest.raises(UsageError, match="there is no snapshot 'a'"):
         snapshotting.delete(lab, provider, "a", quiet)  # type: ignore[arg-type]
 
 

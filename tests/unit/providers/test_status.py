@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provision.core.errors import ProviderError
+from provision.core.errors import UsageError
 from provision.providers import snapshot_names
 from provision.providers.lxc.status import LabStatus, parse_status
 
@@ -46,10 +46,10 @@ def test_snapshot_names_are_checked() -> None:
         "../x": "not a valid",
         ".x": "not a valid",
     }.items():
-        with pytest.raises(ProviderError, match=words):
+        with pytest.raises(UsageError, match=words):
             snapshot_names.check_new(name, ["before"])
-    with pytest.raises(ProviderError, match="existing snapshots: a, b"):
+    with pytest.raises(UsageError, match="existing snapshots: a, b"):
         snapshot_names.check_exists("c", ["b", "a"])
-    with pytest.raises(ProviderError, match="existing snapshots: none"):
+    with pytest.raises(UsageError, match="existing snapshots: none"):
         snapshot_names.check_exists("c", [])
     snapshot_names.check_exists("a", ["a"])
