@@ -27,6 +27,7 @@ from provision.engine.converge import Outcome, converge
 from provision.engine.fleet import Fleet
 from provision.operations.session import Session
 from provision.providers.base import PreflightProblem, Provider
+from provision.services.app import releases
 from provision.services.tls.clock import check_clocks
 from provision.topology import labs
 
@@ -117,6 +118,7 @@ def configure(session: Session, fleet: Fleet, report: Report) -> Converged:
         first, outcomes = outcomes, converge(fleet, units)
         outcomes = {name: _joined(first[name], again) for name, again in outcomes.items()}
     outcomes |= {name: replace(outcomes[name], error=error) for name, error in errors.items()}
+    releases.remove_undeployed(context)
     return Converged(context, tuple(outcomes.values()), rejoined)
 
 

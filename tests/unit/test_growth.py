@@ -22,6 +22,7 @@ from provision.database.interface import BACKUP_FOLDER
 from provision.engine.agent.overwritten import FOLDER, KEPT
 from provision.operations import snapshot
 from provision.services.app import releases
+from provision.services.app.application import Record, save_record
 from provision.services.growth.agent import purge
 from provision.services.growth.agent.measure import GrowthFacts, Size, measure
 from tests.unit.samples import context
@@ -184,6 +185,17 @@ def test_a_machine_of_the_recorded_lab_has_an_entry_for_each_role() -> None:
 
 
 # --- on the controller ---------------------------------------------------------------------------
+
+
+def test_a_killed_deployment_leaves_no_copy(tmp_path: Path) -> None:
+    lab = context(root=tmp_path)
+    for version, deployed in (("2.0.0", True), ("2.1.0", False)):
+        folder = lab.lab.directory / "releases" / version
+        folder.mkdir(parents=True)
+        (folder / "VERSION").write_text(f"{version}\n")
+        save_record(lab.lab.directory, version, Record(deployed=deployed))
+    releases.remove_undeployed(lab)
+    assert releases.stored_versions(lab) == {"2.0.0"}
 
 
 def test_the_controller_keeps_the_last_releases(tmp_path: Path) -> None:

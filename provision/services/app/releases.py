@@ -256,6 +256,12 @@ def stored_versions(context: Context) -> set[str]:
     return {path.parent.name for path in folders if not path.parent.name.startswith(".")}
 
 
+def remove_undeployed(context: Context) -> None:
+    """Remove the controller's copies of releases whose deployment was killed."""
+    for version in stored_versions(context) - deployed_versions(context):
+        discard(context, version)
+
+
 # --- history -------------------------------------------------------------------------------------
 
 
