@@ -40,6 +40,18 @@ def test_the_exception_of_the_last_traceback_is_the_cause() -> None:
     assert lines[-2:] == ["    import requests", why]
 
 
+def test_the_exception_of_a_worker_is_the_cause_not_that_of_gunicorn() -> None:
+    halted = [
+        crashes.TRACEBACK,
+        '  File "arbiter.py", line 525, in reap_workers',
+        "gunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>",
+    ]
+    worker = [crashes.TRACEBACK, "    import requests", "ModuleNotFoundError: No module named 'x'"]
+    assert crashes.cause([*worker, *halted]) == (worker[-1], worker)
+    assert crashes.cause(["no attribute", *halted]) == ("no attribute", ["no attribute"])
+    assert crashes.cause(halted)[0] == halted[-1]
+
+
 def test_without_a_traceback_the_last_telling_line_is_the_cause() -> None:
     assert cause(NO_ATTRIBUTE.splitlines())[0] == "Failed to find attribute 'application' in 'app'."
     assert cause([]) == ("", [])

@@ -25,6 +25,10 @@ NOISE = re.compile(r"\[INFO\]|\[WARNING\]|Shutting down: |Reason: |Worker \(pid"
 """Lines of gunicorn that say that something ended, not why."""
 
 
+HALT = "gunicorn.errors.HaltServer"
+"""What gunicorn raises because a worker has ended; the worker's own exception is the cause."""
+
+
 class CrashLoopError(AgentError):
     """A service does not start: it has failed, or crashes again and again."""
 
@@ -43,15 +47,18 @@ def own_lines(unit: str, since: float) -> list[str]:
 def cause(lines: list[str]) -> tuple[str, list[str]]:
     """Why a program ended: one line, and the lines around it; both empty without any output.
 
-    The exception of the last traceback; without one, the last line that is not about the end.
+    The exception of the last traceback that is not `HALT`; without one, the last line that is not
+    about the end.
     """
     lines = [line for line in lines if line.strip()]
     starts = [number for number, line in enumerate(lines) if line.endswith(TRACEBACK)]
-    if starts:
-        after = range(starts[-1] + 1, len(lines))
+    for start in reversed(starts):
+        after = range(start + 1, len(lines))
         end = next((number for number in after if not lines[number].startswith(" ")), None)
-        if end is not None:
-            first = max(starts[-1], end + 1 - QUOTED)
+        if end is not None and lines[end].startswith(HALT):
+            lines = lines[:start] or lines
+        elif end is not None:
+            first = max(start, end + 1 - QUOTED)
             return lines[end], lines[first : end + 1]
     telling = [line for line in lines if not NOISE.search(line)] or lines
     return (telling[-1] if telling else ""), telling[-QUOTED:]
