@@ -27,7 +27,7 @@ class Outage:
         source: what was measured, as a clause.
         measured: ``fence``: a planned promotion made the old primary read-only; ``failed-write``:
             the first write that failed at a balancer; ``last-commit``: no write failed at a
-            balancer, so nobody noticed more than the time since the last transaction.
+            balancer, so the outage is at most the time since the last transaction.
         failed: writes that failed at the balancers.
     """
 

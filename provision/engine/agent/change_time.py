@@ -23,7 +23,8 @@ def change_time(path: str) -> float:
         return 0.0
     if path.startswith("/usr/lib/"):
         return status.st_mtime
-    return _original_time(path, status.st_ctime, _restored())
+    restored, before = _restored().get(path, (0.0, 0.0))
+    return before if status.st_ctime == restored else status.st_ctime
 
 
 def record_restored(times: Mapping[str, float]) -> None:
@@ -38,11 +39,6 @@ def record_restored(times: Mapping[str, float]) -> None:
     with open(f"{RESTORED}.new", "w", encoding="utf-8") as file:
         json.dump(records, file)
     os.replace(f"{RESTORED}.new", RESTORED)
-
-
-def _original_time(path: str, ctime: float, records: Mapping[str, tuple[float, float]]) -> float:
-    restored, before = records.get(path, (0.0, 0.0))
-    return before if ctime == restored else ctime
 
 
 def _ctime(path: str) -> float:
