@@ -1,7 +1,7 @@
 """Configuration of gunicorn: `gunicorn -c gunicorn.conf.py 'foobar:create_app()'`.
 
-Eight concurrent requests (2 processes with 4 threads) suit one or two cores, because requests
-mostly wait for MySQL; each process has its own connection pool (foobar/pool.py).
+FOOBAR_WORKERS processes with FOOBAR_THREADS threads serve requests (provision/core/capacity.py).
+Each process has its own connection pool (foobar/pool.py) and health listener (foobar/health.py).
 Setting names: gunicorn's "Settings" reference.
 """
 
@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 import sys
+import threading
+import time
 from typing import Any
 
 bind = "unix:/run/foobar/gunicorn.sock"
 worker_class = "gthread"
-workers = 2
-threads = 4
+workers = int(os.environ.get("FOOBAR_WORKERS", "1"))
+threads = int(os.environ.get("FOOBAR_THREADS", "1"))
 
-# Requests are limited by the timeouts in foobar/session.py, far below this.
+# A process whose accept loop hangs is killed; requests have their own timeouts (foobar/session.py).
 timeout = 30
-graceful_timeout = 20
+graceful_timeout = int(os.environ.get("FOOBAR_STOP_SECONDS", "12"))
 keepalive = 5
 
 # The heartbeat file must not wait for a disk.
@@ -49,3 +52,51 @@ def on_starting(server: Any) -> None:
         from_environment(os.environ)
     except SettingsError as error:
         sys.exit(str(error))
+
+    from foobar import health
+
+    server.health_socket = health.take_socket(os.environ)
+    server.health_board = health.Board()
+    server.health_activity = health.Activity()
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give a new process its place on the board."""
+    worker.health_server = server
+    worker.health_place = server.health_board.claim()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Forget a process that has exited."""
+    server.health_board.release(worker.health_place)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start the health listener of a process that has loaded the application."""
+    from foobar import health
+
+    server = worker.health_server
+    if server.health_socket is None:
+        return
+    tls = None
+    if worker.cfg.certfile:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(worker.cfg.certfile, worker.cfg.keyfile)
+
+    def loop_age() -> float:
+        return float(time.monotonic() - worker.tmp.last_update())
+
+    state = (server.health_board, worker.health_place, server.health_activity)
+    args = (*state, worker.cfg.threads, loop_age)
+    threading.Thread(target=health.tick, args=args, name="tick", daemon=True).start()
+    health.Listener(server.health_socket, worker.wsgi, server.health_board, tls).start()
+
+
+def pre_request(worker: Any, _request: Any) -> None:
+    """A thread begins a request."""
+    worker.health_server.health_activity.begin()
+
+
+def post_request(worker: Any, _request: Any, _environ: Any, _response: Any) -> None:
+    """A thread has ended a request."""
+    worker.health_server.health_activity.end()

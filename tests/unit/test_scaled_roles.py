@@ -84,15 +84,18 @@ def test_vrrp_and_the_stick_tables_pass_the_firewall_between_balancers(scaled: C
 def test_web_servers_connect_to_application_servers_over_tcp(scaled: Context) -> None:
     web, machine = units(scaled, "web-01"), scaled.lab.machine("app-01")
     assert nginx.upstreams(scaled, scaled.lab.machine("web-01")) == (
-        "10.1.2.31:8000",
-        "10.1.2.32:8000",
+        nginx.Server("10.1.2.31"),
+        nginx.Server("10.1.2.32", backup=True),
     )
-    assert "server 10.1.2.32:8000 " in content(web["nginx"], nginx.SITE)
+    site = content(web["nginx"], nginx.SITE)
+    for port in (8000, 8001):
+        assert f"server 10.1.2.32:{port} max_fails=2 fail_timeout=1s backup;" in site
     assert {"app-gone", "release"} <= set(web)
     socket = content(units(scaled, "app-01")["app"], "/etc/systemd/system/foobar.socket")
     assert "ListenStream=10.1.2.31:8000\n" in socket
-    (allow,) = app.ports(scaled, machine)
-    assert (allow.port, allow.sources) == (8000, ("10.1.2.11", "10.1.2.12"))
+    opened = app.ports(scaled, machine)
+    assert [a.port for a in opened] == [8000, 8001]
+    assert {a.sources for a in opened} == {("10.1.2.11", "10.1.2.12")}
 
 
 def test_application_servers_read_from_different_databases(scaled: Context) -> None:

@@ -89,14 +89,15 @@ class Database:
         self, settings: Settings, open_session: Callable[[Server], DatabaseSession]
     ) -> None:
         def pool_of(server: Server) -> Pool:
-            return Pool(lambda: open_session(server))
+            # One for each thread, and one for the watch.
+            return Pool(lambda: open_session(server), kept=settings.threads + 1)
 
         def probe_of(pool: Pool) -> Callable[[], str]:
             return lambda: pool.run(role)
 
         self._order = settings.read_order
         self._pools = {server.name: pool_of(server) for server in settings.servers}
-        self._gate = Gate()
+        self._gate = Gate(max(1, settings.threads // 2))
         self._waiting = threading.BoundedSemaphore(WAITING_READERS)
         self._watch = Watch({name: probe_of(pool) for name, pool in self._pools.items()})
 

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-WRITERS = 2
-"""Concurrent writes of a process; half of gunicorn's four threads."""
 BLOCKED_SECONDS = 0.4
 """If no write has begun or ended for this long, further writes are refused at once."""
 
@@ -24,7 +22,12 @@ class GateBlockedError(Exception):
 class Gate:
     """A semaphore whose waiters give up when no slot changes hands any more."""
 
-    def __init__(self, slots: int = WRITERS, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, slots: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start with all slots free.
+
+        Args:
+            slots: concurrent writes of a process; half of gunicorn's threads.
+        """
         self._free = slots
         self._clock = clock
         self._last_change = clock()

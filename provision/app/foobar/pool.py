@@ -15,8 +15,6 @@ from foobar.session import (
     StatementError,
 )
 
-KEPT = 5
-"""Sessions kept: one for each of gunicorn's four threads and one for the watch."""
 MAX_AGE_SECONDS = 300.0
 """Sessions older than this are closed, far below MySQL's wait_timeout of eight hours."""
 
@@ -29,9 +27,16 @@ class Pool:
     def __init__(
         self,
         open_session: Callable[[], DatabaseSession],
+        kept: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Start without sessions.
+
+        Args:
+            kept: sessions that stay open while they are idle.
+        """
         self._open = open_session
+        self._kept = kept
         self._clock = clock
         self._idle: list[DatabaseSession] = []
         self._lock = threading.Lock()
@@ -88,7 +93,7 @@ class Pool:
 
     def _keep(self, session: DatabaseSession) -> bool:
         with self._lock:
-            if len(self._idle) < KEPT:
+            if len(self._idle) < self._kept:
                 self._idle.append(session)
                 return True
         return False

@@ -11,6 +11,7 @@ from pathlib import Path
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62})", re.ASCII)
 _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,253}", re.ASCII)
+_NUMBER = re.compile(r"[1-9][0-9]?", re.ASCII)
 _SCHEMA = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
 
 
@@ -48,6 +49,7 @@ class Settings:
     database: str
     ca: Path
     machines: tuple[Server, ...] = ()
+    threads: int = 1
 
     def address_of(self, name: str) -> str | None:
         """Return the address of the machine called `name`, or None if it is unknown."""
@@ -78,6 +80,9 @@ class _Reader:
         if value and not pattern.fullmatch(value):
             self.problems.append(f"{name} is not {what}: {value[:80]!r}")
         return value
+
+    def number(self, name: str, default: str) -> int:
+        return int(self.matching(name, _NUMBER, "a number from 1 to 99", default) or default)
 
     def servers(self, name: str, *, optional: bool = False) -> tuple[Server, ...]:
         servers: list[Server] = []
@@ -123,9 +128,10 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         environ: FOOBAR_DB_HOSTS ("web-01=192.168.56.11,web-02=192.168.56.12"),
             FOOBAR_DB_READ ("web-02,web-01", the nearest first), FOOBAR_DB_USER and
             FOOBAR_DB_PASSWORD are required. FOOBAR_HOST (this machine's host name),
-            FOOBAR_DB_NAME (foobar), FOOBAR_DB_CA (/etc/foobar/ca.pem) and FOOBAR_SITE
-            (www.foobar.com) have the defaults in brackets. FOOBAR_MACHINES (none) lists all
-            machines like FOOBAR_DB_HOSTS; the page shows their addresses.
+            FOOBAR_DB_NAME (foobar), FOOBAR_DB_CA (/etc/foobar/ca.pem), FOOBAR_SITE
+            (www.foobar.com) and FOOBAR_THREADS (of a gunicorn process; 1) have the defaults in
+            brackets. FOOBAR_MACHINES (none) lists all machines like FOOBAR_DB_HOSTS; the page shows
+            their addresses.
 
     Raises:
         SettingsError: with all missing and invalid variables.
@@ -142,6 +148,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         database=read.matching("FOOBAR_DB_NAME", _SCHEMA, "a schema name", "foobar"),
         ca=read.authority("FOOBAR_DB_CA", "/etc/foobar/ca.pem"),
         machines=read.servers("FOOBAR_MACHINES", optional=True),
+        threads=read.number("FOOBAR_THREADS", "1"),
     )
     if read.problems:
         raise SettingsError(tuple(read.problems))

@@ -47,6 +47,22 @@ def healthz() -> Response:
     return response
 
 
+@status.get("/healthz/write")
+def writable() -> Response:
+    """Return 200 if this server reaches a writable primary, else 503.
+
+    A balancer sends writes to servers with 200; reads work on the others, too.
+    """
+    view = context().store.view(FRESH_SECONDS)
+    if view.primary is not None:
+        return jsonify(status="ok", server=view.primary)
+    several = f"split brain: {' and '.join(view.writable)} are writable"
+    response = jsonify(status="unfit", error=several if view.writable else "no server is writable")
+    response.status_code = 503
+    response.headers["Retry-After"] = str(RETRY_SECONDS)
+    return response
+
+
 @status.get("/version")
 def version() -> Response:
     """Return version, host, release and the digest of its files when the process started."""

@@ -1,4 +1,4 @@
-"""What other services use of the application server: where gunicorn listens, what it runs."""
+"""What other services use of the application server: where it listens, what it runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ __all__ = ["Application", "application"]
 
 SERVICE = "foobar.service"
 SOCKET = "/run/foobar/gunicorn.sock"
+HEALTH_SOCKET = "/run/foobar/health.sock"
+"""The health listener, whose threads serve no visitor (provision/app/foobar/health.py)."""
 PORT = 8000
 """Gunicorn's TCP port when the web servers are other machines."""
 
 DATABASE = ".database"
 """In the folder of releases: whether the lab has a schema for applications of the user's own."""
+
+
+HEALTH_PORT = 8001
+"""The health listener's TCP port in the same case."""
 
 
 def listen_address(machine: Machine) -> str:

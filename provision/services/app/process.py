@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
+from provision.core import capacity
 from provision.core.lab import Machine
+from provision.core.timeouts import TIMEOUTS
 from provision.database.interface import OWN_ACCOUNT, OWN_PASSWORD, OWN_SCHEMA
 from provision.engine.context import Context
 from provision.engine.resources import Tree
@@ -16,7 +18,8 @@ from provision.services.app.virtualenv import VirtualEnvironment
 GUNICORN = "/usr/bin/gunicorn"
 CONFIG = "gunicorn.conf.py"
 DEFAULTS = (
-    "--worker-class gthread --workers 2 --threads 4 --timeout 30 --graceful-timeout 20"
+    f"--worker-class gthread --workers {capacity.WORKERS} --threads {capacity.THREADS} --timeout 30"
+    f" --graceful-timeout {TIMEOUTS.app_stop // 1000}"
     " --worker-tmp-dir /dev/shm --forwarded-allow-ips=*"
 )
 """For an application without a gunicorn.conf.py, as in the guest book's."""
@@ -47,6 +50,8 @@ def settings(context: Context, machine: Machine, reads: list[str]) -> str:
             databases=[f"{m.name}={m.address}" for m in context.lab.with_role("mysql")],
             reads=reads,
             password=context.secrets.password("mysql-app"),
+            capacity=capacity,
+            timeouts=TIMEOUTS,
         )
     variables = {
         "LAB_SITE": context.lab.site,

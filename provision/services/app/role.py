@@ -11,6 +11,7 @@ from typing import Any
 from provision.core.errors import LabError
 from provision.core.lab import ROOT, Machine
 from provision.core.package_set import PackageSet
+from provision.core.timeouts import TIMEOUTS
 from provision.engine.agent.filesystem import open_regular, shown
 from provision.engine.agent.process import AgentError
 from provision.engine.agent.protocol import HttpRequest, Readiness
@@ -20,7 +21,15 @@ from provision.engine.resources import Directory, File, Link, Service, Tree, Use
 from provision.engine.resources.files import TreeFile, TreeLink, tree_files, tree_links
 from provision.engine.role import Allow, Role, Tier
 from provision.services.app import process, wheels
-from provision.services.app.interface import PORT, SERVICE, SOCKET, application, listen_address
+from provision.services.app.interface import (
+    HEALTH_PORT,
+    HEALTH_SOCKET,
+    PORT,
+    SERVICE,
+    SOCKET,
+    application,
+    listen_address,
+)
 from provision.services.app.migrations import Migrations
 from provision.services.app.virtualenv import REQUIREMENTS, VirtualEnvironment
 from provision.services.tls import interface as tls
@@ -30,6 +39,10 @@ CURRENT = f"{HOME}/current"
 RELEASES = f"{HOME}/releases"
 ENVIRONMENTS = f"{HOME}/environments"
 LISTENER = "foobar.socket"
+HEALTH_LISTENER = "foobar-health.socket"
+LISTENERS = (LISTENER, HEALTH_LISTENER)
+"""A connection to either starts the service."""
+
 PACKAGES = PackageSet(("gunicorn", "python3-cryptography", "python3-flask", "python3-pymysql"))
 """PyMySQL uses cryptography for passwords over TLS."""
 
@@ -137,11 +150,14 @@ def read_order(context: Context, machine: Machine) -> list[str]:
 
 
 def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
-    """Gunicorn's port for web servers on other machines; none where it listens on a socket."""
+    """Gunicorn's ports for web servers on other machines; none where it listens on a socket."""
     if not listen_address(machine):
         return ()
     webs = tuple(str(m.address) for m in context.lab.with_role("nginx"))
-    return (Allow(PORT, webs, "the application for the web servers"),)
+    return (
+        Allow(PORT, webs, "the application for the web servers"),
+        Allow(HEALTH_PORT, webs, "its health for the web servers"),
+    )
 
 
 def tree(context: Context) -> Tree:
@@ -190,8 +206,8 @@ def _schema(context: Context, machine: Machine) -> tuple[Unit, ...]:
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """No application; a web server still has its static files, a primary its migrations."""
-    stopped = (Service(LISTENER, running=False), Service(SERVICE, running=False))
-    units = [Unit("app-gone", stopped)]
+    stopped = (Service(unit, running=False) for unit in (*LISTENERS, SERVICE))
+    units = [Unit("app-gone", tuple(stopped))]
     if "nginx" in machine.roles:
         units.append(Unit("release", (*_files(context), _current(context))))
     elif machine.name == context.state.primary and application(context).is_guest_book:
@@ -211,10 +227,13 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         application=app,
         command=process.command(app, release, environment),
         certificate=tls.BUNDLE if encrypted else "",
+        timeouts=TIMEOUTS,
     )
     listen = listen_address(machine) or SOCKET
     socket = context.render("app/foobar.socket.j2", machine, listen=listen)
     ready_path = "/version" if app.is_guest_book else app.health
+    checks = f"{machine.address}:{HEALTH_PORT}" if listen_address(machine) else HEALTH_SOCKET
+    health = context.render("app/foobar-health.socket.j2", machine, listen=checks)
     return (
         Unit("release", (User("foobar", HOME), *_files(context), *_environment(context))),
         *_schema(context, machine),
@@ -232,7 +251,8 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
                 *(tls.certificate_files(context, machine) if encrypted else ()),
                 File(f"/etc/systemd/system/{SERVICE}", service),
                 File(f"/etc/systemd/system/{LISTENER}", socket),
-                Service(LISTENER, starts=True),
+                File(f"/etc/systemd/system/{HEALTH_LISTENER}", health),
+                *(Service(listener, starts=True) for listener in LISTENERS),
                 Service(SERVICE),
             ),
             service=SERVICE,
@@ -268,5 +288,5 @@ ROLE = Role(
         "application server",
         lambda lab: "HTTPS to gunicorn" if lab.topology.https else "HTTP to gunicorn",
     ),
-    fault_units=(LISTENER, SERVICE),
+    fault_units=(*LISTENERS, SERVICE),
 )

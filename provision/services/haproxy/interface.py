@@ -9,6 +9,12 @@ MASTER_SOCKET = "/run/haproxy-master.sock"
 
 FRONTEND = "www"
 BACKEND = "web"
+STATIC_BACKEND = "static"
+"""The same servers, for static files."""
+
+STATISTICS_PORT = 8404
+READY_PATH = "/ready"
+"""On the statistics port: 200 while a server is up, so that this balancer can serve."""
 
 WEIGHT = 1
 """The default weight of a server; HAProxy allows 0 to 256.

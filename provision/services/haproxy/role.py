@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from provision.core import headers
+from provision.core import capacity, headers, timeouts
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
 from provision.engine.agent.protocol import Readiness
@@ -15,7 +15,14 @@ from provision.engine.context import Context
 from provision.engine.plan import Resource, Unit
 from provision.engine.resources import File, OwnedDirectory, Service
 from provision.engine.role import Allow, Role, Sandbox, Tier
-from provision.services.haproxy.interface import BACKEND, SERVICE, SOCKET, WEIGHT
+from provision.services.app.interface import application
+from provision.services.haproxy.interface import (
+    BACKEND,
+    SERVICE,
+    SOCKET,
+    STATIC_BACKEND,
+    WEIGHT,
+)
 from provision.services.haproxy.runtime_state import ServerStates
 from provision.services.tls import interface as tls
 
@@ -26,22 +33,33 @@ PEERS_PORT = 1024
 
 @dataclass(frozen=True)
 class BackendServer:
-    """One ``server`` line of the backend."""
+    """One ``server`` line of a backend.
+
+    Args:
+        destination: address and port, and over TLS the name in its certificate.
+        slots: ``maxconn``, the requests that it serves at once.
+        options: such as `` disabled``.
+    """
 
     name: str
-    address: str
+    destination: str
     weight: int
+    slots: int
     options: str
 
 
 def backend_servers(context: Context) -> tuple[BackendServer, ...]:
     """The backend's servers with their recorded weights and admin states."""
     servers = []
+    https = context.lab.topology.https
     for machine in context.lab.with_role("nginx"):
+        destination = f"{machine.address}:{443 if https else 80}"
+        destination += f" verifyhost {machine.name}" if https else ""
+        slots = capacity.server_slots(context.lab, machine)
         admin = context.state.admin.get(machine.name)
         weight = 0 if admin == "drain" else context.state.weights.get(machine.name, WEIGHT)
         options = " disabled" if admin == "maint" else ""
-        servers.append(BackendServer(machine.name, str(machine.address), weight, options))
+        servers.append(BackendServer(machine.name, destination, weight, slots, options))
     return tuple(servers)
 
 
@@ -77,8 +95,15 @@ def with_digest(config: str, other_files: Iterable[Resource[Any]]) -> tuple[str,
     return config.replace("\nglobal\n", f"\nglobal\n    description {digest}\n", 1), digest
 
 
+def _busy(context: Context, machine: Machine, kind: str) -> str:
+    """Nginx's page or object for a 503, as one line of a single-quoted log-format string."""
+    text = context.render(f"nginx/503.{kind}.j2", machine)
+    return " ".join(text.split()).replace("%", "%%").replace("'", "’")
+
+
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """One configuration file, validated before a reload; the servers' state at run time."""
+    busy = {kind: _busy(context, machine, kind) for kind in ("html", "json")}
     config = context.render(
         "haproxy/haproxy.cfg.j2",
         machine,
@@ -88,6 +113,13 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         peers_port=PEERS_PORT,
         tls=tls,
         headers=headers,
+        policy=headers.policy_with_styles(*busy.values()),
+        timeouts=timeouts.TIMEOUTS,
+        times=timeouts,
+        capacity=capacity,
+        queue_bound=capacity.queue_bound(context.lab),
+        busy=busy,
+        application=application(context),
     )
     certificates = tls.certificate_files(context, machine)
     config, digest = with_digest(config, certificates)
@@ -111,7 +143,13 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
             ),
             needs=_needs(context, machine),
         ),
-        Unit("haproxy-servers", (ServerStates(SOCKET, BACKEND, server_states(context)),)),
+        Unit(
+            "haproxy-servers",
+            tuple(
+                ServerStates(SOCKET, backend, server_states(context))
+                for backend in (BACKEND, STATIC_BACKEND)
+            ),
+        ),
     )
 
 

@@ -9,12 +9,19 @@ from provision.engine.agent.http import socket_probe
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host
-from provision.services.haproxy.interface import BACKEND, FRONTEND, MASTER_SOCKET, SOCKET
+from provision.services.haproxy.interface import (
+    BACKEND,
+    FRONTEND,
+    MASTER_SOCKET,
+    SOCKET,
+    STATIC_BACKEND,
+)
 from provision.services.haproxy.runtime_state import state_commands
 from provision.services.haproxy.statistics import (
     CSV_PREFIX,
     ServerStatistics,
     frontend_sessions,
+    open_sessions,
     parse_old_workers,
     parse_servers,
 )
@@ -60,7 +67,11 @@ def set_server_state(context: Context, fleet: Fleet, server: str, state: str) ->
     Raises:
         LabError: with HAProxy's error message.
     """
-    commands = state_commands(BACKEND, server, state)
+    commands = [
+        command
+        for backend in (BACKEND, STATIC_BACKEND)
+        for command in state_commands(backend, server, state)
+    ]
 
     def set_state(host: Host) -> None:
         for command, text in zip(commands, run_commands(host, *commands), strict=True):
@@ -79,7 +90,7 @@ def open_connections(host: Host, server: str) -> tuple[int, int]:
     """
     (stat,) = run_commands(host, "show stat")
     (processes,) = run_commands(host, "show proc", socket=MASTER_SOCKET)
-    sessions = sum(s.sessions for s in parse_servers(stat) if s.name == server)
+    sessions = open_sessions(stat, server)
     commands = [f"@!{pid} show stat" for pid in parse_old_workers(processes)]
     texts = run_commands(host, *commands, socket=MASTER_SOCKET) if commands else []
     # The response for a worker that has exited since is an error message.

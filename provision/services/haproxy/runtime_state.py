@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from provision.engine.agent.http import SocketReply, socket_probe
 from provision.engine.agent.protocol import Action, Probe
 from provision.engine.plan import Resource, State
+from provision.services.haproxy.interface import BACKEND
 
 MAINT_BITS = 0x01 | 0x02 | 0x04 | 0x20
 """``srv_admin_state``: maintenance that is forced, inherited, from the configuration, or due to
@@ -62,7 +62,10 @@ class ServerStates(Resource[SocketReply]):
     backend: str
     servers: tuple[tuple[str, str], ...]
 
-    name: ClassVar[str] = "servers at run time"
+    @property
+    def name(self) -> str:
+        where = "" if self.backend == BACKEND else f" for {self.backend} files"
+        return f"servers at run time{where}"
 
     def probe(self) -> Probe[SocketReply]:
         return socket_probe(self.socket, f"show servers state {self.backend}")

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from provision.services.haproxy.interface import BACKEND
+from provision.services.haproxy.interface import BACKEND, STATIC_BACKEND
 
 CSV_PREFIX = "# "
 """Begins the CSV header of ``show stat``; any other response is not statistics."""
@@ -66,15 +66,15 @@ def _rows(text: str) -> csv.DictReader[str]:
     return csv.DictReader(text.removeprefix(CSV_PREFIX).splitlines())
 
 
-def server_rows(text: str) -> dict[str, dict[str, str]]:
-    """The rows of the backend's servers in ``show stat``, by server name (management guide, 9.1).
+def server_rows(text: str, backend: str = BACKEND) -> dict[str, dict[str, str]]:
+    """The rows of a backend's servers in ``show stat``, by server name (management guide, 9.1).
 
     A drained server has weight 0 in the configuration, and HAProxy reports it as ``UP`` after a
     reload; its status is ``DRAIN`` here, as it is after a drain at run time.
     """
     servers = {}
     for row in _rows(text):
-        if row["pxname"] != BACKEND or row["svname"] in ("FRONTEND", "BACKEND"):
+        if row["pxname"] != backend or row["svname"] in ("FRONTEND", "BACKEND"):
             continue
         drained = row["status"].startswith("UP") and row["weight"] == "0"
         servers[row["svname"]] = row | ({"status": "DRAIN"} if drained else {})
@@ -102,6 +102,12 @@ def parse_servers(text: str, *, active_passive: bool = False) -> tuple[ServerSta
         )
         for position, (name, row) in enumerate(server_rows(text).items())
     )
+
+
+def open_sessions(text: str, server: str) -> int:
+    """The open sessions of a server in all backends that serve visitors."""
+    backends = [server_rows(text, backend) for backend in (BACKEND, STATIC_BACKEND)]
+    return sum(_int(rows[server]["scur"]) for rows in backends if server in rows)
 
 
 def parse_backend(text: str) -> BackendStatistics | None:

@@ -1,4 +1,7 @@
-"""The virtual address of several balancers: keepalived assigns it to one whose HAProxy responds.
+"""The virtual address of several balancers: keepalived assigns it to one that can serve.
+
+A balancer whose HAProxy has no server does not take the address. When no balancer has one, it stays
+where it is (`configs/keepalived/check-haproxy.j2`).
 
 VRRP (RFC 9568) by unicast between the balancers, with an advertisement every 0.2 s. After a holder
 fails silently, the takeover lasts some 0.7 s; one that stops sends priority 0 and is replaced at
@@ -15,6 +18,7 @@ from __future__ import annotations
 from provision.core.errors import LabError
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
+from provision.core.timeouts import TIMEOUTS
 from provision.engine.context import Context
 from provision.engine.plan import Unit
 from provision.engine.resources import File, NoFile, Service
@@ -43,8 +47,12 @@ ARP_SECONDS = 1.2
 
 
 def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:
-    """VRRP from the other balancers: an IP protocol of its own, without ports."""
-    return (Allow(0, _peers(context, machine), "VRRP between the balancers", "vrrp"),)
+    """VRRP from the other balancers, an IP protocol without ports, and their readiness checks."""
+    peers = _peers(context, machine)
+    return (
+        Allow(0, peers, "VRRP between the balancers", "vrrp"),
+        Allow(haproxy.STATISTICS_PORT, peers, "whether the other balancer can serve"),
+    )
 
 
 def _peers(context: Context, machine: Machine) -> tuple[str, ...]:
@@ -57,11 +65,18 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     if lab.topology.virtual_address is None:
         raise LabError(f"{lab.topology.path}: keepalived requires a virtual_address")
     position = lab.with_role("keepalived").index(machine)
+    peers = _peers(context, machine)
     values = {
+        "port": haproxy.STATISTICS_PORT,
+        "path": haproxy.READY_PATH,
+        "seconds": f"{TIMEOUTS.readiness / 1000:g}",
+        # HAProxy, the peers, the neighbors: one after the other.
+        "script_seconds": -(-3 * TIMEOUTS.readiness // 1000),
+        "neighbors": (*peers, *(str(m.address) for m in lab.with_role("nginx"))),
         "interface": network_interface(context),
         "router_id": lab.topology.virtual_address.packed[-1],
         "priority": HIGHEST_PRIORITY - 10 * position,
-        "peers": _peers(context, machine),
+        "peers": peers,
         "check_script": CHECK_SCRIPT,
         "state_file": STATE_FILE,
         "handover": HANDOVER,

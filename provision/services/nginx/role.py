@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from provision.core import headers
+from provision.core import capacity, headers
 from provision.core.lab import Lab, Machine
 from provision.core.package_set import PackageSet
+from provision.core.timeouts import TIMEOUTS
 from provision.engine.agent.protocol import HttpRequest, Readiness
 from provision.engine.context import Context
 from provision.engine.plan import Unit
@@ -22,10 +23,28 @@ ENABLED = "/etc/nginx/sites-enabled/www"
 STATUS = "/etc/nginx/conf.d/lab-status.conf"
 DROP_IN = f"/etc/systemd/system/{SERVICE}.d/lab.conf"
 ERROR_PAGES = "/srv/foobar/errors"
+PAGES = ("404.html", "502.html", "503.html", "503.json")
+
+
+@dataclass(frozen=True)
+class Server:
+    """An application server; a backup gets requests only while the others fail."""
+
+    address: str
+    backup: bool = False
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Where an application server listens: a socket, or a port when it is on another machine."""
+
+    zone: str
+    socket: str
+    port: int
 
 
 def _pages(context: Context, machine: Machine) -> dict[str, str]:
-    return {name: context.render(f"nginx/{name}.j2", machine) for name in ("404.html", "502.html")}
+    return {name: context.render(f"nginx/{name}.j2", machine) for name in PAGES}
 
 
 def _site(context: Context, machine: Machine, *, changing: bool = False) -> File:
@@ -34,7 +53,11 @@ def _site(context: Context, machine: Machine, *, changing: bool = False) -> File
         "nginx/site.conf.j2",
         machine,
         balancers=context.lab.with_role("haproxy"),
-        socket=app.SOCKET,
+        visitors=Upstream("app", app.SOCKET, app.PORT),
+        health=Upstream("health", app.HEALTH_SOCKET, app.HEALTH_PORT),
+        requests=capacity.nginx_requests(context.lab, machine),
+        capacity=capacity,
+        timeouts=TIMEOUTS,
         upstreams=upstreams(context, machine),
         fail_timeout=FAIL_TIMEOUT,
         tls=tls,
@@ -65,7 +88,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
             (
                 *(File(f"{ERROR_PAGES}/{n}", text, passive=True) for n, text in pages.items()),
                 *tls.certificate_files(context, machine),
-                File(CONFIG, context.render("nginx/nginx.conf.j2", machine)),
+                File(CONFIG, context.render("nginx/nginx.conf.j2", machine, timeouts=TIMEOUTS)),
                 _site(context, machine),
                 Link(ENABLED, SITE),
                 File(STATUS, context.render("nginx/status.conf.j2", machine)),
@@ -101,12 +124,13 @@ def _needs(context: Context, machine: Machine) -> tuple[str, ...]:
     return tuple(f"{m.name}/haproxy" for m in context.lab.with_role("haproxy"))
 
 
-def upstreams(context: Context, machine: Machine) -> tuple[str, ...]:
+def upstreams(context: Context, machine: Machine) -> tuple[Server, ...]:
     """Application servers on other machines; none when this machine has its own."""
     if "app" in machine.roles:
         return ()
-    addresses = (app.listen_address(m) for m in context.lab.with_role("app"))
-    return tuple(address for address in addresses if address)
+    preferred = capacity.preferred_apps(context.lab, machine)
+    servers = (m for m in context.lab.with_role("app") if app.listen_address(m))
+    return tuple(Server(str(m.address), backup=m not in preferred) for m in servers)
 
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:

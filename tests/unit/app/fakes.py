@@ -26,6 +26,7 @@ SETTINGS = Settings(
     password="secret-word",
     database="foobar",
     ca=Path("/nowhere/ca.pem"),
+    threads=4,
 )
 
 

@@ -18,7 +18,7 @@ from tests.unit.app.fakes import FakeServer, FakeSession
 
 
 def _pool(server: FakeServer, clock: Callable[[], float] = lambda: 0.0) -> Pool:
-    return Pool(lambda: FakeSession(server), clock)
+    return Pool(lambda: FakeSession(server), 5, clock)
 
 
 def test_session_is_reused() -> None:

@@ -13,7 +13,7 @@ from provision.engine.agent.process import must
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, collector
 
-CHANGE = re.compile(r"Server [^/\s]+/(\S+) (enters drain state|is DOWN|is UP)(.*)")
+CHANGE = re.compile(r"Server web/(\S+) (enters drain state|is DOWN|is UP)(.*)")
 LEAVES_DRAIN = "(leaving forced drain)"
 """Ends the line on the state of a server that gets requests again."""
 
@@ -51,7 +51,11 @@ def collect_transitions(args: Args) -> Transitions:
 def changed(statistics: str, seconds: float) -> bool:
     """Whether a server changed its state so recently (management guide, 9.1, ``lastchg``)."""
     rows = csv.DictReader(statistics.removeprefix("# ").splitlines())
-    servers = (row for row in rows if row["svname"] not in ("FRONTEND", "BACKEND"))
+    servers = (
+        row
+        for row in rows
+        if row["pxname"] == "web" and row["svname"] not in ("FRONTEND", "BACKEND")
+    )
     return any(
         row["chkdown"].isdigit()
         and int(row["chkdown"]) > 0
