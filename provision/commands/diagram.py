@@ -27,6 +27,7 @@ WIDTH = "1920"
         "png": "write a PNG file (default: draw in the terminal)",
         "width": f"width of the PNG in pixels (default: {WIDTH})",
         "topology": "a topology to draw (default: the lab)",
+        "all": "also services that are no part of the site, such as exporters and ssh",
     },
 )
 def diagram(
@@ -35,6 +36,7 @@ def diagram(
     png: str = "",
     width: str = "",
     topology: str = "",
+    all: bool = False,
     lab: str = "",
 ) -> None:
     """Draw the lab with addresses, colored by its state."""
@@ -43,7 +45,7 @@ def diagram(
     if width and not pixels:
         raise UsageError("--width applies to --png only", "add --png lab.png")
     wide = int(number(width or WIDTH, "--width", 320, 4096))
-    picture = _picture(lab_name(lab), topology)
+    picture = _picture(lab_name(lab), topology, everything=all)
     files = [str(path) for path in (vector, pixels) if path]
     if vector or pixels:
         from provision.teaching.drawing.layout import drawing
@@ -120,17 +122,17 @@ def _write(path: Path, content: bytes) -> None:
     print(f"wrote {path}", file=sys.stderr)
 
 
-def _picture(name: str, topology: str) -> pictures.Diagram:
+def _picture(name: str, topology: str, *, everything: bool = False) -> pictures.Diagram:
     """The lab's current state; a topology, when one is given or the lab does not exist."""
     # A lab that was never up is drawn on its topology's own network: none has to be free.
     here, recorded = labs.open_lab(name, topology=topology or None, keep_addresses=True)
     if recorded is not None and not topology:
         session = open_session(name)
-        return pictures.diagram(session.context, observe_lab(session))
+        return pictures.diagram(session.context, observe_lab(session), everything=everything)
     if not topology:
         print(f"note: lab {name} does not exist yet; this is its topology", file=sys.stderr)
     planned = State(topology=here.topology.name, primary=here.topology.primary)
-    return pictures.planned_diagram(registry.context(here, planned))
+    return pictures.planned_diagram(registry.context(here, planned), everything=everything)
 
 
 def _draw(picture: pictures.Diagram) -> None:
@@ -151,7 +153,8 @@ def _draw(picture: pictures.Diagram) -> None:
     centered(Panel(Text(picture.site), border_style="blue", expand=False))
     sources = {target: source for source, target in picture.replication}
     for layer in picture.layers:
-        centered(Text(f"│  {layer.connection}\n▼" if layer.connection else " ", style="dim"))
+        for line in ("│", layer.connection, "▼") if layer.connection else (" ",):
+            centered(Text(line, style="dim"))
         boxes = []
         for box in layer.boxes:
             text = Text(

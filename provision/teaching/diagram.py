@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from provision.checks.balancer import holds_address
+from provision.checks.database import server_status
 from provision.checks.machines import service_state
 from provision.checks.observation import Observation
 from provision.core.lab import Machine
@@ -73,8 +74,12 @@ class Diagram:
     replication: tuple[tuple[str, str], ...]
 
 
-def diagram(context: Context, observation: Observation) -> Diagram:
-    """The diagram of a lab in its current state."""
+def diagram(context: Context, observation: Observation, *, everything: bool = False) -> Diagram:
+    """The diagram of a lab in its current state.
+
+    Args:
+        everything: also healthy services that are no part of the site, such as exporters and ssh.
+    """
     lab = context.lab
     tiers = [role for role in reversed(context.roles) if role.tier]
     members: dict[str, list[Machine]] = {name: [] for name in (*(r.name for r in tiers), "")}
@@ -84,7 +89,7 @@ def diagram(context: Context, observation: Observation) -> Diagram:
         Layer(
             role.name,
             role.tier.title,
-            tuple(_box(context, observation, m) for m in members[role.name]),
+            tuple(_box(context, observation, m, everything) for m in members[role.name]),
             role.tier.connection(lab),
         )
         for role in tiers
@@ -92,40 +97,70 @@ def diagram(context: Context, observation: Observation) -> Diagram:
     ]
     if members[""]:
         layers.append(
-            Layer("", "others", tuple(_box(context, observation, m) for m in members[""]))
+            Layer(
+                "", "others", tuple(_box(context, observation, m, everything) for m in members[""])
+            )
         )
     primary = context.state.primary
-    pairs = tuple((primary, m.name) for m in lab.with_role("mysql") if m.name != primary)
+    databases = [m.name for m in lab.with_role("mysql")]
+    alive = {name for name in databases if _database_runs(context, observation, name)}
+    pairs = tuple(
+        (primary, name) for name in databases if name != primary and {primary, name} <= alive
+    )
     title = f"lab {lab.name}: {lab.topology.name}, on {lab.network}"
     return Diagram(title, f"{lab.site} = {lab.address}", tuple(layers), pairs)
 
 
-def planned_diagram(context: Context) -> Diagram:
+def planned_diagram(context: Context, *, everything: bool = False) -> Diagram:
     """The diagram of a topology, whether or not the lab exists."""
     lab = context.lab
-    picture = diagram(context, Observation({m.name: PLANNED for m in lab.machines}))
+    picture = diagram(
+        context, Observation({m.name: PLANNED for m in lab.machines}), everything=everything
+    )
     return replace(picture, title=f"topology {lab.topology.name}, on {lab.network}")
 
 
-def _box(context: Context, observation: Observation, machine: Machine) -> MachineBox:
+def _database_runs(context: Context, observation: Observation, name: str) -> bool:
+    """Whether replication can reach it: its machine and mysqld run, or it is planned."""
+    state = observation.states.get(name, "absent")
+    if state != "running":
+        return state == PLANNED
+    return service_state(observation, name, "mysql.service") in ("", "active")
+
+
+def _role_note(context: Context, observation: Observation, machine: Machine) -> str:
+    """Primary or replica; a primary that is known to be read-only says so."""
+    if machine.name != context.state.primary:
+        return "replica"
+    known = machine.name in observation.results
+    status = server_status(observation, machine.name) if known else None
+    return "primary, read-only" if status and status.up and not status.writable else "primary"
+
+
+def _box(
+    context: Context, observation: Observation, machine: Machine, everything: bool
+) -> MachineBox:
     notes = []
     if "mysql" in machine.roles:
-        notes.append("primary" if machine.name == context.state.primary else "replica")
+        notes.append(_role_note(context, observation, machine))
     if "keepalived" in machine.roles and holds_address(context, observation, machine.name):
         notes.append(f"holds {context.lab.address}")
     return MachineBox(
         machine.name,
         str(machine.address),
         observation.states.get(machine.name, "absent"),
-        _programs(context, observation, machine),
+        _programs(context, observation, machine, everything),
         ", ".join(notes),
     )
 
 
 def _programs(
-    context: Context, observation: Observation, machine: Machine
+    context: Context, observation: Observation, machine: Machine, everything: bool
 ) -> tuple[ProgramState, ...]:
-    """The services of a machine: those with a label first, from the outermost tier inwards."""
+    """The services of a machine: those with a label first, from the outermost tier inwards.
+
+    Services without a label are no part of the site; they are shown when they do not run.
+    """
     roles = [role for role in reversed(context.roles_of(machine)) if role.service]
     programs = [
         ProgramState(
@@ -135,4 +170,5 @@ def _programs(
         for role in roles
     ]
     labels = {role.label for role in roles if role.label}
-    return tuple(sorted(programs, key=lambda program: program.name not in labels))
+    shown = [p for p in programs if everything or p.bad or p.name in labels]
+    return tuple(sorted(shown, key=lambda program: program.name not in labels))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -23,6 +24,7 @@ from provision.checks.observation import Observation
 from provision.commands.diagram import _picture as picture_of
 from provision.core.errors import LabError
 from provision.core.lab import ROOT
+from provision.database.agent.server_status import ServerStatus
 from provision.engine.agent.process import ProcessResult
 from provision.engine.agent.protocol import ProbeResponse, Results
 from provision.engine.agent.services import ServiceState, service_probe
@@ -149,6 +151,52 @@ def test_connections_match_the_configuration() -> None:
     assert {layer.connection for layer in plain} == {"HTTP, port 80"}
 
 
+def test_replication_needs_two_databases_that_run() -> None:
+    context = samples.context("distributed")
+    observed = healthy(context)
+    assert diagram(context, observed).replication == (("web-01", "web-02"),)
+    for name in ("web-01", "web-02"):
+        halted = replace(observed, states={**observed.states, name: "halted"})
+        assert diagram(context, halted).replication == ()
+        stopped = {
+            **observed.results[name].responses,
+            service_probe("mysql.service").name: ProbeResponse(ServiceState("failed", "enabled")),
+        }
+        results = {**observed.results, name: Results(name, stopped)}
+        assert diagram(context, replace(observed, results=results)).replication == ()
+
+
+def test_a_read_only_primary_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = samples.context("distributed")
+    for writable, note in ((True, "primary"), (False, "primary, read-only")):
+        status = ServerStatus(up=True, writable=writable)
+        monkeypatch.setattr("provision.teaching.diagram.server_status", lambda *_, s=status: s)
+        shown = boxes(diagram(context, healthy(context)))
+        assert shown["web-01"].note == note
+        assert shown["web-02"].note == "replica"
+
+
+def test_exporters_and_ssh_are_shown_on_request_or_when_they_fail() -> None:
+    context = samples.context("secured")
+    observed = healthy(context)
+
+    def names(picture: Diagram) -> set[str]:
+        return {p.name for box in boxes(picture).values() for p in box.programs}
+
+    few, many = (
+        names(diagram(context, observed)),
+        names(diagram(context, observed, everything=True)),
+    )
+    assert few == {"HAProxy", "Nginx", "gunicorn, Flask", "MySQL"}
+    assert {"ssh", "prometheus-node-exporter"} <= many - few
+    failed = {
+        **observed.results["web-01"].responses,
+        service_probe("ssh.service").name: ProbeResponse(ServiceState("failed", "enabled")),
+    }
+    results = {**observed.results, "web-01": Results("web-01", failed)}
+    assert "ssh" in names(diagram(context, replace(observed, results=results)))
+
+
 # --- layout --------------------------------------------------------------------------------------
 
 
@@ -184,6 +232,14 @@ def test_everything_is_inside_the_canvas(picture: Diagram) -> None:
         else:
             assert shape.x > 0
             assert shape.y + shape.height < shapes.height
+
+
+@each
+def test_a_drawing_fills_a_slide_and_has_titles_in_title_case(picture: Diagram) -> None:
+    shapes = drawing(picture)
+    assert shapes.width / shapes.height == pytest.approx(16 / 9, abs=0.01)
+    texts = {s.text for s in shapes.shapes if isinstance(s, Words)}
+    assert {layer.title.title() for layer in picture.layers} | {"Clients"} <= texts
 
 
 @each
@@ -245,6 +301,20 @@ def test_svg_is_well_formed_and_has_every_text(picture: Diagram) -> None:
     assert len(lines) == sum(isinstance(s, Arrow) for s in shapes.shapes)
     for line in lines:
         assert line.get("marker-end", "").removeprefix("url(#").removesuffix(")") in heads
+
+
+GOLDEN = ROOT / "tests" / "golden" / "diagrams"
+
+
+@each
+def test_golden_drawings(picture: Diagram, request: pytest.FixtureRequest) -> None:
+    """REGENERATE=1 writes the files."""
+    name = request.node.callspec.id.replace(", ", "-").replace(" ", "-")
+    file = GOLDEN / f"{name}.svg"
+    if os.environ.get("REGENERATE"):
+        GOLDEN.mkdir(exist_ok=True)
+        file.write_text(svg(drawing(picture)), encoding="utf-8")
+    assert svg(drawing(picture)) == file.read_text(encoding="utf-8")
 
 
 def opened(picture: Diagram, width: int = 1280) -> Image.Image:
@@ -322,6 +392,8 @@ def test_a_lab_that_was_never_up_is_drawn_as_its_topology(tmp_path: Path) -> Non
     result = run(tmp_path, "--topology", "scaled")
     assert (result.returncode, result.stderr) == (0, "")
     assert "app-02" in result.stdout
+    arrows = {line.index("▼") for line in result.stdout.splitlines() if line.strip() == "▼"}
+    assert len(arrows) == 1, "all arrows are in the middle"
 
 
 def test_both_files_in_one_run(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ the arrows, so that nothing overlaps.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from provision.teaching.diagram import Diagram, Layer, MachineBox, ProgramState
@@ -23,6 +24,9 @@ from provision.teaching.drawing import (
 
 MARGIN, TOP, HEAD, LINE = 36, 132, 58, 24
 """Outer margin, space above the boxes, height of a box's header, height of a line of text."""
+
+WIDE, HIGH = 16, 9
+"""Aspect ratio of a slide."""
 
 BELOW, ACROSS, BESIDE = 62, 130, 13
 """Distance between boxes of a column, columns (at least), and arrows at the same box."""
@@ -70,7 +74,7 @@ def drawing(picture: Diagram) -> Drawing:
             shapes.append(Words(left - across / 2, TOP - 16 - 18 * number, line, 14, QUIET))
         places = list(_column(layer, left, TOP + tall / 2))
         middle = left + places[0].width / 2
-        shapes.append(Words(middle, TOP - 16, layer.title, 15, QUIET, bold=True))
+        shapes.append(Words(middle, TOP - 16, layer.title.title(), 15, QUIET, bold=True))
         for box, place in zip(layer.boxes, places, strict=True):
             shapes += _box(box, place)
             positions[box.name] = place
@@ -86,7 +90,20 @@ def drawing(picture: Diagram) -> Drawing:
     title = Words(0, 48, picture.title, 22, bold=True)
     width = max(*(shape.right for shape in shapes), 2 * title.right + MARGIN) + MARGIN
     heading = Words(width / 2, 48, picture.title, 22, bold=True)
-    return Drawing(round(width), round(TOP + tall + 52 + MARGIN), (heading, *shapes))
+    return _slide(width, TOP + tall + 52 + MARGIN, (heading, *shapes))
+
+
+def _slide(width: float, height: float, shapes: Sequence[Shape]) -> Drawing:
+    """The shapes in the middle of a canvas of 16:9, which fills a slide."""
+    wide, high = max(width, height * WIDE / HIGH), max(height, width * HIGH / WIDE)
+    right, down = (wide - width) / 2, (high - height) / 2
+    return Drawing(round(wide), round(high), tuple(_moved(shape, right, down) for shape in shapes))
+
+
+def _moved(shape: Shape, right: float, down: float) -> Shape:
+    if isinstance(shape, Arrow):
+        return replace(shape, points=tuple((x + right, y + down) for x, y in shape.points))
+    return replace(shape, x=shape.x + right, y=shape.y + down)
 
 
 def _clients(place: Place, name: str, address: str) -> Iterator[Shape]:
@@ -94,7 +111,7 @@ def _clients(place: Place, name: str, address: str) -> Iterator[Shape]:
     yield Rectangle(*place, "#eef3fb", 33, "#3b6db3")
     yield Words(middle, place.middle - 5, name, 17, bold=True)
     yield Words(middle, place.middle + 17, address, 14, QUIET)
-    yield Words(middle, TOP - 16, "clients", 15, QUIET, bold=True)
+    yield Words(middle, TOP - 16, "Clients", 15, QUIET, bold=True)
 
 
 # --- boxes ---------------------------------------------------------------------------------------
