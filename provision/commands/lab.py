@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import astuple
 from typing import Any
 
 from provision import checks, providers
 from provision.checks.observation import Observation
 from provision.checks.observe import observe
-from provision.checks.paths import trace_paths
-from provision.commands import hostcheck, show, show_checks, tables
+from provision.commands import show, show_checks, tables
 from provision.commands.base import (
     Session,
     console,
@@ -19,7 +17,12 @@ from provision.commands.base import (
     publish,
     task,
 )
-from provision.commands.confirm_change import confirmed_change, remove_machines
+from provision.commands.confirm_change import (
+    confirmed_change,
+    note_unfinished,
+    remove_machines,
+    unfinished_noted,
+)
 from provision.commands.progress import Progress
 from provision.commands.results import lab as results
 from provision.core.errors import LabError, UsageError
@@ -37,7 +40,7 @@ from provision.operations import up as steps
 from provision.operations.original_state import record_originals
 from provision.services.haproxy import traffic
 from provision.topology import labs
-from provision.topology.record import record_lab
+from provision.topology.record import progress, record_lab, record_reached, record_target
 
 ADOPT_SECONDS = 4.0 * timeout_factor()
 """For the databases to tell lab.check which one automatic failover has promoted."""
@@ -77,6 +80,7 @@ def up(
         topology=topology or None,
         network=network or None,
         keep_addresses=providers.requested(provider) == "ssh",
+        continued=True,
     )
     chosen, reason = providers.choose(provider, recorded)
     providers.set_ssh_options(chosen, inventory, pin)
@@ -92,17 +96,21 @@ def up(
         if change is None:
             return
         if recorded is not None:
-            recorded = steps.turn_off_failover(Session(change.old, recorded, chosen), opened)
-            if change.intermediate is not None:
-                _move_data(Session(change.intermediate, recorded, chosen), opened)
+            record_target(opened)
+            with unfinished_noted(opened.directory):
+                recorded = steps.turn_off_failover(Session(change.old, recorded, chosen), opened)
+                if change.intermediate is not None:
+                    _move_data(Session(change.intermediate, recorded, chosen), opened)
         remove_machines(change, chosen)
         session = Session(opened, record_lab(opened, chosen.name), chosen)
-        with Progress() as report:
-            fleet = steps.boot(session, report)
-        with fleet:
-            if chosen.name == "ssh":
-                record_originals(session.context, fleet)
-            configured = configure(session, fleet)
+        with unfinished_noted(opened.directory):
+            with Progress() as report:
+                fleet = steps.boot(session, report)
+            with fleet:
+                if chosen.name == "ssh":
+                    record_originals(session.context, fleet)
+                configured = configure(session, fleet)
+            record_reached(opened)
         publish(
             results.Up(
                 **configured,
@@ -169,6 +177,7 @@ def configure(session: Session, fleet: Fleet) -> results.Configured:
 def plan(c: Any, lab: str = "", detailed_exitcode: bool = False) -> None:
     """Show what lab.up would change, as a diff."""
     session = open_session(lab)
+    note_unfinished(session.state, session.lab.name)
     states = session.machine_states()
     with session.fleet() as fleet:
         context = failover.adopt(session.context, fleet)
@@ -197,6 +206,7 @@ def plan(c: Any, lab: str = "", detailed_exitcode: bool = False) -> None:
 def status(c: Any, lab: str = "") -> None:
     """Show machines, services and replication."""
     session = open_session(lab)
+    note_unfinished(session.state, session.lab.name)
     thawed = session.thaw()
     if thawed:
         print(f"note: thawed {', '.join(thawed)}; a snapshot was interrupted", file=sys.stderr)
@@ -217,6 +227,7 @@ def status(c: Any, lab: str = "") -> None:
 def check(c: Any, lab: str = "", only: str = "") -> None:
     """Run all checks; exit with 1 if one fails."""
     session = open_session(lab)
+    note_unfinished(session.state, session.lab.name)
     with session.fleet() as fleet:
         context = failover.adopt(session.context, fleet, ADOPT_SECONDS)
         observation = observe(context, fleet, session.machine_states())
@@ -279,6 +290,7 @@ def list_(c: Any) -> None:
             results.LabSummary(
                 lab=name,
                 topology=session.state.topology,
+                target=session.state.target,
                 network=str(session.lab.network),
                 provider=session.state.provider,
                 running=running,
@@ -293,7 +305,7 @@ def list_(c: Any) -> None:
     rows = [
         (
             row["lab"],
-            row["topology"],
+            progress(row["topology"], row["target"]),
             row["network"],
             row["provider"],
             f"{row['running']} of {row['machines']}",
@@ -301,49 +313,3 @@ def list_(c: Any) -> None:
         for row in labs_of_checkout
     ]
     tables.show(console(), LABS, rows)
-
-
-@task(
-    result=results.Doctor,
-    help={
-        "provider": "lxc, vagrant or ssh (default: the lab's, otherwise that of a new lab)",
-        "host": "show all providers in one table",
-    },
-)
-def doctor(c: Any, lab: str = "", provider: str = "", host: bool = False) -> None:
-    """Show what this host lacks for lab.up.
-
-    In a running lab, every path of a request is traced as well.
-    """
-    opened, recorded = labs.open_lab(lab_name(lab))
-    if host:
-        rows, (name, reason) = hostcheck.host(opened)
-        publish(hostcheck.values(name, reason, rows))
-        tables.show(console(), hostcheck.LAYOUT, [astuple(row) for row in rows])
-        print(f"\nprovider of a new lab: {name} ({reason})")
-        return
-    chosen, reason = providers.choose(provider, recorded)
-    print(f"provider {chosen.name}: {reason}")
-    problems = chosen.preflight(opened)
-    found = hostcheck.values(chosen.name, reason, hostcheck.rows(chosen.name, problems, "ready"))
-    publish(found)
-    for problem in problems:
-        severity = "missing" if problem.fatal else "note"
-        print(f"{severity}: {problem.what}\n  fix: {problem.hint}")
-    if any(problem.fatal for problem in problems):
-        raise SystemExit(ExitStatus.FAILED)
-    print(f"ready for lab {opened.name} on {opened.network}")
-    if recorded is not None and not chosen.network_problem(opened):
-        _trace_paths(Session(opened, recorded, chosen), found)
-
-
-def _trace_paths(session: Session, found: results.Doctor) -> None:
-    """Trace a request over every path of a running lab; exit with 1 if one is interrupted."""
-    if not session.provider.endpoints(session.lab):
-        return
-    with session.fleet() as fleet:
-        traced = trace_paths(failover.adopt(session.context, fleet), fleet)
-    found["paths"] = [show_checks.path_values(path) for path in traced]
-    show_checks.print_paths(console(), traced, session.lab.name)
-    if not all(path.ok for path in traced):
-        raise SystemExit(ExitStatus.FAILED)

@@ -17,6 +17,7 @@ MODULES = {
         "clean",
         "completion",
         "diagram",
+        "doctor",
         "explain",
         "prune",
         "snapshots",

@@ -20,6 +20,7 @@ from provision.engine.context import Context
 from provision.engine.converge import Outcome
 from provision.engine.plan import Change, Plan
 from provision.services.haproxy.statistics import ServerStatistics
+from provision.topology import record
 
 OUTCOMES = tables.layout(
     "lab.up",
@@ -187,7 +188,8 @@ def status_values(context: Context, observation: Observation) -> results.LabStat
     """The status of a lab as JSON values."""
     lab = context.lab
     return results.LabStatusValues(
-        topology=lab.topology.name,
+        topology=record.short_name(context.state.topology),
+        target=record.short_name(context.state.target),
         provider=context.state.provider,
         network=str(lab.network),
         url=f"{lab.url}/",
@@ -250,7 +252,7 @@ def status(
     console: Any, context: Context, observation: Observation, values: results.LabStatusValues
 ) -> None:
     """Machines, services, the balancer's view and replication."""
-    kind = f"{values['topology']}, {values['provider']}"
+    kind = f"{record.progress(values['topology'], values['target'])}, {values['provider']}"
     console.print(f"lab {context.lab.name} ({kind}) on {values['network']}")
     rows = []
     for entry in values["machines"]:

@@ -34,7 +34,11 @@ class State:
     """The state of a lab that has been brought up at least once.
 
     Args:
-        topology: a name in ``configs/topologies``, or the absolute path of a file.
+        topology: the last one that `lab.up` has reached, with all checks passed: a name in
+            ``configs/topologies``, or the absolute path of a file.
+        target: the one that `lab.up` works towards, until it is reached; then empty. It is
+            ``topology`` itself while a new lab, or one on its way back, has reached none.
+        working: the one that the machines were last prepared for, if not ``topology``.
         provider: ``lxc``, ``vagrant`` or ``ssh``.
         network: of the lab, such as ``192.168.56.0/24``.
         primary: the machine whose database is writable.
@@ -49,6 +53,8 @@ class State:
 
     version: int = VERSION
     topology: str = "distributed"
+    target: str = ""
+    working: str = ""
     provider: str = ""
     network: str = ""
     primary: str = ""
@@ -59,6 +65,15 @@ class State:
     admin: Mapping[str, str] = field(default_factory=dict)
     release: str = ""
     autopromote: bool = False
+
+    @property
+    def current_topology(self) -> str:
+        """The topology that describes the machines now."""
+        return self.working or self.topology
+
+
+ADDED = ("target", "working")
+"""Keys that files of earlier checkouts lack; their defaults hold."""
 
 
 def lab_names(root: Path = ROOT) -> tuple[str, ...]:
@@ -103,7 +118,7 @@ def parse(data: object, directory: Path) -> State:
             "use the newer checkout that wrote it (git pull)",
         )
     names = [f.name for f in fields(State)]
-    problems = [f"missing key {name!r}" for name in names if name not in data]
+    problems = [f"missing key {n!r}" for n in names if n not in data and n not in ADDED]
     problems += [f"unknown key {key!r}" for key in data if key not in names]
     for name, value in data.items():
         is_valid, expected = _RULES.get(name, (lambda _: True, ""))
@@ -196,6 +211,8 @@ def _by_server(rule: Rule) -> Rule:
 _RULES: dict[str, Rule] = {
     "version": _integer(VERSION, VERSION, f"{VERSION}"),
     "topology": (lambda v: isinstance(v, str) and v != "", "the name of a topology"),
+    "target": (lambda v: isinstance(v, str), "the name of a topology, or empty"),
+    "working": (lambda v: isinstance(v, str), "the name of a topology, or empty"),
     "provider": (lambda v: isinstance(v, str), "the name of a provider"),
     "network": (_is_network, "a network such as 192.168.56.0/24"),
     "primary": (lambda v: isinstance(v, str), "the name of a machine"),

@@ -72,7 +72,7 @@ def take(session: Session, name: str, note: str, report: Report) -> Taken:
             name=name,
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             note=note,
-            topology=state.topology,
+            topology=state.current_topology,
             provider=provider.name,
             network=str(lab.network),
             machines=stored.machines,

@@ -213,7 +213,11 @@ def _topology_put_back(directory: Path, manifest: SnapshotManifest, root: Path) 
     assert state is not None
     target = directory / RESTORED_TOPOLOGY / stored.name
     write_atomically(target, stored.read_bytes(), 0o644)
-    states.save(directory, replace(state, topology=str(target)))
+    topology, goal, working = (
+        str(target) if name == manifest.topology else name
+        for name in (state.topology, state.target, state.working)
+    )
+    states.save(directory, replace(state, topology=topology, target=goal, working=working))
     return str(target)
 
 

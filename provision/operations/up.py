@@ -54,7 +54,7 @@ def require_ready(lab: Lab, provider: Provider) -> list[PreflightProblem]:
 def adopt_failover(new: Lab, recorded: State, provider: Provider) -> State:
     """The record with an automatic failover that happened before this change of topology."""
     reference = topology_files.reference(new.topology, new.root)
-    if not recorded.autopromote or recorded.topology == reference:
+    if not recorded.autopromote or recorded.current_topology == reference:
         return recorded  # without a change, `configure` adopts it
     try:
         old, _ = labs.open_lab(new.name, root=new.root)

@@ -16,9 +16,10 @@ from provision.topology.networks import free_network, recorded_networks, used_ne
 
 
 def record_lab(lab: Lab, provider: str) -> State:
-    """Record that a lab is brought up; values that were set at run time are kept.
+    """Record that the machines are prepared for a topology, which `record_reached` completes.
 
-    Call it with the lab locked, before the first machine is created.
+    Values that were set at run time are kept. Call it with the lab locked, before the first
+    machine is created.
 
     Raises:
         LabError: when the lab exists with another provider, when the topology has no database on
@@ -38,6 +39,65 @@ def record_lab(lab: Lab, provider: str) -> State:
     return state
 
 
+def record_target(lab: Lab) -> None:
+    """Record what an existing lab is on the way to, before a machine of it is changed."""
+    reference = topologies.reference(lab.topology, lab.root)
+    with file_lock(lab.directory / states.LOCK):
+        before = states.load(lab.directory)
+        if before is not None and (before.target or reference != before.topology):
+            current = before.current_topology
+            reached = _reached(before, reference)
+            working = current if current != reached else ""
+            after = replace(before, topology=reached, target=reference, working=working)
+            states.save(lab.directory, after)
+
+
+def record_reached(lab: Lab) -> State:
+    """Record that the lab has the topology that it was on the way to."""
+    with file_lock(lab.directory / states.LOCK):
+        before = states.load(lab.directory)
+        if before is None:
+            raise LabError(f"lab {lab.name} does not exist", "invoke lab.up")
+        if not before.target:
+            return before
+        after = replace(before, topology=before.target, target="", working="")
+        states.save(lab.directory, after)
+    return after
+
+
+def progress(topology: str, target: str) -> str:
+    """What a lab is, in words: ``distributed, on the way to secured``; the target last.
+
+    Args:
+        topology: as recorded, the last one that was reached.
+        target: as recorded; empty when the topology is reached.
+    """
+    now, then = short_name(topology), short_name(target)
+    if not target:
+        return now
+    return f"on the way to {then}" if topology == target else f"{now}, on the way to {then}"
+
+
+def short_name(reference: str) -> str:
+    """The name of a recorded topology, which may be the path of a file."""
+    return Path(reference).stem if Path(reference).is_absolute() else reference
+
+
+def unfinished(state: State) -> str:
+    """How a lab on the way to another topology is completed, or empty."""
+    if not state.target:
+        return ""
+    text = f"the lab is {progress(state.topology, state.target)}; invoke lab.up continues"
+    if state.topology == state.target:
+        return text
+    return f"{text}, invoke lab.up --topology {state.topology} goes back"
+
+
+def _reached(before: State, target: str) -> str:
+    """The topology that a lab on its way to another one has; the target itself for none."""
+    return target if before.target == before.topology else before.topology
+
+
 def _command_with_free_network(lab: Lab) -> str:
     if lab.name != DEFAULT_LAB:
         return "invoke lab.up (finds a free network)"
@@ -49,8 +109,10 @@ def _command_with_free_network(lab: Lab) -> str:
 
 
 def _next_state(lab: Lab, provider: str, before: State | None) -> State:
+    reference = topologies.reference(lab.topology, lab.root)
     initial = State(
-        topology=topologies.reference(lab.topology, lab.root),
+        topology=reference,
+        target=reference,
         provider=provider,
         network=str(lab.network),
         primary=lab.topology.primary,
@@ -64,11 +126,15 @@ def _next_state(lab: Lab, provider: str, before: State | None) -> State:
             f"invoke lab.up --provider {before.provider}, or first invoke lab.destroy",
         )
     require_primary_in(lab, before)
-    same_topology = before.topology == initial.topology
+    same_topology = before.current_topology == reference
+    complete = same_topology and not before.target
+    reached = reference if complete else _reached(before, reference)
     names = [m.name for m in lab.machines]
     return replace(
         before,
-        topology=initial.topology,
+        topology=reached,
+        target="" if complete else reference,
+        working="" if reached == reference else reference,
         provider=provider,
         network=initial.network,
         primary=before.primary or initial.primary,
@@ -96,7 +162,7 @@ def require_primary_in(lab: Lab, before: State) -> None:
         f"the topology {lab.topology.name} (machines with mysql: {', '.join(databases) or 'none'})"
     )
     up = f"invoke lab.up --topology {lab.topology.name}"
-    former = _recorded_databases(before, lab.root)
+    former = database_machines(before.current_topology, lab.root)
     shared = [name for name in databases if name in former]
     if shared:
         raise LabError(what, f"invoke db.promote {shared[0]}, then {up}")
@@ -107,10 +173,10 @@ def require_primary_in(lab: Lab, before: State) -> None:
     )
 
 
-def _recorded_databases(state: State, root: Path) -> list[str]:
-    """The database machines of the recorded topology; none if its file is gone or invalid."""
+def database_machines(reference: str, root: Path) -> list[str]:
+    """The database machines of a recorded topology; none if its file is gone or invalid."""
     with contextlib.suppress(LabError):
-        topology = topologies.load(topologies.find(state.topology, root))
+        topology = topologies.load(topologies.find(reference, root))
         return [m.name for m in topology.machines if "mysql" in m.roles]
     return []
 

@@ -305,7 +305,8 @@ def changing_lab() -> Iterator[RunningLab]:
 
 def with_topology(lab: RunningLab, topology: str) -> RunningLab:
     """The lab in this topology; nothing is done when it has it already."""
-    if lab.name not in lab_names() or lab.session().state.topology != topology:
+    recorded = lab.session().state if lab.name in lab_names() else None
+    if recorded is None or recorded.target or recorded.topology != topology:
         lab.up("--topology", topology, "--yes")
     return lab
 

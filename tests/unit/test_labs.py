@@ -26,7 +26,14 @@ from provision.core.secrets import Secrets
 from provision.core.ssh_config import known_hosts, ssh_config, write_ssh_config
 from provision.core.state import State, lab_names
 from provision.topology import labs, networks
-from provision.topology.record import current_balance, record_lab
+from provision.topology.record import (
+    current_balance,
+    progress,
+    record_lab,
+    record_reached,
+    record_target,
+    unfinished,
+)
 
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDgsSx7fdvUJ7s0tc8FiUZlOxEw7Cyy4uZCSOuFPNHQC"
 ONE = """
@@ -267,7 +274,11 @@ def test_routes_of_this_host() -> None:
 def test_new_lab_is_recorded(root: Path) -> None:
     up(root)
     assert labs.open_lab(root=root)[1] == State(
-        topology="distributed", provider="lxc", network="192.168.56.0/24", primary="web-01"
+        topology="distributed",
+        target="distributed",
+        provider="lxc",
+        network="192.168.56.0/24",
+        primary="web-01",
     )
 
 
@@ -313,6 +324,95 @@ def test_second_up_writes_nothing(root: Path) -> None:
     up(root)
     after = (lab.directory / state.FILE).stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+# --- a change of topology is recorded when it is complete -----------------------------------------
+
+
+@pytest.fixture
+def three(root: Path) -> Path:
+    """A checkout with `distributed`, `one` and `scaled`."""
+    text = (ROOT / "configs" / "topologies" / "scaled.yml").read_text()
+    (root / "configs" / "topologies" / "scaled.yml").write_text(text)
+    return root
+
+
+def recorded_state(root: Path) -> State:
+    recorded = state.load(root / ".lab" / "default")
+    assert recorded is not None
+    return recorded
+
+
+def opened(root: Path, **options: Any) -> str:
+    return labs.open_lab(root=root, **options)[0].topology.name
+
+
+def test_a_new_lab_is_on_the_way_until_its_checks_pass(root: Path) -> None:
+    lab = up(root)
+    recorded = recorded_state(root)
+    assert (recorded.topology, recorded.target) == ("distributed", "distributed")
+    assert progress(recorded.topology, recorded.target) == "on the way to distributed"
+    assert "goes back" not in unfinished(recorded)
+    assert record_reached(lab).target == ""
+    assert unfinished(recorded_state(root)) == ""
+    up(root)
+    assert recorded_state(root).target == "", "a second lab.up leaves what it has reached"
+    # Another topology for a lab that has reached none.
+    lab = up(root, "two", network="10.9.8.0/24")
+    up(root, "two", topology="one")
+    other = state.load(lab.directory)
+    assert other is not None
+    assert (other.topology, other.target) == ("one", "one")
+
+
+def test_an_interrupted_change_goes_on_or_back(root: Path) -> None:
+    record_reached(up(root))
+    lab = up(root, topology="one")
+    recorded = recorded_state(root)
+    assert (recorded.topology, recorded.target, recorded.working) == ("distributed", "one", "one")
+    assert progress(recorded.topology, recorded.target) == "distributed, on the way to one"
+    text = unfinished(recorded)
+    assert "invoke lab.up continues" in text
+    assert "invoke lab.up --topology distributed goes back" in text
+    assert (opened(root), opened(root, continued=True)) == ("one", "one")
+    up(root, continued=True)
+    assert recorded_state(root) == recorded, "going on changes no record before it is complete"
+    assert record_reached(lab).topology == "one"
+
+
+def test_the_target_is_recorded_before_a_machine_changes(three: Path) -> None:
+    record_reached(up(three))
+    scaled, _ = labs.open_lab(topology="scaled", root=three)
+    record_target(scaled)
+    # The data is still on web-01, which has no database in `scaled`.
+    assert (opened(three), opened(three, continued=True)) == ("distributed", "scaled")
+    state.change(scaled.directory, primary="db-01")
+    # The data was moved, and lab.up was killed before it recorded so.
+    assert (opened(three), opened(three, continued=True)) == ("scaled", "scaled")
+    record_lab(scaled, "lxc")
+    # Back: until the data is moved, the machines are still those of `scaled`.
+    distributed, _ = labs.open_lab(topology="distributed", root=three)
+    record_target(distributed)
+    recorded = recorded_state(three)
+    assert (recorded.topology, recorded.target, recorded.working) == (
+        "distributed",
+        "distributed",
+        "scaled",
+    )
+    assert (opened(three), opened(three, continued=True)) == ("scaled", "distributed")
+    state.change(scaled.directory, primary="web-01")
+    assert opened(three) == "distributed"
+    record_lab(distributed, "lxc")
+    assert recorded_state(three).working == ""
+    assert record_reached(distributed).topology == "distributed"
+
+
+def test_no_target_without_a_change(root: Path) -> None:
+    lab = up(root)
+    record_reached(lab)
+    before = (lab.directory / state.FILE).stat()
+    record_target(lab)
+    assert (lab.directory / state.FILE).stat().st_ino == before.st_ino
 
 
 def test_topology_without_the_primary_is_refused(root: Path) -> None:

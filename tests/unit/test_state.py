@@ -71,6 +71,13 @@ def test_saved_state_is_loaded(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [state.FILE]
 
 
+def test_a_file_of_an_earlier_checkout_is_loaded(tmp_path: Path) -> None:
+    data = asdict(GOOD)
+    del data["target"], data["working"]
+    (tmp_path / state.FILE).write_text(json.dumps(data))
+    assert state.load(tmp_path) == GOOD
+
+
 def test_lab_that_does_not_exist(tmp_path: Path) -> None:
     assert state.load(tmp_path / "never") is None
     with pytest.raises(LabError, match="lab never does not exist") as caught:

@@ -54,7 +54,8 @@ class MachineStatus(TypedDict):
 class LabStatusValues(TypedDict):
     """The state of a lab."""
 
-    topology: str
+    topology: Annotated[str, "the last one that lab.up has reached"]
+    target: Annotated[str, "the one that lab.up works towards; empty when it is reached"]
     provider: str
     network: str
     url: str
@@ -152,7 +153,8 @@ class LabSummary(TypedDict):
     """One lab of this checkout."""
 
     lab: str
-    topology: str
+    topology: Annotated[str, "the last one that lab.up has reached"]
+    target: Annotated[str, "the one that lab.up works towards; empty when it is reached"]
     network: str
     provider: str
     running: Annotated[int, "running machines"]

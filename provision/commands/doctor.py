@@ -1,0 +1,61 @@
+"""`lab.doctor`: what this host lacks, and the paths of a request through a running lab."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from typing import Any
+
+from provision import providers
+from provision.checks.paths import trace_paths
+from provision.commands import hostcheck, show_checks, tables
+from provision.commands.base import Session, console, lab_name, publish, task
+from provision.commands.results import lab as results
+from provision.core.exit_status import ExitStatus
+from provision.database.failover import control as failover
+from provision.topology import labs
+
+
+@task(
+    result=results.Doctor,
+    help={
+        "provider": "lxc, vagrant or ssh (default: the lab's, otherwise that of a new lab)",
+        "host": "show all providers in one table",
+    },
+)
+def doctor(c: Any, lab: str = "", provider: str = "", host: bool = False) -> None:
+    """Show what this host lacks for lab.up.
+
+    In a running lab, every path of a request is traced as well.
+    """
+    opened, recorded = labs.open_lab(lab_name(lab))
+    if host:
+        rows, (name, reason) = hostcheck.host(opened)
+        publish(hostcheck.values(name, reason, rows))
+        tables.show(console(), hostcheck.LAYOUT, [astuple(row) for row in rows])
+        print(f"\nprovider of a new lab: {name} ({reason})")
+        return
+    chosen, reason = providers.choose(provider, recorded)
+    print(f"provider {chosen.name}: {reason}")
+    problems = chosen.preflight(opened)
+    found = hostcheck.values(chosen.name, reason, hostcheck.rows(chosen.name, problems, "ready"))
+    publish(found)
+    for problem in problems:
+        severity = "missing" if problem.fatal else "note"
+        print(f"{severity}: {problem.what}\n  fix: {problem.hint}")
+    if any(problem.fatal for problem in problems):
+        raise SystemExit(ExitStatus.FAILED)
+    print(f"ready for lab {opened.name} on {opened.network}")
+    if recorded is not None and not chosen.network_problem(opened):
+        _trace_paths(Session(opened, recorded, chosen), found)
+
+
+def _trace_paths(session: Session, found: results.Doctor) -> None:
+    """Trace a request over every path of a running lab; exit with 1 if one is interrupted."""
+    if not session.provider.endpoints(session.lab):
+        return
+    with session.fleet() as fleet:
+        traced = trace_paths(failover.adopt(session.context, fleet), fleet)
+    found["paths"] = [show_checks.path_values(path) for path in traced]
+    show_checks.print_paths(console(), traced, session.lab.name)
+    if not all(path.ok for path in traced):
+        raise SystemExit(ExitStatus.FAILED)
