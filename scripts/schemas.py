@@ -6,6 +6,7 @@ Run it after a change of provision/commands/results/; a unit test compares the f
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from provision.commands.results.schema import document
@@ -26,13 +27,18 @@ def schemas() -> dict[str, str]:
     return {name: json.dumps(content, indent=2) + "\n" for name, content in files.items()}
 
 
+def command_schemas() -> list[Path]:
+    """The files of commands; ``*.schema.json`` are written by hand."""
+    return [path for path in FOLDER.glob("*.json") if not path.name.endswith(".schema.json")]
+
+
 def main() -> None:
     """Write all files, and remove those of commands that no longer exist."""
     FOLDER.mkdir(exist_ok=True)
     written = schemas()
     for name, text in written.items():
         (FOLDER / name).write_text(text, encoding="utf-8")
-    for path in FOLDER.glob("*.json"):
+    for path in command_schemas():
         if path.name not in written:
             path.unlink()
 

@@ -6,6 +6,7 @@ A keyword that is not implemented here is an error, so that no constraint is ski
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import chain
@@ -100,6 +101,31 @@ def _required(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[s
         yield from (f"{path}: {n!r} is missing" for n in schema["required"] if n not in value)
 
 
+def _pattern(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    if isinstance(value, str) and not re.search(schema["pattern"], value):
+        yield f"{path}: {value!r} does not match {schema['pattern']!r}"
+
+
+def _minimum(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    if _is(value, "number") and value < schema["minimum"]:
+        yield f"{path}: {value!r} is less than {schema['minimum']}"
+
+
+def _maximum(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    if _is(value, "number") and value > schema["maximum"]:
+        yield f"{path}: {value!r} is more than {schema['maximum']}"
+
+
+def _min_items(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    if isinstance(value, list) and len(value) < schema["minItems"]:
+        yield f"{path}: has {len(value)} items, fewer than {schema['minItems']}"
+
+
+def _max_items(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
+    if isinstance(value, list) and len(value) > schema["maxItems"]:
+        yield f"{path}: has {len(value)} items, more than {schema['maxItems']}"
+
+
 def _properties(value: Any, schema: Schema, root: Schema, path: str) -> Iterator[str]:
     known = schema["properties"]
     for name in known.keys() & value.keys() if isinstance(value, dict) else ():
@@ -128,6 +154,11 @@ KEYWORDS: dict[str, Callable[[Any, Schema, Schema, str], Iterator[str]]] = {
     "enum": _enum,
     "anyOf": _any_of,
     "items": _items,
+    "pattern": _pattern,
+    "minimum": _minimum,
+    "maximum": _maximum,
+    "minItems": _min_items,
+    "maxItems": _max_items,
     "required": _required,
     "properties": _properties,
     "additionalProperties": _additional,

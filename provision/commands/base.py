@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from invoke.tasks import task as invoke_task
 
-from provision.commands import document, output, signals, usage
+from provision.commands import document, drill_guard, output, signals, usage
 from provision.commands.document import publish
 from provision.commands.parsing import LabTask, install
 from provision.core import platform as controller
@@ -70,6 +70,8 @@ def task(*, result: Any = None, **options: Any) -> Callable[[Callable[..., Any]]
                     lab = name if takes_lab else ""
                     stack.enter_context(document.document(made.kind, lab, _redactor(name)))
                 stack.enter_context(errors(name))
+                if takes_lab:
+                    drill_guard.before(made.kind, name, kwargs)
                 function(*args, **kwargs)
             end(ExitStatus.SUCCESS)
 

@@ -15,6 +15,7 @@ from provision.commands.completion_scripts import SHELLS, CompletedTask, Complet
 from provision.core.errors import UsageError
 from provision.core.lab import ROOT
 from provision.core.suggestions import suggestion
+from provision.drills import catalogue
 from provision.teaching import explain
 from provision.topology.values import ALGORITHMS, MODES
 
@@ -29,6 +30,8 @@ VALUES = {
     "mode": "modes",
     "topic": "topics",
     "shell": "shells",
+    "drill": "drills",
+    "layer": "layers",
 }
 """By argument, the list of words that complete it. Other arguments are completed as files."""
 
@@ -72,6 +75,8 @@ def words() -> CompletionWords:
             "modes": MODES,
             "topics": tuple(explain.TOPICS),
             "shells": tuple(SHELLS),
+            "drills": catalogue.ids(),
+            "layers": catalogue.layers(),
             "states": ("on", "off", "status"),
             "restartable": (*machines, *services),
             "components": ("machine", *machines, *roles),

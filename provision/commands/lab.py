@@ -58,7 +58,7 @@ ADOPT_SECONDS = 4.0 * timeout_factor()
         "inventory": "provider ssh: a file with addresses, users and keys of the machines "
         "(default: those of the topology)",
         "pin": "provider ssh: accept unknown host keys once",
-        "yes": "remove machines that are not in the new topology without asking",
+        "yes": "do not ask before machines are removed, or while a drill runs",
     },
 )
 def up(

@@ -107,9 +107,12 @@ def start(c: Any, machine: str, lab: str = "") -> None:
 @task(
     result=results.Restarted,
     positional=["what"],
-    help={"what": "a machine, or a service such as foobar or mysql"},
+    help={
+        "what": "a machine, or a service such as foobar or mysql",
+        "yes": "do not ask while a drill runs",
+    },
 )
-def restart(c: Any, what: str, lab: str = "") -> None:
+def restart(c: Any, what: str, yes: bool = False, lab: str = "") -> None:
     """Restart a machine or service without an outage."""
     session = open_session(lab)
     with session.lock(), session.fleet() as fleet, Progress() as report:

@@ -19,6 +19,7 @@ MODULES = {
         "diagram",
         "doctor",
         "explain",
+        "load",
         "prune",
         "snapshots",
     ),
@@ -30,6 +31,8 @@ MODULES = {
     "tls": ("tls",),
     "firewall": ("firewall",),
     "box": ("box",),
+    "drill": ("drill", "drill_class", "drill_end", "drill_files", "drill_watch"),
+    "postmortem": ("postmortem",),
 }
 """The modules of this package by namespace."""
 

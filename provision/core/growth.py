@@ -210,6 +210,8 @@ CONTROLLER = (
     Growth("releases", ("releases/*",), 128 * MIB, "app.deploy", count=RELEASES_KEPT + 2),
     Growth("snapshots", ("snapshots/*",), 4096 * MIB, "lab.snapshot", count=SNAPSHOTS),
     Growth("backups", ("backups/*",), 4096 * MIB, "db.backup", count=BACKUPS_KEPT),
+    # A run of a drill records some lines, and up to 1000 commands per machine.
+    Growth("log of drills", ("drills/*",), 64 * MIB, "the user: nothing deletes it"),
     # Nothing deletes them: they exist nowhere else.
     Growth("errant transactions", ("errant/*",), 256 * MIB, "the user: nothing deletes them"),
 )

@@ -6,7 +6,14 @@ import re
 
 from provision.core.lab import DEFAULT_LAB
 
-COMMANDS_WITHOUT_LAB = ("box.build", "lab.completion", "lab.list", "lab.prune")
+COMMANDS_WITHOUT_LAB = (
+    "box.build",
+    "drill.lint",
+    "drill.new",
+    "lab.completion",
+    "lab.list",
+    "lab.prune",
+)
 """Tasks that have no option ``--lab``."""
 
 _COMMAND = re.compile(

@@ -32,7 +32,7 @@ VERSION = 1
 RESTORED_TOPOLOGY = "topologies"
 """In the lab's directory: a topology file that the checkout no longer has as it was."""
 
-KEPT = (FOLDER, "backups", "errant", "vagrant", "vagrant.log", "lock", HOLDER_FILE)
+KEPT = (FOLDER, "backups", "drills", "errant", "vagrant", "vagrant.log", "lock", HOLDER_FILE)
 """What a snapshot does not hold and a restore does not change: data of its own, logs, locks."""
 
 

@@ -3,7 +3,7 @@
 Packages form layers, and a module imports only from its own package or from a lower layer:
 
     core <- topology <- engine <- services, database, monitoring
-         <- registry <- checks <- operations <- teaching <- commands
+         <- registry <- checks <- operations <- teaching <- drills <- commands
 
 ``providers`` stands beside ``engine``. Packages of one layer, and the services among each other,
 see only the module ``interface`` of the other one: it declares the addresses, paths and names that
@@ -32,6 +32,7 @@ LAYERS = (
     ("checks",),
     ("operations",),
     ("teaching",),
+    ("drills",),
     ("commands",),
 )
 RANK = {package: rank for rank, packages in enumerate(LAYERS) for package in packages}

@@ -29,7 +29,7 @@ from provision.database.agent.server_status import ReplicaStatus, ServerStatus
 from provision.database.servers import DatabaseServer
 from provision.engine.plan import Change, Difference, Plan, Unit, UnitPlan
 from provision.engine.resources import File
-from scripts.schemas import FOLDER, schemas
+from scripts.schemas import command_schemas, schemas
 from tests import json_schema
 from tests.unit.samples import RECORDED, context, observation
 from tests.unit.test_commands import run as invoke
@@ -63,19 +63,19 @@ def test_every_command_that_shows_something_has_json() -> None:
 
 def test_every_schema_file_is_current() -> None:
     """After a change of provision/commands/results: .venv/bin/python -m scripts.schemas."""
-    files = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.json")}
+    files = {path.name: path.read_text(encoding="utf-8") for path in command_schemas()}
     assert files == schemas()
 
 
 def test_every_command_has_a_schema_of_its_own() -> None:
     kinds = {task.kind for task in every_task() if task.result is not None}
-    assert {path.stem for path in FOLDER.glob("*.json")} == kinds | {"error"}
+    assert {path.stem for path in command_schemas()} == kinds | {"error"}
 
 
 def properties() -> list[tuple[str, str, str]]:
     """File, name and JSON type of every property of all data."""
     found = []
-    for path in FOLDER.glob("*.json"):
+    for path in command_schemas():
         for definition in json.loads(path.read_text())["$defs"].values():
             for name, schema in definition["properties"].items():
                 kind = {k: v for k, v in schema.items() if k != "description"}
@@ -169,7 +169,7 @@ def test_the_validator_finds_violations(value: Any, schema: dict[str, Any], erro
 def test_the_validator_knows_every_keyword_of_the_files() -> None:
     with pytest.raises(NotImplementedError):
         list(json_schema.validate(1, {"multipleOf": 2}))
-    for path in FOLDER.glob("*.json"):
+    for path in command_schemas():
         list(json_schema.validate(None, json.loads(path.read_text())))
 
 

@@ -6,9 +6,7 @@ Afterwards `count_writes` queries each database for the number of rows per id.
 
 from __future__ import annotations
 
-import http.client
 import json
-import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -16,12 +14,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from uuid import uuid4
 
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import HTTPError
-
 from provision.core.lab import Lab
 from provision.engine.fleet import Fleet
-from provision.services.tls.https import connect
+from provision.services.tls.https import SiteResponse
+from provision.teaching.keepalive import KeepAliveClient
 
 READERS, READS_PER_SECOND = 4, 8.0
 WRITERS, WRITES_PER_SECOND = 2, 6.0
@@ -33,9 +29,6 @@ WRITE_TIMEOUT = 3.0
 
 GRACE = 20.0
 """Seconds after the end during which unacknowledged writes are still retried."""
-
-GONE = (ConnectionError, http.client.RemoteDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError)
-"""Errors of a persistent connection that the server has closed."""
 
 PATHS = ("/", "/api/notes?limit=3", "/static/foobar.css")
 
@@ -74,47 +67,9 @@ class WorkloadResult:
         return self.reads + self.writes
 
 
-@dataclass
-class _Client:
-    """A client with one persistent connection, as a browser has.
-
-    In a lab with TLS, it trusts only the lab's CA.
-    """
-
-    lab: Lab
-    timeout: float
-    _connection: HTTPConnection | None = None
-
-    def request(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
-        """Status and body of the response; 0 and the error if there was none."""
-        headers = {"Host": self.lab.site, "Accept": "application/json"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        reused = self._connection is not None
-        connection, self._connection = self._connection, None
-        try:
-            connection = connection or connect(self.lab, str(self.lab.address), self.timeout)
-            connection.request(method, path, body, headers, preload_content=False)
-            response = connection.getresponse()
-            text = response.read().decode(errors="replace")
-        except (OSError, http.client.HTTPException, HTTPError) as error:
-            if connection is not None:
-                connection.close()
-            cause = error.__cause__ or error  # urllib3 wraps some errors in its own
-            if reused and isinstance(cause, GONE) and method == "GET":
-                # The server closed the idle connection. RFC 9110, 9.2.2: clients retry idempotent
-                # requests automatically.
-                return self.request(method, path, body)
-            return 0, repr(cause)
-        if response.headers.get("Connection", "").lower() == "close":
-            connection.close()
-        else:
-            self._connection = connection
-        return response.status, text
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+def shown(response: SiteResponse) -> str:
+    """A failed response in one line."""
+    return f"{response.status} {(response.error or response.body)[:160]}"
 
 
 @dataclass
@@ -192,7 +147,7 @@ class Workload:
     def _pace(self, work: object, first: float, every: float) -> None:
         """Call `work` at a constant rate; calls that a slow one has delayed are dropped."""
         timeout = READ_TIMEOUT if work == self._read else WRITE_TIMEOUT
-        client = _Client(self.lab, timeout)
+        client = KeepAliveClient(self.lab, timeout)
         due, count = first, 0
         while due < self.seconds and not self._stopped.is_set():
             self.wait(due)
@@ -202,22 +157,22 @@ class Workload:
         self._until = max(self._until, self.elapsed())
         client.close()
 
-    def _read(self, client: _Client, count: int) -> None:
+    def _read(self, client: KeepAliveClient, count: int) -> None:
         at = self.elapsed()
-        status, text = client.request("GET", PATHS[count % len(PATHS)])
-        what = "" if status == 200 else f"{status} {text[:160]}"
+        response = client.request("GET", PATHS[count % len(PATHS)])
+        what = "" if response.status == 200 else shown(response)
         with self._lock:
             self._reads.append((at, self.elapsed() - at, what))
 
-    def _write(self, client: _Client, count: int) -> None:
+    def _write(self, client: KeepAliveClient, count: int) -> None:
         note, at = uuid4().hex, self.elapsed()
         body = json.dumps({"id": note, "author": self.name, "text": note})
         while True:
             sent = self.elapsed()
-            status, text = client.request("POST", "/api/notes", body)
-            good = status in (200, 201)
+            response = client.request("POST", "/api/notes", body)
+            good = response.status in (200, 201)
             with self._lock:
-                self._attempts.append((sent, "" if good else f"{status} {text[:160]}"))
+                self._attempts.append((sent, "" if good else shown(response)))
                 if good:
                     self._acknowledged[note] = (self.elapsed(), self.elapsed() - at)
                     return

@@ -1,0 +1,85 @@
+"""The log of drills in a lab: one JSON object per line, only appended to.
+
+The file is ``.lab/<lab>/drills/events.jsonl``. A line that is not complete, because the controller
+lost its power, is ignored. Snapshots neither hold nor replace it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from provision.core.files import cannot_write, read_text
+from provision.core.locks import file_lock
+
+FOLDER = "drills"
+FILE = "events.jsonl"
+
+
+@dataclass(frozen=True)
+class DrillEvent:
+    """Something that happened in a run of a drill.
+
+    Args:
+        run: the number of the run in this lab, from 1.
+        kind: such as ``started`` or ``hint``.
+        time: in UTC.
+    """
+
+    run: int
+    kind: str
+    time: datetime
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def path(directory: Path) -> Path:
+    """The log of the lab in a directory."""
+    return directory / FOLDER / FILE
+
+
+def read(directory: Path) -> tuple[DrillEvent, ...]:
+    """All events, the oldest first."""
+    events = []
+    for line in (read_text(path(directory)) or "").splitlines():
+        try:
+            data = json.loads(line)
+            time = datetime.fromisoformat(data.pop("time"))
+            events.append(DrillEvent(int(data.pop("run")), str(data.pop("kind")), time, data))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # an incomplete line
+    return tuple(events)
+
+
+def append(directory: Path, run: int, kind: str, **values: Any) -> DrillEvent:
+    """Add an event, durably.
+
+    Args:
+        values: what JSON can hold.
+
+    Raises:
+        LabError: when it cannot be written.
+    """
+    event = DrillEvent(run, kind, datetime.now(UTC), values)
+    record = {"time": event.time.isoformat(timespec="milliseconds"), "run": run, "kind": kind}
+    line = json.dumps(record | values) + "\n"
+    file = path(directory)
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with file_lock(file.with_name(".lock")):
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                size = os.lseek(descriptor, 0, os.SEEK_END)
+                if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                    line = "\n" + line  # after an incomplete one
+                os.write(descriptor, line.encode())
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        raise cannot_write(file, error) from None
+    return event
