@@ -240,7 +240,7 @@ def grade(
     """Judge all proofs, and look for shortcuts; nothing is recorded."""
     exercise = exercise_of(session, run)
     baseline = Baseline.of(run.events[0].values.get("baseline", {}))
-    taken = [event.kind for event in run.events if event.time >= run.started]
+    taken = [event.kind for event in run.latest]
     with judging(session, report) as judge:
         results = judge_all(judge, exercise.proofs, report, settle=settle)
         return Grade(results, shortcuts.used(judge, exercise, baseline, taken))

@@ -46,9 +46,15 @@ class DrillRun:
     ended: datetime | None = None
     events: tuple[DrillEvent, ...] = field(default=(), repr=False)
 
+    @property
+    def latest(self) -> tuple[DrillEvent, ...]:
+        """The events since the fault is in place."""
+        begun = [n for n, event in enumerate(self.events) if event.kind == "started"]
+        return self.events[begun[-1] :] if begun else self.events
+
     def count(self, *kinds: str) -> int:
         """How many events of some kinds there are since the fault is in place."""
-        return sum(e.kind in kinds and e.time >= self.started for e in self.events)
+        return sum(event.kind in kinds for event in self.latest)
 
     @property
     def hints(self) -> int:
@@ -113,10 +119,11 @@ def _run(number: int, recorded: Sequence[DrillEvent]) -> DrillRun | None:
     first = recorded[0]
     if first.kind != "starting":
         return None  # the beginning of the file was removed
-    begun = [event for event in recorded if event.kind == "started"]
-    restarts = [event for event in recorded if event.kind in ("starting", "resetting")]
-    started = begun[-1].time if begun else first.time
-    solved = [event.time for event in recorded if event.kind == "solved" and event.time >= started]
+    attempts = [n for n, event in enumerate(recorded) if event.kind in ("starting", "resetting")]
+    begun = [n for n, event in enumerate(recorded) if event.kind == "started"]
+    started = recorded[begun[-1]].time if begun else first.time
+    latest = recorded[begun[-1] if begun else 0 :]
+    solved = [event.time for event in latest if event.kind == "solved"]
     ended = [event.time for event in recorded if event.kind in ENDS]
     return DrillRun(
         number=number,
@@ -125,7 +132,7 @@ def _run(number: int, recorded: Sequence[DrillEvent]) -> DrillRun | None:
         minutes=int(first.values.get("minutes", 0)),
         exam=bool(first.values.get("exam", False)),
         team=str(first.values.get("team", "")),
-        begun=bool(begun) and begun[-1].time >= restarts[-1].time,
+        begun=bool(begun) and begun[-1] > attempts[-1],
         started=started,
         solved=solved[0] if solved else None,
         ended=ended[-1] if ended else None,
