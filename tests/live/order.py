@@ -9,7 +9,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 LIVE = Path(__file__).parent
 DIAGNOSIS = LIVE / "diagnosis"
-"""Fault injection: a long group of its own."""
+DRILLS = LIVE / "drills"
+"""Fault injection, and the drills: long groups of their own."""
 
 SECURED = ("secured", "monitoring")
 SCALED = ("scaled", "spof", "topologies")

@@ -132,16 +132,21 @@ def replace_tree(path: str, new: str, journal: Journal) -> None:
     old = f"{path}{OLD}"
     if is_real_directory(path):
         _keep_changes(path, new, journal)
-        os.rename(path, old)
+        move_folder(path, old)
     elif os.path.lexists(path):
         journal.copies.move(path)
     try:
         os.rename(new, path)
     except OSError:
         if is_real_directory(old):
-            os.rename(old, path)
+            move_folder(old, path)
         raise
     must(["rm", "-rf", "--", old])
+
+
+def move_folder(path: str, target: str) -> None:
+    """Rename a folder; copy it where a lower layer of overlayfs holds it (EXDEV, rename(2))."""
+    must(["mv", "-T", "--", path, target])
 
 
 @action("remove-trees")

@@ -15,7 +15,7 @@ from provision.engine.agent.overwritten import digest
 from provision.engine.agent.process import AgentError, Log, must, run
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, action, collector
-from provision.engine.agent.trees import OLD
+from provision.engine.agent.trees import OLD, move_folder
 
 MARKER = "lab-complete.json"
 """Written last into a virtual environment: what it was built from, and the state of its files."""
@@ -111,7 +111,7 @@ def build(args: Args, journal: Journal, log: Log) -> None:
     must(["rm", "-rf", "--", old])
     journal.make_parents(path)
     if os.path.lexists(path):
-        os.rename(path, old)
+        move_folder(path, old)
     log("installing requirements.txt")
     try:
         with tempfile.TemporaryDirectory(prefix="lab-wheels-", dir="/var/tmp") as folder:
@@ -126,7 +126,7 @@ def build(args: Args, journal: Journal, log: Log) -> None:
     except BaseException:
         must(["rm", "-rf", "--", path])
         if os.path.lexists(old):
-            os.rename(old, path)
+            move_folder(old, path)
         raise
     must(["rm", "-rf", "--", old])
 
