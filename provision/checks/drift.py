@@ -126,9 +126,9 @@ def difference_lines(difference: Difference) -> tuple[str, ...]:
     if "\n" not in before and "\n" not in difference.after:
         return (f"{difference.key}: {before}, expected {difference.after}",)
     old, new = before.splitlines(), difference.after.splitlines()
-    found = [f"found     {line}" for line in old if line not in new]
+    actual = [f"found     {line}" for line in old if line not in new]
     missing = [f"expected  {line}" for line in new if line not in old]
-    return (f"{difference.key} differs", *found, *missing)
+    return (f"{difference.key} differs", *actual, *missing)
 
 
 # --- checks --------------------------------------------------------------------------------------
@@ -141,16 +141,18 @@ def _drift(context: Context, machine: Machine, service: str) -> Check:
         results = observation.results.get(name)
         if results is None:
             return Verdict(False, EXPECTED, UNKNOWN)
-        found = [d for d in drift(context, machine, results) if d.service == service]
-        if not found:
+        differences = [d for d in drift(context, machine, results) if d.service == service]
+        if not differences:
             return Verdict(True, EXPECTED, EXPECTED)
-        lines = [f"{d.resource}: {line}" for d in found for line in d.lines]
+        lines = [f"{d.resource}: {line}" for d in differences for line in d.lines]
         shown = context.secrets.redact("\n".join(lines[:DETAIL_LINES]))
-        got = found[0].lines[0] if len(found) == 1 else f"{len(found)} differences"
-        what = dict.fromkeys(d.resource for d in found)
+        got = (
+            differences[0].lines[0] if len(differences) == 1 else f"{len(differences)} differences"
+        )
+        what = dict.fromkeys(d.resource for d in differences)
         several = f"changed: {', '.join(list(what)[:3])}"
-        if len(found) == 1:
-            got = several = context.secrets.redact(f"{found[0].resource}: {got}")
+        if len(differences) == 1:
+            got = several = context.secrets.redact(f"{differences[0].resource}: {got}")
         return Verdict(False, EXPECTED, got, shown, cause=f"{service}: {several}")
 
     blocking = requires.machine(name)
