@@ -146,14 +146,11 @@ def _drift(context: Context, machine: Machine, service: str) -> Check:
             return Verdict(True, EXPECTED, EXPECTED)
         lines = [f"{d.resource}: {line}" for d in differences for line in d.lines]
         shown = context.secrets.redact("\n".join(lines[:DETAIL_LINES]))
-        got = (
-            differences[0].lines[0] if len(differences) == 1 else f"{len(differences)} differences"
-        )
-        what = dict.fromkeys(d.resource for d in differences)
-        several = f"changed: {', '.join(list(what)[:3])}"
-        if len(differences) == 1:
-            got = several = context.secrets.redact(f"{differences[0].resource}: {got}")
-        return Verdict(False, EXPECTED, got, shown, cause=f"{service}: {several}")
+        first = context.secrets.redact(f"{differences[0].resource}: {differences[0].lines[0]}")
+        others = len(differences) - 1
+        cause = f"{first}; and {others} more" if others else first
+        got = f"{len(differences)} differences" if others else first
+        return Verdict(False, EXPECTED, got, shown, cause=f"{service}: {cause}")
 
     blocking = requires.machine(name)
     return Check(f"drift/{name}/{service}", name, service, HINT, judge, blocking)
