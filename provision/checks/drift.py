@@ -19,7 +19,7 @@ from provision.engine import plan as planning
 from provision.engine.agent.protocol import Probe, Results
 from provision.engine.context import Context
 from provision.engine.plan import Change, Difference, Unit, UnitPlan
-from provision.engine.resources import Packages, Service
+from provision.engine.resources import Service
 from provision.engine.role import Role
 
 EXPECTED = "as lab.up configures it"
@@ -100,8 +100,8 @@ def _drifted(
     context: Context, machine: Machine, service: str, change: Change, difference: Difference
 ) -> Drifted:
     resource = change.resource
-    if isinstance(resource, Packages):
-        service = _user_of(context, machine, difference.key)
+    if package := resource.package_of(difference.key):
+        service = _user_of(context, machine, package)
     return Drifted(
         resource.service_of(difference.key) or service,
         resource.name,
@@ -110,10 +110,10 @@ def _drifted(
 
 
 def _user_of(context: Context, machine: Machine, package: str) -> str:
-    """The service that needs a package."""
+    """The service that needs a package, or has its name."""
     for role in context.roles_of(machine):
         needed = role.packages(context, machine)
-        if role.service and package in (*needed.packages, *needed.sid):
+        if role.service and package in (*needed.packages, *needed.sid, role.short_service):
             return role.short_service
     return SYSTEM
 

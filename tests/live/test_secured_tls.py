@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
-import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from provision.core.pki import CertificateAuthority
 from provision.services.tls import feature as tls
 from provision.services.tls import interface
 from tests.live.conftest import RunningLab, wait_until
-from tests.live.secured import machines, planned
+from tests.live.secured import kept_connection, machines, planned
 from tests.live.test_page import chromium
 
 pytestmark = pytest.mark.live
@@ -216,14 +214,9 @@ def test_lab_up_renews_without_closing_connections(secured_lab: RunningLab, tmp_
 
     wait_until(reported, "the check reports the expiry")
     before = serial(secured_lab)
-    context = ssl.create_default_context(cafile=str(session.lab.directory / "ca.pem"))
-    with (
-        socket.create_connection((str(session.lab.address), 443), 30) as raw,
-        context.wrap_socket(raw, server_hostname=session.lab.site) as kept,
-    ):
+    with kept_connection(secured_lab, https=True) as kept:
         secured_lab.up()
-        kept.sendall(f"GET /version HTTP/1.1\r\nHost: {session.lab.site}\r\n\r\n".encode())
-        assert kept.recv(64).startswith(b"HTTP/1.1 200")
+    assert (set(kept.statuses), kept.errors) == ({200}, [])
     assert serial(secured_lab) != before
     assert secured_lab.invoke("lab.check", "--only", "certificate").returncode == 0
     assert planned(secured_lab) == ""

@@ -152,7 +152,7 @@ def test_how_a_certificate_differs(lab: Path, tmp_path: Path) -> None:
     before, after = certificate_difference(authority.issue("old", *WEB[1:], days=12)[0], expected)
     assert (before.startswith("valid from "), before.endswith(", 11 days left")) == (True, True)
     assert (after.startswith("valid from "), after.endswith(", 396 days left")) == (True, True)
-    other = authority.issue("web-02", ["192.168.56.12"], ["web-02"])[0]
+    other = authority.issue("web-02", [IPv4Address("192.168.56.12")], ["web-02"])[0]
     before, after = certificate_difference(other, expected)
     assert (before.startswith("for web-02, "), after.startswith("for web-01, ")) == (True, True)
     foreign = CertificateAuthority(tmp_path / "other").issue(*WEB)[0]
