@@ -279,3 +279,9 @@ def test_removing_a_unit_file_leaves_the_directories_of_systemd(
     remove = [str(drop_in), str(system / "nginx.service")]
     unit_files.restore_unit_files({"remove": remove}, Journal(), print)
     assert list(system.iterdir()) == []
+
+
+def test_timers_with_a_foreign_drop_in() -> None:
+    etc, run = "/etc/systemd/system", "/run/systemd/system"
+    paths = [f"{run}/b.timer.d/x.conf", f"{etc}/b.timer.d/y.conf", f"{etc}/a.socket.d/x.conf"]
+    assert owned.overridden_timers([*paths, f"{etc}/other.timer"]) == ["b.timer"]

@@ -255,6 +255,14 @@ def restore_owned(args: Args, journal: Journal, log: Log) -> None:
             restore(path, entries[path])
     if args["changed"] or args["foreign"]:
         run(["systemctl", "daemon-reload"])
+    if timers := overridden_timers(args["foreign"]):
+        run(["systemctl", "try-restart", *timers])
+
+
+def overridden_timers(paths: Sequence[str]) -> list[str]:
+    """The timers of drop-ins: after daemon-reload, one that has elapsed would not elapse again."""
+    folders = (os.path.basename(os.path.dirname(path)) for path in paths)
+    return sorted({name.removesuffix(".d") for name in folders if name.endswith(".timer.d")})
 
 
 def record_present(key: str, patterns: Sequence[str], declared: Sequence[str]) -> None:
