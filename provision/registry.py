@@ -20,11 +20,11 @@ def roles() -> tuple[Role, ...]:
     `provision.core.roles` finds. Roles that apply under other conditions are in the constant
     ``ROLES`` of modules called ``feature``.
     """
-    found: list[Role] = [import_module(module).ROLE for module in role_modules().values()]
+    roles: list[Role] = [import_module(module).ROLE for module in role_modules().values()]
     for path in sorted((ROOT / "provision").glob("*/*/feature.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        found += import_module(module).ROLES
-    return tuple(sorted(found, key=lambda role: (role.order, role.name)))
+        roles += import_module(module).ROLES
+    return tuple(sorted(roles, key=lambda role: (role.order, role.name)))
 
 
 def context(lab: Lab, state: State, *, rolling: bool = False) -> Context:

@@ -95,16 +95,18 @@ def _check(context: Context, machine: Machine) -> Check:
     def judge(observation: Observation) -> Verdict:
         own, answered = observed(context, observation)
         expected = f"only {name} answers for {machine.address}, and for no other address"
-        found = [conflict for conflict in conflicts(own, answered) if conflict.machine == name]
-        if not found:
+        own_conflicts = [
+            conflict for conflict in conflicts(own, answered) if conflict.machine == name
+        ]
+        if not own_conflicts:
             return Verdict(True, expected, "no conflict")
         detail = "\n".join(
             f"{context.lab.machine(owner).address} ({owner}): {', '.join(sorted(macs))}"
             for owner, macs in answered.items()
             if macs
         )
-        got = "; ".join(conflict.text for conflict in found)
-        repair = _repair(context, observation, found[0])
+        got = "; ".join(conflict.text for conflict in own_conflicts)
+        repair = _repair(context, observation, own_conflicts[0])
         return Verdict(False, expected, got, detail, cause=f"network: {got}", hint=repair)
 
     hint = f"invoke lab.ssh {name} -- ip -br address"

@@ -19,7 +19,7 @@ from provision.engine import plan as planning
 from provision.engine.agent.protocol import Probe, Results
 from provision.engine.context import Context
 from provision.engine.plan import Change, Difference, Unit, UnitPlan
-from provision.engine.resources import Packages, Service
+from provision.engine.resources import Service
 from provision.engine.role import Role
 
 EXPECTED = "as lab.up configures it"
@@ -100,8 +100,8 @@ def _drifted(
     context: Context, machine: Machine, service: str, change: Change, difference: Difference
 ) -> Drifted:
     resource = change.resource
-    if isinstance(resource, Packages):
-        service = _user_of(context, machine, difference.key)
+    if package := resource.package_of(difference.key):
+        service = _user_of(context, machine, package)
     return Drifted(
         resource.service_of(difference.key) or service,
         resource.name,
@@ -110,10 +110,10 @@ def _drifted(
 
 
 def _user_of(context: Context, machine: Machine, package: str) -> str:
-    """The service that needs a package."""
+    """The service that needs a package, or has its name."""
     for role in context.roles_of(machine):
         needed = role.packages(context, machine)
-        if role.service and package in (*needed.packages, *needed.sid):
+        if role.service and package in (*needed.packages, *needed.sid, role.short_service):
             return role.short_service
     return SYSTEM
 
@@ -126,9 +126,9 @@ def difference_lines(difference: Difference) -> tuple[str, ...]:
     if "\n" not in before and "\n" not in difference.after:
         return (f"{difference.key}: {before}, expected {difference.after}",)
     old, new = before.splitlines(), difference.after.splitlines()
-    found = [f"found     {line}" for line in old if line not in new]
+    actual = [f"found     {line}" for line in old if line not in new]
     missing = [f"expected  {line}" for line in new if line not in old]
-    return (f"{difference.key} differs", *found, *missing)
+    return (f"{difference.key} differs", *actual, *missing)
 
 
 # --- checks --------------------------------------------------------------------------------------
@@ -141,17 +141,16 @@ def _drift(context: Context, machine: Machine, service: str) -> Check:
         results = observation.results.get(name)
         if results is None:
             return Verdict(False, EXPECTED, UNKNOWN)
-        found = [d for d in drift(context, machine, results) if d.service == service]
-        if not found:
+        differences = [d for d in drift(context, machine, results) if d.service == service]
+        if not differences:
             return Verdict(True, EXPECTED, EXPECTED)
-        lines = [f"{d.resource}: {line}" for d in found for line in d.lines]
+        lines = [f"{d.resource}: {line}" for d in differences for line in d.lines]
         shown = context.secrets.redact("\n".join(lines[:DETAIL_LINES]))
-        got = found[0].lines[0] if len(found) == 1 else f"{len(found)} differences"
-        what = dict.fromkeys(d.resource for d in found)
-        several = f"changed: {', '.join(list(what)[:3])}"
-        if len(found) == 1:
-            got = several = context.secrets.redact(f"{found[0].resource}: {got}")
-        return Verdict(False, EXPECTED, got, shown, cause=f"{service}: {several}")
+        first = context.secrets.redact(f"{differences[0].resource}: {differences[0].lines[0]}")
+        others = len(differences) - 1
+        cause = f"{first}; and {others} more" if others else first
+        got = f"{len(differences)} differences" if others else first
+        return Verdict(False, EXPECTED, got, shown, cause=f"{service}: {cause}")
 
     blocking = requires.machine(name)
     return Check(f"drift/{name}/{service}", name, service, HINT, judge, blocking)

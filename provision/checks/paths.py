@@ -106,11 +106,11 @@ def traced(
         listed: see `paths`.
         errors: of each hop; empty for one that works.
     """
-    found = []
+    results = []
     for hops in listed:
         failed = next((hop for hop in hops if errors[hop]), None)
-        found.append(TracedPath(hops, failed, errors[failed] if failed else ""))
-    return tuple(found)
+        results.append(TracedPath(hops, failed, errors[failed] if failed else ""))
+    return tuple(results)
 
 
 def trace_paths(context: Context, fleet: Fleet) -> tuple[TracedPath, ...]:

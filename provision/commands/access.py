@@ -107,10 +107,10 @@ def rebuild(
     if not _confirmed(f"rebuild {machine}?", yes):
         print("nothing was changed")
         return
-    found = session.lab.machine(machine)
+    target = session.lab.machine(machine)
     with session.lock(), contextlib.ExitStack() as stack:
         with Progress() as report:
-            stack.enter_context(rebuilding.out_of_rotation(session, found, report))
+            stack.enter_context(rebuilding.out_of_rotation(session, target, report))
             current = rebuilding.remove_for_rebuild(session, plan, report)
         publish(results.Rebuilt(**_up(current), machine=machine))
 

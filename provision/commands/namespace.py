@@ -55,8 +55,8 @@ def collection(names: frozenset[str] = frozenset()) -> Any:
             continue
         tasks = Collection(name)
         for module in modules:
-            found = Collection.from_module(import_module(f"provision.commands.{module}")).tasks
-            for task in found.values():
+            members = Collection.from_module(import_module(f"provision.commands.{module}")).tasks
+            for task in members.values():
                 task.kind = f"{name}.{task.name}"
                 tasks.add_task(task)
         namespace.add_collection(tasks)

@@ -248,6 +248,24 @@ def _database_values(
     return values
 
 
+def _services_text(entry: results.MachineStatus) -> str:
+    """Services, one that is masked or disabled by that state; then other units with problems."""
+    services = entry.get("services", {})
+    problems = entry.get("units", {})
+    shown = {}
+    for name, state in services.items():
+        problem = problems.get(f"{name}.service", "")
+        shown[name] = problem if problem in ("masked", "disabled") else state
+    shown |= {
+        name: problem
+        for name, problem in problems.items()
+        if name.removesuffix(".service") not in services
+    }
+    return " ".join(
+        name if state == "active" else f"[red]{name}:{state}[/]" for name, state in shown.items()
+    )
+
+
 def status(
     console: Any, context: Context, observation: Observation, values: results.LabStatusValues
 ) -> None:
@@ -256,16 +274,7 @@ def status(
     console.print(f"lab {context.lab.name} ({kind}) on {values['network']}")
     rows = []
     for entry in values["machines"]:
-        services = " ".join(
-            name if state == "active" else f"[red]{name}:{state}[/]"
-            for name, state in entry.get("services", {}).items()
-        )
-        services += "".join(
-            f" [red]{name}:{problem}[/]"
-            for name, problem in entry.get("units", {}).items()
-            if name.removesuffix(".service") not in entry.get("services", {})
-            or problem in ("masked", "disabled")
-        )
+        services = _services_text(entry)
         color = "green" if entry["state"] == "running" else "red"
         database_text = ""
         if data := entry.get("database"):

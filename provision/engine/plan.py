@@ -71,6 +71,10 @@ class Resource(ABC, Generic[R]):
         """What a difference of this key is attributed to, if not to the unit's service."""
         return ""
 
+    def package_of(self, key: str) -> str:
+        """The package, if known, whose absence a difference of this key shows."""
+        return ""
+
     @property
     def runtime(self) -> bool:
         """Whether it is the state of a running process, which checks of its own judge."""

@@ -55,9 +55,9 @@ def measure_outage(context: Context, fleet: Fleet, done: Promotion) -> Outage | 
     names = [m.name for m in context.lab.with_role("haproxy") if m.name in fleet.hosts]
     read = fleet.each(lambda host: _writes(host, done.writable_at), names)
     # By the time between a write and the end of the outage, whichever clock measured it.
-    writes = [write for found in read.values() if found is not None for write in found]
+    writes = [write for entries in read.values() if entries is not None for write in entries]
     failed = log.failed_writes(writes, 0.0)
-    answered = " and ".join(name for name, found in read.items() if found is not None)
+    answered = " and ".join(name for name, entries in read.items() if entries is not None)
     if failed is not None:
         source = (
             f"from the first of {failed.count} failed writes in HAProxy's log on {answered} "

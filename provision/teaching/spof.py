@@ -108,8 +108,12 @@ def measure(
             down = time.monotonic()
             time.sleep(seconds)
             with contextlib.suppress(Timeout):
+                # A request that was sent before the fault may have to time out first.
                 wait_until(
-                    lambda: _all_responded(clients, down), TIMEOUT, "responses", interval=INTERVAL
+                    lambda: _all_responded(clients, down),
+                    2 * TIMEOUT,
+                    "responses",
+                    interval=INTERVAL,
                 )
             remaining = down + longest - time.monotonic()
             if remaining > 0 and not _both_succeed(clients, down):

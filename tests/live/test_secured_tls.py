@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
-import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from provision.core.pki import CertificateAuthority
 from provision.services.tls import feature as tls
 from provision.services.tls import interface
 from tests.live.conftest import RunningLab, wait_until
-from tests.live.secured import machines, planned
+from tests.live.secured import kept_connection, machines, planned
 from tests.live.test_page import chromium
 
 pytestmark = pytest.mark.live
@@ -116,13 +114,13 @@ def test_the_page_over_https(secured_lab: RunningLab) -> None:
 
 
 def test_http_redirects_to_https(secured_lab: RunningLab) -> None:
-    address = secured_lab.session().lab.address
+    lab = secured_lab.session().lab
     with requests.Session() as http:
         http.trust_env = False
-        url = f"http://{address}/notes?page=2"
+        url = f"http://{lab.address}/notes?page=2"
         answer = http.get(url, timeout=5, allow_redirects=False)
     assert answer.status_code == 301
-    assert answer.headers["Location"] == f"https://{address}/notes?page=2"
+    assert answer.headers["Location"] == f"https://{lab.site}/notes?page=2"
     assert "Strict-Transport-Security" not in answer.headers
 
 
@@ -156,10 +154,10 @@ def test_a_web_server_with_a_wrong_certificate_gets_no_requests(
         bundle = "".join(
             CertificateAuthority(tmp_path / "other").issue("web-01", [web.address], ["web-01"])
         )
-        output = "certificate verify failed"
+        issue = "issued by another authority"
     else:
         bundle = secured_lab.out("web-02", "cat", interface.BUNDLE)
-        output = "Hostname mismatch"
+        issue = "for web-02"
     answers: list[tuple[int, str]] = []
 
     def left_out() -> bool:
@@ -178,9 +176,7 @@ def test_a_web_server_with_a_wrong_certificate_gets_no_requests(
         causes = [line for line in result.stdout.splitlines() if line.startswith("root cause: ")]
         assert len(causes) == 1
         assert causes[0].startswith("root cause: web-01: nginx: ")
-        assert interface.BUNDLE in causes[0]
-        log = ("journalctl", "--unit", "haproxy", "--since", "-60s", "--output", "cat")
-        assert output in secured_lab.out("lb-01", *log), "HAProxy logs the reason"
+        assert f"{interface.BUNDLE}: certificate: {issue}" in causes[0]
         assert f"file {interface.BUNDLE}" in planned(secured_lab)
     finally:
         secured_lab.up()
@@ -213,18 +209,14 @@ def test_lab_up_renews_without_closing_connections(secured_lab: RunningLab, tmp_
 
     def reported() -> bool:
         result = secured_lab.invoke("lab.check", "--only", "certificate", check=False)
-        return result.returncode == 1 and "11 days left" in result.stdout
+        causes = [line for line in result.stdout.splitlines() if line.startswith("root cause: ")]
+        return len(causes) == 1 and "haproxy" in causes[0] and "11 days left" in causes[0]
 
     wait_until(reported, "the check reports the expiry")
     before = serial(secured_lab)
-    context = ssl.create_default_context(cafile=str(session.lab.directory / "ca.pem"))
-    with (
-        socket.create_connection((str(session.lab.address), 443), 30) as raw,
-        context.wrap_socket(raw, server_hostname=session.lab.site) as kept,
-    ):
+    with kept_connection(secured_lab, https=True) as kept:
         secured_lab.up()
-        kept.sendall(f"GET /version HTTP/1.1\r\nHost: {session.lab.site}\r\n\r\n".encode())
-        assert kept.recv(64).startswith(b"HTTP/1.1 200")
+    assert (set(kept.statuses), kept.errors) == ({200}, [])
     assert serial(secured_lab) != before
     assert secured_lab.invoke("lab.check", "--only", "certificate").returncode == 0
     assert planned(secured_lab) == ""
@@ -300,9 +292,9 @@ def steps(lab: RunningLab, system: str) -> tuple[str, str]:
     """The commands that install and remove trust, as ``tls.trust`` prints them."""
     lines = lab.invoke("tls.trust").stdout.splitlines()
     place = next(n for n, line in enumerate(lines) if line.startswith(system))
-    away = lines[place + 2].strip()
-    assert away.startswith("away: ")
-    return lines[place + 1].strip(), away.removeprefix("away: ")
+    removal = lines[place + 2].strip()
+    assert removal.startswith("remove: ")
+    return lines[place + 1].strip(), removal.removeprefix("remove: ")
 
 
 def test_trust_instructions_for_every_system(secured_lab: RunningLab) -> None:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.live
 def lost(lab: RunningLab, *words: str) -> dict[str, list[str]]:
     """The impact of each component's failure, by machine and component."""
     rows = lab.json("lab.spof", *words)["components"]
-    assert all(row["reads"]["requests"] and row["writes"]["requests"] for row in rows)
+    assert all(row["reads"]["requests"] and row["writes"]["requests"] for row in rows), rows
     return {f"{row['machine']}/{row['component']}": row["lost"] for row in rows}
 
 

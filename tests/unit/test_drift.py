@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.engine.agent import overwritten, owned, package_files, packages
+from provision.engine.agent import overwritten, owned, package_files, packages, unit_files
 from provision.engine.agent.files import Journal, LoadedFacts, PathFacts
 from provision.engine.agent.originals import OriginalPath
 from provision.engine.agent.owned import CONTENT_CHANGED, OwnedFacts, compare, without_packaged
@@ -262,3 +262,26 @@ def test_older_records_are_read_without_leases_and_dynamic_users() -> None:
         "account app": "900:900:::",
     }
     assert without_temporary(values) == {"routes": "a dev eth0", "account app": "900:900:::"}
+
+
+def test_removing_a_unit_file_leaves_the_directories_of_systemd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without /run/systemd/system, systemctl refuses to work."""
+    system = tmp_path / "system"
+    drop_in = system / "nginx.service.d" / "limits.conf"
+    drop_in.parent.mkdir(parents=True)
+    drop_in.write_text("[Service]\n")
+    (system / "nginx.service").symlink_to("/dev/null")
+    monkeypatch.setattr(unit_files, "FOLDERS", (str(system),))
+    monkeypatch.setattr(unit_files, "run", lambda argv: None)
+    monkeypatch.setattr(overwritten, "FOLDER", str(tmp_path / "overwritten"))
+    remove = [str(drop_in), str(system / "nginx.service")]
+    unit_files.restore_unit_files({"remove": remove}, Journal(), print)
+    assert list(system.iterdir()) == []
+
+
+def test_timers_with_a_foreign_drop_in() -> None:
+    etc, run = "/etc/systemd/system", "/run/systemd/system"
+    paths = [f"{run}/b.timer.d/x.conf", f"{etc}/b.timer.d/y.conf", f"{etc}/a.socket.d/x.conf"]
+    assert owned.overridden_timers([*paths, f"{etc}/other.timer"]) == ["b.timer"]

@@ -174,6 +174,17 @@ def test_kernel_parameters_that_deviate_are_named() -> None:
     assert "no kernel parameters" in removed
 
 
+def test_kernel_parameters_of_all_and_default_are_set_by_name() -> None:
+    """Debian's 50-default.conf excludes ``all`` from patterns and sets ``default`` by name."""
+    lines = hardening.sysctl_lines().splitlines()
+    for pattern in (name for name in hardening.SYSCTLS if ".*." in name):
+        written = [line for line in lines if line.endswith(f"= {hardening.SYSCTLS[pattern]}")]
+        for interface in ("all", "default", "*"):
+            name = pattern.replace(".*.", f".{interface}.")
+            assert sum(line.startswith(f"{name} =") for line in written) == 1
+    assert len(lines) == len(set(lines))
+
+
 def test_the_packages_of_mysql_are_held() -> None:
     assert set(HELD) >= {"mysql-server", "mysql-server-core", "mysql-client"}
     resource = HeldPackages(HELD)

@@ -19,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from provision.core.errors import LabError
 from provision.core.pki import CertificateAuthority
 from provision.core.secrets import REDACTED, Secrets
+from provision.engine.resources.certificate import certificate_difference
 
 WEB = ("web-01", [IPv4Address("192.168.56.11")], ["web-01", "web-01.foobar.com"])
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -143,6 +144,23 @@ def test_validity(lab: Path) -> None:
     assert leaf.not_valid_before_utc == root.not_valid_before_utc == yesterday
     assert leaf.not_valid_after_utc == yesterday + timedelta(days=397)
     assert root.not_valid_after_utc > NOW + timedelta(days=3650)
+
+
+def test_how_a_certificate_differs(lab: Path, tmp_path: Path) -> None:
+    authority = CertificateAuthority(lab)
+    expected = authority.issue(*WEB)[0]
+    before, after = certificate_difference(authority.issue("old", *WEB[1:], days=12)[0], expected)
+    assert (before.startswith("valid from "), before.endswith(", 11 days left")) == (True, True)
+    assert (after.startswith("valid from "), after.endswith(", 396 days left")) == (True, True)
+    other = authority.issue("web-02", [IPv4Address("192.168.56.12")], ["web-02"])[0]
+    before, after = certificate_difference(other, expected)
+    assert (before.startswith("for web-02, "), after.startswith("for web-01, ")) == (True, True)
+    foreign = CertificateAuthority(tmp_path / "other").issue(*WEB)[0]
+    before, after = certificate_difference(foreign, expected)
+    assert before.startswith("issued by another authority, valid from ")
+    assert after.startswith("valid from ")
+    assert certificate_difference("", expected)[0] == ""
+    assert certificate_difference("-----BEGIN", expected)[0] == "not a certificate"
 
 
 # --- files ---------------------------------------------------------------------------------------

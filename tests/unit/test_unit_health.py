@@ -140,7 +140,7 @@ def test_flapping() -> None:
     assert count_downs(drain) == {}
     assert count_downs(drain + log) == {"web-01": 1, "web-02": 1}
     header = "# pxname,svname,chkdown,lastchg\n"
-    assert changed(header + "web,web-01,2,3\nweb,BACKEND,0,3\n", 15)
+    assert changed(header + "web,web-01,2,3\nweb,web-02,5,40\nweb,BACKEND,0,3\n", 15) == {"web-01"}
     assert not changed(header + "web,web-01,2,300\nweb,BACKEND,1,3\n", 15)
     assert not changed(header + "web,web-01,0,3\n", 15)
 

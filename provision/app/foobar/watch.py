@@ -182,11 +182,11 @@ class Watch:
 
     def _probe(self, name: str) -> None:
         try:
-            found = self._probes[name]()
+            state = self._probes[name]()
         except SessionError as error:
             self.lost(name, error)
         else:
-            self._record(Health(name, found, checked=self._clock()))
+            self._record(Health(name, state, checked=self._clock()))
 
     def _mark_silent_as_down(self, now: float) -> None:
         with self._lock:

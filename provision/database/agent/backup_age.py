@@ -38,12 +38,12 @@ def collect_backup_age(args: Args) -> BackupAge:
     if not os.path.isdir(folder):
         return BackupAge()
     with os.scandir(folder) as entries:
-        found = [
+        archives = [
             entry.stat(follow_symlinks=False)
             for entry in entries
             if entry.name.endswith(".tar") and entry.is_file(follow_symlinks=False)
         ]
-    newest = max(found, key=lambda status: status.st_mtime, default=None)
+    newest = max(archives, key=lambda status: status.st_mtime, default=None)
     if newest is None:
         return BackupAge(0, time.time() - os.lstat(folder).st_mtime)
-    return BackupAge(len(found), time.time() - newest.st_mtime, newest.st_size)
+    return BackupAge(len(archives), time.time() - newest.st_mtime, newest.st_size)

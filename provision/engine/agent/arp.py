@@ -66,7 +66,7 @@ def collect_arp(args: Args) -> ArpReplies:
             for address in macs:
                 link.send(request_frame(mac, address))
             _listen(link, macs, LISTEN_SECONDS * (number + 1) / (REQUESTS + 1))
-    replies = {address: tuple(sorted(found)) for address, found in macs.items()}
+    replies = {address: tuple(sorted(addresses)) for address, addresses in macs.items()}
     return ArpReplies(interface, _text(mac), replies)
 
 

@@ -100,13 +100,13 @@ def present(
         directories: count, too: the program that reads the files fails at a directory.
     """
     if key == "files":
-        found = {os.path.expanduser(path) for pattern in patterns for path in _expand(pattern)}
+        paths = {os.path.expanduser(path) for pattern in patterns for path in _expand(pattern)}
     else:
         base = glob.escape(key)
-        found = {path for pattern in patterns for path in glob.glob(f"{base}/{pattern}")}
+        paths = {path for pattern in patterns for path in glob.glob(f"{base}/{pattern}")}
     return sorted(
         path
-        for path in found
+        for path in paths
         if directories or not is_real_directory(path)
         if not any(fnmatch.fnmatchcase(path, pattern) for pattern in declared)
     )
@@ -121,7 +121,7 @@ def _expand(pattern: str) -> list[str]:
 def collect_owned(batch: Sequence[Args]) -> list[OwnedFacts | Exception]:
     """See `owned_probe`; packages are asked once, about what is in no record."""
     record = load_record()
-    found = [
+    present_paths = [
         present(
             args["key"],
             args["patterns"],
@@ -132,7 +132,7 @@ def collect_owned(batch: Sequence[Args]) -> list[OwnedFacts | Exception]:
     ]
     unknown = [
         path
-        for args, paths in zip(batch, found, strict=True)
+        for args, paths in zip(batch, present_paths, strict=True)
         if args["key"] in record and args["key"] != "files"
         for path in paths
         if path not in record[args["key"]]
@@ -145,7 +145,7 @@ def collect_owned(batch: Sequence[Args]) -> list[OwnedFacts | Exception]:
         )
         if args["key"] in record
         else OwnedFacts(False)
-        for args, paths in zip(batch, found, strict=True)
+        for args, paths in zip(batch, present_paths, strict=True)
     ]
 
 
@@ -255,6 +255,14 @@ def restore_owned(args: Args, journal: Journal, log: Log) -> None:
             restore(path, entries[path])
     if args["changed"] or args["foreign"]:
         run(["systemctl", "daemon-reload"])
+    if timers := overridden_timers(args["foreign"]):
+        run(["systemctl", "try-restart", *timers])
+
+
+def overridden_timers(paths: Sequence[str]) -> list[str]:
+    """The timers of drop-ins: after daemon-reload, one that has elapsed would not elapse again."""
+    folders = (os.path.basename(os.path.dirname(path)) for path in paths)
+    return sorted({name.removesuffix(".d") for name in folders if name.endswith(".timer.d")})
 
 
 def record_present(key: str, patterns: Sequence[str], declared: Sequence[str]) -> None:

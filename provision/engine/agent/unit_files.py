@@ -177,6 +177,9 @@ def restore_unit_files(args: Args, journal: Journal, log: Log) -> None:
         journal.copies.keep(path)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        with contextlib.suppress(OSError):
-            os.rmdir(os.path.dirname(path))
+        folder = os.path.dirname(os.path.normpath(path))
+        # Without /run/systemd/system, systemctl takes the machine for one without systemd.
+        if folder not in FOLDERS:
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
     run(["systemctl", "daemon-reload"])

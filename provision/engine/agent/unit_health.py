@@ -217,8 +217,8 @@ def _with_journal(name: str, unit: UnitHealth, args: Args) -> UnitHealth:
         return unit
     since = f"--since=@{time.time() - args['window']:.0f}"
     argv = ["journalctl", "--quiet", "--no-pager", "-o", "cat", since]
-    found = run([*argv, f"MESSAGE_ID={RESTART_MESSAGE}", f"UNIT={name}"], timeout=5)
-    count = len(found.stdout.splitlines()) if found.ok else unit.restarts
+    entries = run([*argv, f"MESSAGE_ID={RESTART_MESSAGE}", f"UNIT={name}"], timeout=5)
+    count = len(entries.stdout.splitlines()) if entries.ok else unit.restarts
     return replace(
         unit, recent_restarts=min(max(1, count), unit.restarts), journal=last_lines(name)
     )

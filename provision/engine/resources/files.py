@@ -9,7 +9,6 @@ import os
 import tarfile
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from provision.engine.agent.files import PathFacts, path_probe
@@ -126,23 +125,9 @@ def secret_differences(content: bytes, result: PathFacts) -> tuple[Difference, .
     before, after = result.certificate, first_certificate(content)
     if before == after:
         return tuple(settings)
-    return (*settings, Difference("certificate", validity(before), validity(after)))
+    from provision.engine.resources.certificate import certificate_difference
 
-
-def validity(certificate: str) -> str:
-    """The dates of a certificate in PEM, and how many days are left until its end."""
-    if not certificate:
-        return ""
-    from cryptography import x509
-
-    try:
-        parsed = x509.load_pem_x509_certificate(certificate.encode())
-    except ValueError:
-        return "not a certificate"
-    dates = (parsed.not_valid_before_utc, parsed.not_valid_after_utc)
-    first, last = (f"{date:%Y-%m-%d %H:%M} UTC" for date in dates)
-    left = (parsed.not_valid_after_utc - datetime.now(UTC)).total_seconds() / 86_400
-    return f"valid from {first} to {last}, {left:.0f} days left"
+    return (*settings, Difference("certificate", *certificate_difference(before, after)))
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,10 @@ class Packages(Resource[PackageVersions]):
         """``packages``: all of a machine are one resource, installed in one transaction."""
         return "packages"
 
+    def package_of(self, key: str) -> str:
+        """Keys are packages."""
+        return key
+
     def probe(self) -> Probe[PackageVersions]:
         return packages_probe(self.names, self.configured, conffiles=self.conffiles)
 

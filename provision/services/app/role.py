@@ -172,10 +172,10 @@ def virtual_environment(context: Context) -> VirtualEnvironment | None:
     folder = release_folder(context)
     content = next((data for path, _, data in release_files(folder) if path == REQUIREMENTS), None)
     version = version_of(folder)
-    found = wheels.wheels(context.lab.directory, version)
-    if content is None or not found:
+    files = wheels.wheels(context.lab.directory, version)
+    if content is None or not files:
         return None
-    return VirtualEnvironment(f"{ENVIRONMENTS}/{version}", tree(context).path, content, found)
+    return VirtualEnvironment(f"{ENVIRONMENTS}/{version}", tree(context).path, content, files)
 
 
 def _files(context: Context) -> tuple[Resource[Any], ...]:

@@ -60,13 +60,26 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         activate="reload",
         validate=("sshd", "-t"),
     )
-    parameters = "".join(f"{name} = {value}\n" for name, value in SYSCTLS.items())
-    sysctls = context.render("hardening/sysctl.conf.j2", machine, parameters=parameters)
+    sysctls = context.render("hardening/sysctl.conf.j2", machine, parameters=sysctl_lines())
     return (
         sshd,
         Unit("sysctls", (File(SYSCTL, sysctls, passive=True), Sysctls(tuple(SYSCTLS.items())))),
         *(_sandbox(context, machine, role) for role in context.roles_of(machine) if role.sandbox),
     )
+
+
+def sysctl_lines() -> str:
+    """The parameters for sysctl.d.
+
+    An earlier file may set ``conf.default`` by name or exclude ``conf.all`` from patterns, as
+    Debian's 50-default.conf does with rp_filter: both take precedence over a later pattern
+    (sysctl.d(5)). So these two are written by name as well.
+    """
+    lines = {}
+    for pattern, value in SYSCTLS.items():
+        for interface in ("all", "default", "*"):
+            lines[pattern.replace(".*.", f".{interface}.")] = value
+    return "".join(f"{name} = {value}\n" for name, value in lines.items())
 
 
 def jump_targets(context: Context, machine: Machine) -> tuple[str, ...]:

@@ -53,8 +53,11 @@ DIRECTORIES: dict[str, tuple[str, ...]] = {
     "/usr/local/sbin": ("*",),
     "/etc/systemd": ("*.conf.d/*.conf",),
     "/etc/systemd/system": ("*.*", "*.d/*.conf"),
+    "/run/systemd/system": ("*.timer.d/*.conf", "*.socket.d/*.conf"),
 }
-"""Directories and the patterns of names in them that the machine's programs read."""
+"""Directories and the patterns of names in them that the machine's programs read.
+
+Drop-ins of services are not among those in /run: `EffectiveUnit` judges these."""
 
 
 def files(user: str) -> tuple[str, ...]:

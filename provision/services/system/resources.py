@@ -44,6 +44,10 @@ class CreatedState(Resource[MachineState]):
         network = ("mtu ", "qdisc ", "rout", "table ", "sysctl net.")
         return "network" if key.startswith(network) else ""
 
+    def package_of(self, key: str) -> str:
+        """Debian's packages of services name their account after themselves."""
+        return key.removeprefix("account ") if key.startswith("account ") else ""
+
     def actions(self, result: MachineState) -> list[Action]:
         restore = {} if self.record else dict(result.original)
         return [Action("machine-state", {"restore": restore, "record": self.record})]

@@ -8,6 +8,8 @@ enough.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from provision.core.lab import Machine
 from provision.engine.context import Context
 from provision.engine.plan import Unit
@@ -29,16 +31,28 @@ def clock_units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     return (Unit("clock", (Clock(),)),)
 
 
+@dataclass(frozen=True)
+class Successor(File):
+    """The next certificate of ``server``, a systemd unit, to which a difference is attributed."""
+
+    server: str = ""
+
+    def service_of(self, key: str) -> str:
+        """See the class."""
+        return self.server.removesuffix(".service")
+
+
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """The successor and its timer."""
     pair = tls.staged_certificates(context, machine)
     role = tls.server_role(machine)
+    server = {"app": "foobar"}.get(role, role) + ".service"
     values = {
         "bundle": tls.BUNDLE,
         "next": NEXT,
         "ca": tls.CA,
         "days": tls.RENEWAL_DAYS,
-        "server": {"app": "foobar"}.get(role, role) + ".service",
+        "server": server,
         # systemd passes gunicorn its certificate at start; requests wait in its socket meanwhile.
         "load": "restart" if role == "app" else "reload",
         "program": PROGRAM,
@@ -53,7 +67,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         Unit(
             "tls-renewal",
             (
-                File(NEXT, successor, mode="0600", secret=True, passive=True),
+                Successor(NEXT, successor, mode="0600", secret=True, passive=True, server=server),
                 File(PROGRAM, text("renew"), mode="0755", passive=True),
                 File(f"{UNIT_FILES}/{SERVICE}", text(SERVICE), passive=True),
                 File(f"{UNIT_FILES}/{TIMER}", text(TIMER), passive=True),

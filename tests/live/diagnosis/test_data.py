@@ -269,6 +269,6 @@ def test_status_counts_transactions(repaired: RunningLab) -> None:
     repaired.sql(REPLICA, "STOP REPLICA SQL_THREAD;")
     repaired.sql(PRIMARY, NOTE.format(id="truth-counted", text="missing on the replica"))
     repaired.sql(REPLICA, "SET GLOBAL super_read_only = OFF; FLUSH STATUS;" + READ_ONLY)
-    status = repaired.invoke("lab.status").stdout
+    status = " ".join(repaired.invoke("lab.status").stdout.split())
     assert "1 missing" in status
     assert "0 missing" not in status

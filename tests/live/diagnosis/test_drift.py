@@ -302,5 +302,5 @@ def test_a_plan_invents_no_changes_when_mysql_does_not_answer(repaired: RunningL
     repaired.run("web-01", "systemctl", "stop", "mysql")
     output = repaired.invoke("lab.plan").stdout
     assert "account foobar_app@" in output
-    assert "not readable: MySQL error 2002" in output
+    assert "not readable: MySQL error 2003: Can't connect" in output
     assert "grants:" not in output

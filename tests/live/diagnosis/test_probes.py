@@ -116,6 +116,7 @@ def test_no_agent_stays_behind(repaired: RunningLab) -> None:
         command = repaired.start("lab.check")
         time.sleep(1.5)
         command.signal(signal.SIGKILL, group=True)
+        command.wait()
         wait_until(lambda: agents(repaired) == 1, "one agent, which counts itself", 5)
     finally:
         repaired.out("web-01", "systemctl", "kill", "-s", "CONT", "mysql")

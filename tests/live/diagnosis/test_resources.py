@@ -219,8 +219,9 @@ def test_every_enabled_unit_counts(repaired: RunningLab, name: str) -> None:
 
 
 def test_status_shows_masked_units(repaired: RunningLab) -> None:
-    repaired.out("web-01", "systemctl", "mask", "--runtime", "--now", TIMER)
-    assert f"{TIMER}:masked" in "".join(repaired.invoke("lab.status").stdout.split())
+    """The unit file of a package: a runtime mask has no effect on one in /etc (systemd.unit(5))."""
+    repaired.out("web-01", "systemctl", "mask", "--runtime", "--now", "nginx")
+    assert "nginx:masked" in "".join(repaired.invoke("lab.status").stdout.split())
 
 
 # --- over time -----------------------------------------------------------------------------------

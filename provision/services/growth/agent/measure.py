@@ -60,19 +60,19 @@ def measure(paths: Mapping[str, Sequence[str]], watched: Iterable[str] = ()) -> 
     covered: set[str] = set()
     sizes = {}
     for name, patterns in paths.items():
-        found = matches(patterns)
-        covered.update(found)
-        sizes[name] = Size(len(found), sum(size_of(path) for path in found))
+        matched = matches(patterns)
+        covered.update(matched)
+        sizes[name] = Size(len(matched), sum(size_of(path) for path in matched))
     uncovered = [path for folder in watched for path in _files(folder, covered)]
     return GrowthFacts(sizes, tuple(sorted(uncovered)[:LISTED]))
 
 
 def matches(patterns: Iterable[str]) -> list[str]:
     """The paths that match one of the patterns; each once."""
-    found: dict[str, None] = {}
+    matched: dict[str, None] = {}
     for pattern in patterns:
-        found.update(dict.fromkeys(glob.glob(pattern, recursive=True)))
-    return list(found)
+        matched.update(dict.fromkeys(glob.glob(pattern, recursive=True)))
+    return list(matched)
 
 
 def size_of(path: str) -> int:

@@ -41,28 +41,29 @@ def transitions_probe(socket: str, window: float, quiet: float) -> Probe[Transit
 def collect_transitions(args: Args) -> Transitions:
     """See `transitions_probe`; the journal is read only when a state has just changed."""
     reply = socket_command(args["socket"], "show stat")
-    if reply.error or not changed(reply.text, args["quiet"]):
+    unstable = set() if reply.error else changed(reply.text, args["quiet"])
+    if not unstable:
         return Transitions()
     since = f"--since=@{time.time() - args['window']:.0f}"
     argv = ["journalctl", "--quiet", "--no-pager", "-o", "cat", since, "-u", "haproxy.service"]
-    return Transitions(count_downs(must(argv, timeout=5).stdout))
+    downs = count_downs(must(argv, timeout=5).stdout)
+    return Transitions({name: count for name, count in downs.items() if name in unstable})
 
 
-def changed(statistics: str, seconds: float) -> bool:
-    """Whether a server changed its state so recently (management guide, 9.1, ``lastchg``)."""
+def changed(statistics: str, seconds: float) -> set[str]:
+    """The servers that changed their state so recently (management guide, 9.1, ``lastchg``)."""
     rows = csv.DictReader(statistics.removeprefix("# ").splitlines())
     servers = (
         row
         for row in rows
         if row["pxname"] == "web" and row["svname"] not in ("FRONTEND", "BACKEND")
     )
-    return any(
-        row["chkdown"].isdigit()
-        and int(row["chkdown"]) > 0
-        and row["lastchg"].isdigit()
-        and int(row["lastchg"]) <= seconds
+    return {
+        row["svname"]
         for row in servers
-    )
+        if row["chkdown"].isdigit() and int(row["chkdown"]) > 0
+        if row["lastchg"].isdigit() and int(row["lastchg"]) <= seconds
+    }
 
 
 def count_downs(log: str) -> dict[str, int]:
