@@ -60,6 +60,7 @@ def observe(
         with_requests: False skips requests to the site, and the row that they write.
     """
     end = clock.now() + DEADLINE
+    fleet.start()  # while the templates are rendered
     gathered: dict[str, Results] = {}
     errors: dict[str, str] = {}
     hints: dict[str, str] = {}

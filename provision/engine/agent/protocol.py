@@ -305,6 +305,7 @@ class Results:
         self.machine = machine
         self.responses = responses
         self._error = error
+        self._decoded: dict[tuple[str, type], Any] = {}
 
     @classmethod
     def of(cls, machine: str, values: Mapping[str, Any]) -> Results:
@@ -327,11 +328,15 @@ class Results:
             raise self._error(f"{self.machine}: probe {probe.name!r} failed: {response.error}")
         if isinstance(response.value, probe.result):
             return response.value
+        key = (probe.name, probe.result)
         try:
-            return decode(probe.result, response.value)
+            if key not in self._decoded:  # many checks read the same result
+                self._decoded[key] = decode(probe.result, response.value)
         except ProtocolError as error:
             text = f"{self.machine}: probe {probe.name!r} has an unexpected result: {error}"
             raise self._error(text) from None
+        value: R = self._decoded[key]
+        return value
 
     def problem(self, probe: Probe[Any]) -> str:
         """Why a probe has no result; empty when it has one."""
