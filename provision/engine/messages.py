@@ -12,9 +12,16 @@ from functools import cache
 from typing import Any
 
 from provision.core import clock
-from provision.engine.agent.codec import ProtocolError
+from provision.engine.agent.codec import ProtocolError, decode
 from provision.engine.agent.filesystem import shown_lines
-from provision.engine.agent.protocol import LINE_LIMIT, Message, Ready, decode_message
+from provision.engine.agent.protocol import (
+    LINE_LIMIT,
+    Failure,
+    LogLine,
+    Message,
+    Ready,
+    Response,
+)
 
 
 @cache
@@ -30,6 +37,20 @@ NOISE_LIMIT = 64 * 1024
 
 QUOTED = 2000
 """Bytes of noise, or of a damaged message, that an error quotes."""
+
+
+def decode_message(data: Any) -> Message:
+    """A message of the agent.
+
+    Raises:
+        ProtocolError: when it is none.
+    """
+    kinds: dict[str, type[Message]]
+    kinds = {"pid": Ready, "log": LogLine, "value": Response, "error": Failure}
+    for key, kind in kinds.items():
+        if isinstance(data, Mapping) and key in data:
+            return decode(kind, data)
+    raise ProtocolError("not a message of the agent")
 
 
 class ChannelError(Exception):

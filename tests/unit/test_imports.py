@@ -12,8 +12,11 @@ import sys
 
 import pytest
 
+from provision import checks
 from provision.commands import namespace
 from provision.core.lab import ROOT
+from provision.engine.payload import MAIN, registrations
+from tests.unit.samples import context
 
 LIBRARIES = {"cryptography.x509", "fabric", "jinja2", "paramiko", "rich", "schemathesis"}
 PACKAGES = {
@@ -21,6 +24,9 @@ PACKAGES = {
 }
 EARLY = ("lab.up", "lab.plan", "lab.status", "lab.check", "lab.list", "lab.doctor", "lab.destroy")
 """Tasks that begin to log in, or need no machine."""
+
+SLOW_ON_MACHINES = {"asyncio", "email", "gzip", "http.client", "ssl", "tarfile", "urllib.request"}
+"""Modules of the standard library that single probes import when they are collected."""
 
 NEVER = {"schemathesis", "pytest", "hypothesis", "jinja2", "rich"}
 
@@ -61,3 +67,15 @@ def test_every_task_is_found_in_the_module_that_defines_it() -> None:
 def test_a_typing_error_in_a_task_imports_its_namespace() -> None:
     assert namespace.requested(["lab.statsu"]) == {*namespace.TASKS["lab"]}
     assert namespace.requested(["--list"]) == set()
+
+
+@pytest.mark.parametrize("machine", ["lb-01", "web-01", "web-02"])
+def test_a_machine_imports_only_what_its_probes_need(machine: str) -> None:
+    """At each connection, every machine compiles and imports these; two cores do all of it."""
+    here = context("distributed")
+    kinds = {probe.kind for probe in checks.probes(here, here.lab.machine(machine))}
+    modules = {registrations()[f"collector {kind}"] for kind in kinds} | {MAIN}
+    code = f"import {', '.join(sorted(modules))}, sys; print(*sys.modules)"
+    argv = [sys.executable, "-S", "-c", code]
+    run = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(run.stdout.split()) & SLOW_ON_MACHINES == set()
