@@ -11,7 +11,6 @@ from typing import Any
 from provision import providers
 from provision.commands import tables
 from provision.commands.base import (
-    Session,
     console,
     lab_name,
     open_session,
