@@ -31,6 +31,7 @@ from provision.checks import (
     names,
     own_application,
     replication,
+    settings,
     tls,
     units,
     web,
@@ -78,11 +79,12 @@ LISTED = (
     tls,
     firewall,
     failover,
+    settings,
 )
 """Modules with checks, in the order of results; monitoring follows."""
 
-WITHOUT_PROBES = (web, distribution, names)
-"""Modules that judge only requests of the controller."""
+WITHOUT_PROBES = (web, distribution, names, settings)
+"""Modules that judge only requests of the controller, or its record."""
 
 PROBED = (*(module for module in LISTED if module not in WITHOUT_PROBES), monitoring)
 """Modules with probes on machines."""

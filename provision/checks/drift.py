@@ -81,6 +81,18 @@ def unit_plans(
     return _plans[results]
 
 
+def no_difference(context: Context, observation: Observation) -> bool:
+    """Whether the plans of all machines are known and empty, so that lab.up would do nothing."""
+    return all(
+        machine.name in observation.results
+        and all(
+            unit_plan.empty
+            for _, unit_plan in unit_plans(context, machine, observation.results[machine.name])
+        )
+        for machine in context.lab.machines
+    )
+
+
 def drift(context: Context, machine: Machine, results: Results) -> Iterator[Drifted]:
     """Everything that differs."""
     for role, unit_plan in unit_plans(context, machine, results):

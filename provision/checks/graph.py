@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from provision.checks.base import Check, CheckResult, Verdict
 from provision.checks.observation import Observation
+from provision.core import next_steps
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,13 @@ def _matching(pattern: str, names: Mapping[str, CheckResult]) -> list[str]:
 
 
 def summary(results: Sequence[CheckResult]) -> tuple[str, ...]:
-    """One line per root cause, each with the command that repairs it."""
+    """One line per root cause, each followed by the commands that repair it."""
     lines = []
     for cause in root_causes(results):
         count = len(cause.dependants)
         depends = f" ({count} check{'s depend' if count != 1 else ' depends'} on it)"
         lines.append(f"root cause: {cause.text}{depends if count else ''}")
-        lines.append(f"next: {cause.result.check.hint}")
+        lines += next_steps.labelled(cause.result.check.hint).splitlines()
     return tuple(lines)
 
 

@@ -60,18 +60,19 @@ def observe(
         with_requests: False skips requests to the site, and the row that they write.
     """
     end = clock.now() + DEADLINE
+    fleet.start()  # while the templates are rendered
     gathered: dict[str, Results] = {}
     errors: dict[str, str] = {}
     hints: dict[str, str] = {}
     marker = Marker()
+    probes = {name: list(checks.probes(context, context.lab.machine(name))) for name in fleet.hosts}
     if not with_requests:
         marker.sent.set()
 
     def gather(host: Host) -> None:
         name = host.name
         try:
-            probes = list(checks.probes(context, context.lab.machine(name)))
-            results = gathered[name] = _gather(host, probes, end, MARGIN)
+            results = gathered[name] = _gather(host, probes[name], end, MARGIN)
             read_back = _read_back(context, name, marker)
             if read_back and marker.is_written(end - MARGIN):
                 more = _gather(host, read_back, end, READ_BACK_LEAST)

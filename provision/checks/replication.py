@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from provision.checks import prerequisites as requires
@@ -54,7 +55,10 @@ def _semisync(name: str, replicas: list[str]) -> Check:
         status = server_status(observation, name)
         if not status.up:
             return Verdict(False, SEMISYNC, UNKNOWN)
-        return equals(SEMISYNC, SEMISYNC if status.semisync_active else "asynchronous (fallback)")
+        return replace(
+            equals(SEMISYNC, SEMISYNC if status.semisync_active else "asynchronous (fallback)"),
+            cause="semi-sync has fallen back to asynchronous: a commit waits for no replica",
+        )
 
     replicating = [f"replication/{replica}" for replica in replicas]
     prerequisites = (*requires.database(name), *replicating)

@@ -8,7 +8,7 @@ from typing import Any
 
 from provision.commands import document
 from provision.commands.base import open_session, publish, remainder, task
-from provision.commands.lab import configure
+from provision.commands.bring_up import configure
 from provision.commands.progress import Progress
 from provision.commands.results import lab as results
 from provision.core.errors import UsageError

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 from provision.commands.progress import Progress
-from provision.core.errors import LabError, UsageError
-from provision.core.hints import for_lab
+from provision.core.errors import UsageError
 from provision.core.lab import Lab
-from provision.core.state import State, load
+from provision.core.state import State
 from provision.operations.topology_change import TopologyChange, topology_change
 from provision.providers.base import Provider
-from provision.topology.record import unfinished
 
 
 def confirmed_change(
@@ -62,21 +57,3 @@ def remove_machines(change: TopologyChange, provider: Provider) -> None:
         with Progress() as report:
             names = [removed.machine for removed in change.removed]
             provider.remove(change.old, names, report)
-
-
-def note_unfinished(recorded: State | None, lab: str) -> None:
-    """Say on stderr how an unfinished change of topology is completed."""
-    text = unfinished(recorded) if recorded is not None else ""
-    if text:
-        print(f"note: {for_lab(text, lab)}", file=sys.stderr)
-
-
-@contextlib.contextmanager
-def unfinished_noted(directory: Path) -> Iterator[None]:
-    """Say so when the change of topology fails or is interrupted."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(LabError):
-            note_unfinished(load(directory), directory.name)
-        raise

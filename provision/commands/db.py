@@ -23,6 +23,7 @@ from provision.commands.base import (
 )
 from provision.commands.results import database as results
 from provision.commands.show_database import automatic_values, outage_values, server_values
+from provision.core import next_steps
 from provision.core.errors import LabError, UsageError
 from provision.core.hints import for_lab
 from provision.core.ssh_config import ssh_command
@@ -71,7 +72,8 @@ def _details(server: DatabaseServer) -> list[str]:
     if error := status.error or status.replication_error:
         lines.append(f"[red]error     {error}[/]")
     for problem in server.problems:
-        lines.append(f"[red]problem   {problem.text}[/] (next: {problem.fix})")
+        lines.append(f"[red]problem   {problem.text}[/]")
+        lines += [f"next      {line}" for line in next_steps.lines_of(problem.fix)]
     if server.comparison and server.comparison.tables and not server.comparison.differences:
         lines.append(f"rows      the same as the primary in {server.comparison.tables} tables")
     for file in server.schedule.backups:
@@ -172,7 +174,7 @@ def promote(
         print(f"{name} does not replicate from it yet: {reason}")
     if application(context).database:
         text = "invoke lab.up gives the application the address of the new primary"
-        print("next: " + for_lab(text, opened.lab.name))
+        print(next_steps.labelled(for_lab(text, opened.lab.name)))
 
 
 @task(

@@ -6,12 +6,10 @@ from dataclasses import astuple
 from typing import Any
 
 from provision import providers
-from provision.checks.paths import trace_paths
-from provision.commands import hostcheck, show_checks, tables
+from provision.commands import hostcheck, tables
 from provision.commands.base import Session, console, lab_name, publish, task
 from provision.commands.results import lab as results
 from provision.core.exit_status import ExitStatus
-from provision.database.failover import control as failover
 from provision.topology import labs
 
 
@@ -53,6 +51,10 @@ def _trace_paths(session: Session, found: results.Doctor) -> None:
     """Trace a request over every path of a running lab; exit with 1 if one is interrupted."""
     if not session.provider.endpoints(session.lab):
         return
+    from provision.checks.paths import trace_paths
+    from provision.commands import show_checks
+    from provision.database.failover import control as failover
+
     with session.fleet() as fleet:
         traced = trace_paths(failover.adopt(session.context, fleet), fleet)
     found["paths"] = [show_checks.path_values(path) for path in traced]

@@ -10,6 +10,7 @@ from provision.commands import show_drill, tables
 from provision.commands.base import console, lab_name, number, open_session, publish, task
 from provision.commands.progress import Progress
 from provision.commands.results import drills as results
+from provision.core import next_steps
 from provision.core.errors import LabError, UsageError
 from provision.core.exit_status import ExitStatus
 from provision.core.hints import for_lab
@@ -189,8 +190,8 @@ def _show_status(session: Session, run: DrillRun, probed: tuple[ProbeResult, ...
     left = run.seconds_left
     over = f"{show_drill.duration(left)} left" if left >= 0 else "the time is over"
     print(f"{over}; {show_drill.summary(run)}")
-    commands = "invoke drill.watch, or invoke drill.check, or invoke drill.hint"
-    print(for_lab(f"next: invoke lab.ssh MACHINE; then {commands}", session.lab.name))
+    commands = "invoke lab.ssh MACHINE; invoke drill.watch; invoke drill.check; invoke drill.hint"
+    print(next_steps.labelled(for_lab(commands, session.lab.name)))
 
 
 @task(result=results.DrillHint)

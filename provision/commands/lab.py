@@ -1,49 +1,34 @@
-"""`lab.*`: bring a lab up, inspect it, remove it."""
+"""`lab.*`: bring a lab up, inspect it, remove it.
+
+Roles and checks are imported where they are used: machines are logged in to in the meantime.
+"""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-from provision import checks, providers
-from provision.checks.observation import Observation
-from provision.checks.observe import observe
-from provision.commands import show, show_checks, tables
+from provision import providers
+from provision.commands import tables
 from provision.commands.base import (
-    Session,
     console,
     lab_name,
     open_session,
     publish,
     task,
 )
-from provision.commands.confirm_change import (
-    confirmed_change,
-    note_unfinished,
-    remove_machines,
-    unfinished_noted,
-)
 from provision.commands.progress import Progress
 from provision.commands.results import lab as results
-from provision.core.errors import LabError, UsageError
+from provision.commands.unfinished import note_unfinished
+from provision.core.errors import UsageError
 from provision.core.exit_status import ExitStatus
 from provision.core.interrupted_restore import refuse_interrupted
-from provision.core.lab import Lab
 from provision.core.locks import lab_lock
 from provision.core.state import lab_names
-from provision.core.waiting import timeout_factor
-from provision.database import promote
-from provision.database.failover import control as failover
-from provision.engine.converge import plans
 from provision.engine.fleet import Fleet
-from provision.operations import up as steps
-from provision.operations.original_state import record_originals
-from provision.services.haproxy import traffic
+from provision.operations.early_login import begin_login
 from provision.topology import labs
-from provision.topology.record import progress, record_lab, record_reached, record_target
-
-ADOPT_SECONDS = 4.0 * timeout_factor()
-"""For the databases to tell lab.check which one automatic failover has promoted."""
+from provision.topology.record import progress
 
 
 @task(
@@ -86,88 +71,11 @@ def up(
     providers.set_ssh_options(chosen, inventory, pin)
     with lab_lock(opened.directory):
         refuse_interrupted(opened.directory)
-        for note in steps.require_ready(opened, chosen):
-            print(f"note: {note.what}; {note.hint}", file=sys.stderr)
-        if recorded is None:
-            print(f"lab {opened.name}: provider {chosen.name} ({reason}), network {opened.network}")
-        else:
-            recorded = steps.adopt_failover(opened, recorded, chosen)
-        change = confirmed_change(opened, recorded, chosen, yes)
-        if change is None:
-            return
-        if recorded is not None:
-            record_target(opened)
-            with unfinished_noted(opened.directory):
-                recorded = steps.turn_off_failover(Session(change.old, recorded, chosen), opened)
-                if change.intermediate is not None:
-                    _move_data(Session(change.intermediate, recorded, chosen), opened)
-        remove_machines(change, chosen)
-        session = Session(opened, record_lab(opened, chosen.name), chosen)
-        with unfinished_noted(opened.directory):
-            with Progress() as report:
-                fleet = steps.boot(session, report)
-            with fleet:
-                if chosen.name == "ssh":
-                    record_originals(session.context, fleet)
-                configured = configure(session, fleet)
-            record_reached(opened)
-        publish(
-            results.Up(
-                **configured,
-                topology=opened.topology.name,
-                provider=chosen.name,
-                network=str(opened.network),
-            )
-        )
+        with begin_login(opened, recorded, chosen) as early:
+            from provision.commands import bring_up  # the machines start in the meantime
 
-
-def _move_data(intermediate: Session, new: Lab) -> None:
-    """Replicate the data to a database machine of the new topology, and promote it."""
-    old, target = intermediate.state.primary, new.topology.primary
-    print(f"moving the data from {old} to {target}: {target} replicates it, then it is promoted")
-    with Progress() as report:
-        fleet = steps.boot(intermediate, report)
-    with fleet:
-        configure(intermediate, fleet)
-        promotion = promote.promote(intermediate.context, fleet, target)
-    print(f"{promotion.new} is primary; writes were interrupted for {promotion.seconds:.1f} s\n")
-
-
-def configure(session: Session, fleet: Fleet) -> results.Configured:
-    """Converge, check, print and publish the results.
-
-    Raises:
-        LabError: when a machine could not be configured, or a check fails.
-    """
-    with Progress() as report:
-        converged = steps.configure(session, fleet, report)
-    outcomes = [show.outcome_values(outcome) for outcome in converged.outcomes]
-    values = results.Configured(url=f"{session.lab.url}/", machines=outcomes)
-    publish(values)
-    show.outcomes(console(), converged.outcomes)
-    for line in show.copies(converged.outcomes):
-        print(session.context.secrets.redact(line))
-    for done in converged.rejoined:
-        print(done.summary)
-    for note in dict.fromkeys(converged.context.authority.notes):
-        print(f"note: {note}", file=sys.stderr)
-    if converged.errors:
-        raise LabError("\n\n".join(str(error) for error in converged.errors))
-    with Progress() as report:
-        checked = steps.check_until_ok(converged.context, fleet, session.provider, report)
-    values["checks"] = show_checks.check_values(checked)
-    failed = [result for result in checked if result.status == "failed"]
-    if failed:
-        show_checks.print_checks(console(), checked, only_bad=True)
-        hint = show_checks.hint_after_up(checked)
-        causes = "; ".join(cause.text for cause in checks.root_causes(checked))
-        raise LabError(f"{len(failed)} of {len(checked)} checks failed: {causes}", hint)
-    show_checks.print_checks(console(), checked, only_bad=True)
-    lab = session.lab
-    steps.record_served(lab)
-    balancers = " or ".join(machine.name for machine in lab.with_role("haproxy"))
-    print(f"\n{lab.url}/ is {lab.site}, through {balancers or lab.front.name}")
-    return values
+            session = bring_up.OpenedLab(opened, recorded, chosen, reason)
+            bring_up.run(session, early, yes=yes)
 
 
 @task(
@@ -180,25 +88,11 @@ def plan(c: Any, lab: str = "", detailed_exitcode: bool = False) -> None:
     note_unfinished(session.state, session.lab.name)
     states = session.machine_states()
     with session.fleet() as fleet:
-        context = failover.adopt(session.context, fleet)
-        planned = plans(fleet, context.desired_of(fleet.hosts))
-    text, count = show.plans(planned)
-    overrides = traffic.overrides(session.context)
-    publish(
-        results.PlanValues(
-            count=count,
-            machines=[show.plan_values(n, state, planned.get(n)) for n, state in states.items()],
-            overrides=list(overrides),
-        )
-    )
-    print(session.context.secrets.redact(text))
-    if overrides:
-        print("recorded, and kept by lab.up:")
-        print("\n".join(f"    {line}" for line in overrides))
-    down = [name for name in states if name not in planned]
-    for name in down:
-        print(f"{name}: {states[name]}; lab.up starts it")
-    if detailed_exitcode and (count or down):
+        fleet.start()
+        from provision.commands import observing  # the machines start in the meantime
+
+        pending = observing.plan(session, fleet, states)
+    if detailed_exitcode and pending:
         raise SystemExit(ExitStatus.CHANGES_PENDING)
 
 
@@ -210,15 +104,13 @@ def status(c: Any, lab: str = "") -> None:
     thawed = session.thaw()
     if thawed:
         print(f"note: thawed {', '.join(thawed)}; a snapshot was interrupted", file=sys.stderr)
-    context, states = session.context, session.machine_states()
-    observation = Observation(states)
-    if not session.provider.network_problem(session.lab) and "running" in states.values():
-        with session.fleet() as fleet:
-            context = failover.adopt(context, fleet)
-            observation = observe(context, fleet, states, with_requests=False)
-    values = show.status_values(context, observation)
-    if not publish(values):
-        show.status(console(), context, observation, values)
+    states = session.machine_states()
+    reachable = not session.provider.network_problem(session.lab) and "running" in states.values()
+    with session.fleet() if reachable else Fleet(session.lab, {}) as fleet:
+        fleet.start()
+        from provision.commands import observing  # the machines start in the meantime
+
+        observing.status(session, fleet, states)
 
 
 @task(
@@ -229,15 +121,11 @@ def check(c: Any, lab: str = "", only: str = "") -> None:
     session = open_session(lab)
     note_unfinished(session.state, session.lab.name)
     with session.fleet() as fleet:
-        context = failover.adopt(session.context, fleet, ADOPT_SECONDS)
-        observation = observe(context, fleet, session.machine_states())
-    judged = checks.judge(context, observation)
-    selected = [result for result in judged if only in result.check.name]
-    if not selected:
-        raise UsageError(f"no check has {only!r} in its name", "invoke lab.check lists all checks")
-    if not publish(show_checks.check_values(judged, only)):
-        show_checks.print_checks(console(), judged, only)
-    if not all(result.ok for result in selected):
+        fleet.start()
+        from provision.commands import observing  # the machines start in the meantime
+
+        ok = observing.check(session, fleet, only)
+    if not ok:
         raise SystemExit(ExitStatus.FAILED)
 
 

@@ -2,65 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any
 
 from invoke.collection import Collection
 
-MODULES = {
-    "lab": (
-        "lab",
-        "access",
-        "machines",
-        "clean",
-        "completion",
-        "diagram",
-        "doctor",
-        "explain",
-        "load",
-        "prune",
-        "snapshots",
-    ),
-    "app": ("app",),
-    "lb": ("lb",),
-    "db": ("db",),
-    "monitor": ("monitor",),
-    "dns": ("dns",),
-    "tls": ("tls",),
-    "firewall": ("firewall",),
-    "box": ("box",),
-    "drill": ("drill", "drill_class", "drill_end", "drill_files", "drill_watch"),
-    "postmortem": ("postmortem",),
+TASKS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "lab": {
+        "lab": ("up", "plan", "status", "check", "destroy", "list"),
+        "access": ("trust", "rescue", "rebuild"),
+        "machines": ("ssh", "logs", "halt", "kill", "start", "restart"),
+        "clean": ("clean",),
+        "completion": ("completion",),
+        "diagram": ("diagram",),
+        "doctor": ("doctor",),
+        "explain": ("explain", "spof"),
+        "load": ("load",),
+        "prune": ("prune",),
+        "snapshots": ("snapshot", "restore", "snapshots"),
+    },
+    "app": {"app": ()},
+    "lb": {"lb": ()},
+    "db": {"db": ()},
+    "monitor": {"monitor": ()},
+    "dns": {"dns": ()},
+    "tls": {"tls": ()},
+    "firewall": {"firewall": ()},
+    "box": {"box": ()},
+    "drill": {
+        "drill": ("list", "start", "status", "hint", "check", "grade", "reset"),
+        "drill_class": ("course", "report"),
+        "drill_end": ("solution", "solve", "finish", "give-up"),
+        "drill_files": ("lint", "new", "try"),
+        "drill_watch": ("watch",),
+    },
+    "postmortem": {"postmortem": ()},
 }
-"""The modules of this package by namespace."""
+"""By namespace, the modules of this package, each with its tasks if the namespace has several."""
 
 
 def requested(words: Iterable[str]) -> set[str]:
-    """The namespaces that a command line needs; empty for all.
+    """The modules that a command line needs; empty for all.
 
-    A command imports its own namespace only: all of them take a third of a run that changes
-    nothing. A command line without a namespace (``--list``, a typing error) imports all.
+    A command imports its own module only: all of them take a third of a run that changes nothing.
+    A command line without a task (``--list``, a typing error) imports all.
     """
-    return {word.partition(".")[0] for word in words if "." in word} & MODULES.keys()
+    modules: set[str] = set()
+    for word in words:
+        namespace, _, task = word.partition(".")
+        if task and namespace in TASKS:
+            owners = [module for module, tasks in TASKS[namespace].items() if task in tasks]
+            modules |= {*owners} or TASKS[namespace].keys()
+    return modules
 
 
 @cache
-def collection(names: frozenset[str] = frozenset()) -> Any:
-    """The collection of some namespaces; of all when no name is given."""
-    namespace = Collection()
-    for name, modules in MODULES.items():
-        if names and name not in names:
-            continue
-        tasks = Collection(name)
-        for module in modules:
-            members = Collection.from_module(import_module(f"provision.commands.{module}")).tasks
-            for task in members.values():
-                task.kind = f"{name}.{task.name}"
+def collection(modules: frozenset[str] = frozenset()) -> Any:
+    """The collection of the tasks of some modules; of all when no module is given."""
+    root = Collection()
+    for namespace, owners in TASKS.items():
+        tasks = Collection(namespace)
+        for module in owners:
+            if modules and module not in modules:
+                continue
+            loaded = Collection.from_module(import_module(f"provision.commands.{module}")).tasks
+            for task in loaded.values():
+                task.kind = f"{namespace}.{task.name}"
                 tasks.add_task(task)
-        namespace.add_collection(tasks)
-    return namespace
+        if tasks.tasks:
+            root.add_collection(tasks)
+    return root
 
 
 def task_names() -> list[str]:

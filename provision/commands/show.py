@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from provision.checks import units
+from provision.checks import settings, units
 from provision.checks.balancer import server_statistics
 from provision.checks.database import server_status
 from provision.checks.machines import service_state
@@ -14,6 +14,8 @@ from provision.checks.observation import Observation
 from provision.checks.replication import comparison
 from provision.commands import tables
 from provision.commands.results import lab as results
+from provision.core import next_steps
+from provision.core.hints import for_lab
 from provision.core.lab import Machine
 from provision.engine.agent.overwritten import FOLDER
 from provision.engine.context import Context
@@ -197,6 +199,14 @@ def status_values(context: Context, observation: Observation) -> results.LabStat
         algorithm=context.balance.algorithm,
         mode=context.balance.mode,
         machines=[_machine_values(context, observation, machine) for machine in lab.machines],
+        warnings=[
+            results.WarningValues(
+                machine=result.check.machine,
+                what=result.verdict.cause,
+                next=for_lab(result.check.hint, lab.name),
+            )
+            for result in settings.warnings(context, observation)
+        ],
     )
 
 
@@ -303,6 +313,10 @@ def status(
             for row in entry["servers"]
         ]
         tables.show(console, SERVERS, server_rows)
+    for warning in values["warnings"]:
+        text = f"warning: {warning['machine']}: {warning['what']}"
+        for line in ("", text, *next_steps.labelled(warning["next"]).splitlines()):
+            console.print(line, markup=False, soft_wrap=True)
     if observation.results:
         console.print(f"\n{values['url']} is {context.lab.site}")
 

@@ -10,6 +10,7 @@ from provision.checks import CheckResult, root_causes, summary
 from provision.checks.graph import skipped_because
 from provision.checks.paths import TracedPath
 from provision.commands.results.lab import Checks, CheckValues, TracedPathValues
+from provision.core import next_steps
 from provision.core.hints import for_lab
 
 MARKS = {
@@ -94,7 +95,9 @@ def _print_check(console: Any, result: CheckResult, results: Sequence[CheckResul
         return
     lines = [f"expected  {verdict.expected}", f"got       {verdict.got}"]
     lines += [f"          {line}" for line in verdict.detail.splitlines()]
-    for line in (*lines, f"next      {check.hint}"):
+    steps = next_steps.lines_of(check.hint)
+    lines += [f"{'' if number else 'next':<10}{step}" for number, step in enumerate(steps)]
+    for line in lines:
         console.print(f"        {line}", markup=False, soft_wrap=True)
 
 
@@ -132,4 +135,5 @@ def print_paths(console: Any, paths: Sequence[TracedPath], lab: str) -> None:
     end = "the database" if to_databases else "the application"
     console.print(f"{complete} of {len(paths)} paths reach {end}")
     if complete < len(paths):
-        console.print("next: " + for_lab("invoke lab.check names the root cause", lab))
+        hint = for_lab("invoke lab.check names the root cause", lab)
+        console.print(next_steps.labelled(hint), markup=False)

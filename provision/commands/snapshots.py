@@ -9,6 +9,7 @@ from provision.commands.base import console, lab_name, open_session, publish, ta
 from provision.commands.progress import Progress
 from provision.commands.results import snapshots as results
 from provision.core.errors import LabError
+from provision.core.hints import for_lab
 from provision.core.lab import LAB_NAME, ROOT
 from provision.core.locks import lab_lock
 from provision.database.failover import control as failover
@@ -87,10 +88,8 @@ def restore(c: Any, name: str, lab: str = "") -> None:
                 f"{restored.topology_copy}"
             )
         if restored.halted:
-            print(
-                f"restored {name}; halted, as in the snapshot: {', '.join(restored.halted)}; "
-                "next: invoke lab.up"
-            )
+            print(f"restored {name}; halted, as in the snapshot: {', '.join(restored.halted)}")
+            print(for_lab("next: invoke lab.up", restored.session.lab.name))
             return
         _check(name, restored, values)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from provision.core import next_steps
 from provision.core.exit_status import ExitStatus
 
 OUTPUT_LINES = 20
@@ -33,7 +34,7 @@ class LabError(Exception):
             lines = self.output.strip().splitlines()[-OUTPUT_LINES:]
             parts += ["  | " + line for line in lines]
         if self.hint:
-            parts.append(f"next: {self.hint}")
+            parts.append(next_steps.labelled(self.hint))
         return "\n".join(parts)
 
 

@@ -16,6 +16,8 @@ from provision.core.growth import BACKUPS_KEPT
 from provision.database import servers
 from provision.database.agent import backup_file as archive
 from provision.database.agent.backup_file import BackupError
+from provision.database.agent.backup_place import FOLDER as BACKUP_FOLDER
+from provision.database.agent.backup_place import SCHEMA
 from provision.database.agent.requests import MakeBackup
 from provision.database.operations import LONG_TIMEOUT, execute
 from provision.engine import stream
@@ -58,8 +60,8 @@ def backup(context: Context, fleet: Fleet, folder: Path | None = None) -> Backup
     """
     name = _choose_machine(context, fleet)
     host = fleet.host(name)
-    file = f"{archive.SCHEMA}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar"
-    remote = f"{archive.FOLDER}/taken/{file}"
+    file = f"{SCHEMA}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar"
+    remote = f"{BACKUP_FOLDER}/taken/{file}"
     local = (folder or context.lab.directory / FOLDER).expanduser() / file
     execute(host, MakeBackup(remote), LONG_TIMEOUT)
     try:
@@ -72,7 +74,7 @@ def backup(context: Context, fleet: Fleet, folder: Path | None = None) -> Backup
         local.unlink(missing_ok=True)
         raise LabError(f"the backup did not arrive complete: {error}") from None
     if folder is None:
-        for old in sorted(local.parent.glob(f"{archive.SCHEMA}-*.tar"))[:-BACKUPS_KEPT]:
+        for old in sorted(local.parent.glob(f"{SCHEMA}-*.tar"))[:-BACKUPS_KEPT]:
             old.unlink()
     return Backup(local, name, manifest.rows, manifest.gtids, local.stat().st_size)
 

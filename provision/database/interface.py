@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provision.database.agent.backup_file import FOLDER
+from provision.database.agent.backup_place import FOLDER
 
 BACKUP_FOLDER = FOLDER
 CHECK_USER = "lab_check"

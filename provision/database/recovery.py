@@ -10,7 +10,8 @@ from pathlib import Path
 
 from provision.core.errors import HostError, LabError, UsageError
 from provision.database import backup
-from provision.database.agent.backup_file import SCHEMA, Manifest
+from provision.database.agent.backup_file import Manifest
+from provision.database.agent.backup_place import SCHEMA
 from provision.database.agent.gtid import GtidSet
 from provision.database.agent.requests import FindLogged, ListRestores
 from provision.database.operations import LONG_TIMEOUT, execute

@@ -17,6 +17,7 @@ from provision.core.report import Log
 from provision.database import recovery
 from provision.database.agent import backup_file as archive
 from provision.database.agent.backup_file import BackupError
+from provision.database.agent.backup_place import SCHEMA
 from provision.database.agent.gtid import GtidSet
 from provision.database.agent.requests import BeginRestore, CatchUp, CountRows, SwapTables
 from provision.database.operations import LONG_TIMEOUT, execute
@@ -93,7 +94,7 @@ def restore(
         recovery.replay(context, fleet, primary, schema, replay)
         loaded = execute(primary, CountRows(schema), LONG_TIMEOUT).rows
     note = f"{path.name}, made {manifest.made}"
-    executed = execute(primary, SwapTables(archive.SCHEMA, schema, PREFIX, note), LONG_TIMEOUT)
+    executed = execute(primary, SwapTables(SCHEMA, schema, PREFIX, note), LONG_TIMEOUT)
     replicated, pending = _wait_for_replicas(context, fleet, executed, seconds)
     return RestoreResult(
         loaded,

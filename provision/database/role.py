@@ -8,7 +8,7 @@ from provision.core import growth
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
 from provision.core.waiting import timeout_factor
-from provision.database.agent.backup_file import FOLDER, SCHEMA
+from provision.database.agent.backup_place import FOLDER, SCHEMA
 from provision.database.agent.comparison import SCHEMAS, Comparison, comparison_probe
 from provision.database.agent.requests import AssumeRole, ReplicationAccount
 from provision.database.agent.role_record import RoleRecord

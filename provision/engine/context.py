@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from provision.core.errors import LabError
 from provision.core.lab import ROOT, Balance, Lab, Machine
 from provision.core.package_set import PackageSet
-from provision.core.pki import CertificateAuthority
 from provision.core.secrets import Secrets
 from provision.core.state import State
 from provision.engine.ownership import with_ownership
@@ -21,6 +20,8 @@ from provision.topology.record import current_balance
 
 if TYPE_CHECKING:
     import jinja2
+
+    from provision.core.pki import CertificateAuthority
 
 CONFIGS = ROOT / "configs"
 
@@ -85,6 +86,8 @@ class Context:
     @cached_property
     def authority(self) -> CertificateAuthority:
         """The lab's certificate authority."""
+        from provision.core.pki import CertificateAuthority
+
         return CertificateAuthority(self.lab.directory)
 
     def roles_of(self, machine: Machine) -> tuple[Role, ...]:

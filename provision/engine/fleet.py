@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,6 +54,21 @@ class Fleet:
     def __exit__(self, *_: object) -> None:
         for host in self.hosts.values():
             host.close()
+
+    def start(self) -> None:
+        """Begin to log in and to start the agents, in the background.
+
+        An operation waits for its own machine only, and repeats a login that failed.
+        """
+        for host in self.hosts.values():
+            threading.Thread(target=host.try_to_start, daemon=True).start()
+
+    def take_over(self, other: Fleet) -> None:
+        """Use the connections of another fleet for machines that have the same endpoint in both."""
+        for name, host in other.hosts.items():
+            if self.endpoints.get(name) == host.endpoint:
+                host.log = partial(self._log, name)
+                self.hosts[name] = host
 
     def host(self, name: str) -> Host:
         """The machine of that name.

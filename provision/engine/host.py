@@ -35,7 +35,7 @@ from provision.engine.agent.protocol import (
     UnitResponse,
     gather_request,
 )
-from provision.engine.messages import SSH_ERRORS, ChannelError, MessageReader
+from provision.engine.messages import ChannelError, MessageReader, ssh_errors
 from provision.engine.payload import BOOT, payload
 
 T = TypeVar("T")
@@ -112,6 +112,11 @@ class Host:
         """
         with self._lock:
             self._agent()
+
+    def try_to_start(self) -> None:
+        """`start` without its errors, for a thread of its own: the next operation repeats them."""
+        with contextlib.suppress(Exception):
+            self.start()
 
     @property
     def connection(self) -> Any:
@@ -202,7 +207,7 @@ class Host:
             try:
                 channel.settimeout(timeout)
                 channel.sendall(json.dumps(request).encode() + b"\n")
-            except SSH_ERRORS as error:
+            except ssh_errors() as error:
                 raise self._lost(error) from None
             deadline = clock.now() + timeout
             while True:
@@ -239,11 +244,11 @@ class Host:
                 channel = self._connection.transport.open_session(timeout=ssh.CONNECT_TIMEOUT)
                 channel.settimeout(START_SECONDS * timeout_factor())
                 channel.exec_command(f"{sudo}python3 -I -X utf8 -c {shlex.quote(BOOT)}")
-            except SSH_ERRORS as error:
+            except ssh_errors() as error:
                 raise self._lost(error) from None
             self._channel, self._messages = channel, MessageReader(channel)
             # What ended before it has read all says why.
-            with contextlib.suppress(*SSH_ERRORS):
+            with contextlib.suppress(*ssh_errors()):
                 channel.sendall(payload())
             try:
                 self._messages.wait_until_ready(START_SECONDS * timeout_factor())

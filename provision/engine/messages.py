@@ -8,22 +8,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-import paramiko
-
 from provision.core import clock
-from provision.engine.agent.codec import ProtocolError
+from provision.engine.agent.codec import ProtocolError, decode
 from provision.engine.agent.filesystem import shown_lines
-from provision.engine.agent.protocol import LINE_LIMIT, Message, Ready, decode_message
+from provision.engine.agent.protocol import (
+    LINE_LIMIT,
+    Failure,
+    LogLine,
+    Message,
+    Ready,
+    Response,
+)
 
-SSH_ERRORS = (OSError, EOFError, paramiko.SSHException)
+
+@cache
+def ssh_errors() -> tuple[type[Exception], ...]:
+    """What Paramiko raises when a connection ends; Paramiko is imported with the first one."""
+    from paramiko import SSHException
+
+    return (OSError, EOFError, SSHException)
+
 
 NOISE_LIMIT = 64 * 1024
 """Bytes of one connection that are no messages and are skipped."""
 
 QUOTED = 2000
 """Bytes of noise, or of a damaged message, that an error quotes."""
+
+
+def decode_message(data: Any) -> Message:
+    """A message of the agent.
+
+    Raises:
+        ProtocolError: when it is none.
+    """
+    kinds: dict[str, type[Message]]
+    kinds = {"pid": Ready, "log": LogLine, "value": Response, "error": Failure}
+    for key, kind in kinds.items():
+        if isinstance(data, Mapping) and key in data:
+            return decode(kind, data)
+    raise ProtocolError("not a message of the agent")
 
 
 class ChannelError(Exception):
@@ -118,7 +145,7 @@ class MessageReader:
             if clock.stopped_seconds() > stopped:  # Ctrl-Z, meanwhile
                 return
             raise ChannelError(late, heard) from None
-        except SSH_ERRORS as error:
+        except ssh_errors() as error:
             raise ChannelError(str(error) or type(error).__name__, heard) from None
         if not received:
             raise ChannelError("the connection was closed", heard, closed=True)

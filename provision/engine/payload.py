@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from functools import cache
 
 from provision.core.lab import ROOT
+
+_LOCK = threading.Lock()
 
 MAIN = "provision.engine.agent.main"
 
@@ -45,9 +48,14 @@ REGISTERS = re.compile(
 )
 
 
-@cache
 def payload() -> bytes:
     """What is sent to a machine's python3: the loader, the agent's modules, what they register."""
+    with _LOCK:  # connections start at the same time, and one of them reads the modules
+        return _payload()
+
+
+@cache
+def _payload() -> bytes:
     registered = registrations()
     files = closure([MAIN, *registered.values()])
     sources = {_module(path): text for path, text in files.items()}

@@ -1,4 +1,7 @@
-"""SSH connections to machines, with pinned host keys: the one module that uses Fabric."""
+"""SSH connections to machines, with pinned host keys: the one module that uses Fabric.
+
+Fabric and Paramiko are imported with the first connection: many commands make none.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import base64
 import logging
 import socket
 from pathlib import Path
-from typing import Any
-
-import paramiko
-from fabric import Config, Connection
+from typing import TYPE_CHECKING, Any
 
 from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError, HostKeyError
 from provision.core.waiting import timeout_factor
+
+if TYPE_CHECKING:
+    import paramiko
 
 # The exception describes a lost connection; Paramiko's log repeats it.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -37,6 +40,8 @@ def connect(name: str, endpoint: Endpoint) -> Any:
         HostKeyError: when it presents another host key than the pinned one.
         HostError: when it is unreachable, unknown, or refuses the login.
     """
+    import paramiko
+
     end = endpoint
     gateway = jump(end) if end.jump else None
     connection = _connection(end, end.address, end.port, end.user, end.key, end.host_key, gateway)
@@ -79,6 +84,9 @@ def _connection(
     endpoint: Endpoint, address: str, port: int, user: str, key: Path, host_key: str, gateway: Any
 ) -> Any:
     """A connection that accepts one host key, and reads none of the user's SSH configuration."""
+    import paramiko
+    from fabric import Config, Connection
+
     connection = Connection(
         address,
         user=user or endpoint.user,

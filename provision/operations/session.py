@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from provision import providers, registry
+from provision import providers
 from provision.core.errors import LabError
 from provision.core.interrupted_restore import refuse_interrupted
 from provision.core.lab import DEFAULT_LAB, Lab
 from provision.core.locks import lab_lock
 from provision.core.report import Report
 from provision.core.state import State
-from provision.engine.context import Context
 from provision.engine.fleet import Fleet, quiet, running
 from provision.providers.base import Provider
 from provision.topology.labs import open_lab
+
+if TYPE_CHECKING:
+    from provision.engine.context import Context
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Session:
     @property
     def context(self) -> Context:
         """What roles need to declare their desired state."""
+        from provision import registry  # after `fleet`, so that machines start in the meantime
+
         return registry.context(self.lab, self.state)
 
     def fleet(self, report: Report = quiet) -> Fleet:

@@ -1,16 +1,19 @@
 """The steps of `lab.up`: preflight, change of topology, boot, converge, check.
 
-A step that prints gets its output function as an argument; `commands/lab.py` composes the steps.
+A step that prints gets its output function as an argument; `commands/bring_up.py` composes the
+steps.
 """
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from provision import checks, registry
 from provision import topology as topology_files
+from provision.checks import drift
 from provision.checks.observe import observe
 from provision.core import state
 from provision.core.errors import LabError, ProviderError
@@ -107,6 +110,7 @@ class Converged:
 
 def configure(session: Session, fleet: Fleet, report: Report) -> Converged:
     """Converge all machines; look at `Converged.errors` before calling it a success."""
+    fleet.start()
     recorded = failover.adopt(session.context, fleet).state
     context = registry.context(session.lab, recorded, rolling=has_served(session.lab))
     fleet.report = report
@@ -120,6 +124,32 @@ def configure(session: Session, fleet: Fleet, report: Report) -> Converged:
     outcomes |= {name: replace(outcomes[name], error=error) for name, error in errors.items()}
     releases.remove_undeployed(context)
     return Converged(context, tuple(outcomes.values()), rejoined)
+
+
+def unchanged(
+    session: Session, fleet: Fleet, report: Report
+) -> tuple[Converged | None, tuple[checks.CheckResult, ...]]:
+    """Look whether the lab is as it should be: the plan and the checks, in one round trip.
+
+    Returns:
+        None, and no results, when anything differs, fails or is unknown: converge it then.
+    """
+    started = time.monotonic()
+    context = registry.context(session.lab, session.state, rolling=True)
+    fleet.report = report
+    for name in fleet.hosts:
+        report(name, "reading its state")
+    observation = observe(context, fleet, session.provider.state(session.lab))
+    judged = checks.judge(context, observation)
+    if not all(result.ok for result in judged) or not drift.no_difference(context, observation):
+        return None, ()
+    releases.remove_undeployed(context)
+    outcomes = []
+    for name, host in fleet.hosts.items():
+        host.log("unchanged")
+        count = sum(len(u.resources) for u in context.desired(context.lab.machine(name)))
+        outcomes.append(Outcome(name, (), count, time.monotonic() - started, host.round_trips))
+    return Converged(context, tuple(outcomes)), judged
 
 
 def failed_replicas(context: Context, outcomes: Mapping[str, Outcome]) -> list[str]:

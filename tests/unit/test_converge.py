@@ -151,7 +151,7 @@ def test_a_unit_that_needs_a_failed_one_is_skipped() -> None:
     )
     assert "rolled back: /etc/b" in failed
     assert "  | line 7" in failed
-    assert "next: fix the cause, then invoke lab.up" in failed
+    assert "next: fix the cause, then\n      invoke lab.up" in failed
     assert str(outcomes["web-01"].error) == "web-01: a was skipped, since web-02/b failed"
     assert lab.machines["web-01"].logged[-1] == "failed"
 
@@ -212,7 +212,9 @@ def test_ctrl_c_waits_for_the_current_unit_of_every_machine(
 
 
 def test_an_interrupted_run_suggests_how_to_continue() -> None:
-    assert str(Stopped()) == "stopped before the next step\nnext: invoke lab.up continues from here"
+    assert str(Stopped()) == (
+        "stopped before the next step\nnext: invoke lab.up    # continues from here"
+    )
 
 
 def test_all_errors_are_reported() -> None:

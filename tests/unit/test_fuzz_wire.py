@@ -26,9 +26,9 @@ from provision.engine.agent.protocol import (
     ProbeResponse,
     UnitRequest,
     UnitResponse,
-    decode_message,
 )
 from provision.engine.host import Host
+from provision.engine.messages import decode_message
 
 READY = b'{"pid": 7}\n'
 FUZZ = settings(max_examples=40, deadline=None, database=None)

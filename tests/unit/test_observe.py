@@ -62,7 +62,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def observe(*hosts: FakeHost) -> Observation:
-    fleet = SimpleNamespace(hosts={host.name: host for host in hosts})
+    fleet = SimpleNamespace(hosts={host.name: host for host in hosts}, start=nothing)
     return observing.observe(HERE, fleet, {})  # type: ignore[arg-type]
 
 

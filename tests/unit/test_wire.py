@@ -34,10 +34,10 @@ from provision.engine.agent.protocol import (
     Results,
     Stamp,
     UnitRequest,
-    decode_message,
     gather_request,
 )
 from provision.engine.host import Host, ProbeFailedError, RemoteError
+from provision.engine.messages import decode_message
 from provision.engine.payload import BOOT, closure, payload, registrations
 
 

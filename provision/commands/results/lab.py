@@ -51,6 +51,14 @@ class MachineStatus(TypedDict):
     error: NotRequired[Annotated[str, "why it was not observed"]]
 
 
+class WarningValues(TypedDict):
+    """Something that works, and should not be forgotten."""
+
+    machine: str
+    what: str
+    next: Next
+
+
 class LabStatusValues(TypedDict):
     """The state of a lab."""
 
@@ -63,6 +71,7 @@ class LabStatusValues(TypedDict):
     algorithm: str
     mode: str
     machines: list[MachineStatus]
+    warnings: Annotated[list[WarningValues], "settings that were changed, and lost redundancy"]
 
 
 class CheckValues(TypedDict):

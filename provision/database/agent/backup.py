@@ -15,9 +15,7 @@ import sys
 import time
 
 from provision.database.agent.backup_file import (
-    FOLDER,
     FORM,
-    SCHEMA,
     BackupError,
     DumpScanner,
     Manifest,
@@ -25,6 +23,7 @@ from provision.database.agent.backup_file import (
     read_manifest,
     verify,
 )
+from provision.database.agent.backup_place import FOLDER, SCHEMA
 from provision.database.agent.results import BackupFile
 
 KEEP = 7

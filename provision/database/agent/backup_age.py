@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from provision.database.agent.backup_file import FOLDER
+from provision.database.agent.backup_place import FOLDER
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, collector
 

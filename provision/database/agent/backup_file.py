@@ -19,8 +19,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
-FOLDER = "/var/backups/lab-mysql"
-SCHEMA = "foobar"
 FORM = 1
 MANIFEST, DUMP, SUMS = "manifest.json", "dump.sql.gz", "SHA256SUMS"
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+DECODERS: dict[Any, Callable[[Any], Any]] = {}
+"""By type."""
 
 
 class ProtocolError(ValueError):
@@ -35,59 +37,113 @@ def decode(kind: type[T], data: Any) -> T:
     Raises:
         ProtocolError: which field is missing, unknown or of another type.
     """
-    value: T = _decode(kind, data, kind.__name__)
+    try:
+        value: T = decoder(kind)(data)
+    except ProtocolError as error:
+        raise ProtocolError(f"{kind.__name__}{error}") from None
     return value
 
 
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def decoder(kind: Any) -> Callable[[Any], Any]:
+    """A function that decodes values of a type; types are inspected once, values often.
+
+    The function raises `ProtocolError` with the path below the value, such as ``.items[0] is int``.
+    """
+    if kind not in DECODERS:
+        DECODERS[kind] = _new_decoder(kind)
+    return DECODERS[kind]
 
 
-def _decode(kind: Any, data: Any, where: str) -> Any:
+def _new_decoder(kind: Any) -> Callable[[Any], Any]:
     if kind is Any:
-        return data
+        return lambda data: data
     if is_dataclass(kind):
-        return _decode_fields(kind, data, where)
-    origin = typing.get_origin(kind)
+        return _fields_decoder(kind)
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        (inner,) = (item for item in typing.get_args(kind) if item is not types.NoneType)
-        return None if data is None else _decode(inner, data, where)
-    if origin is tuple and isinstance(data, list | tuple):
-        return _decode_tuple(typing.get_args(kind), data, where)
-    if origin in (dict, Mapping) and isinstance(data, Mapping):
-        inner = typing.get_args(kind)[1]
-        return {key: _decode(inner, item, f"{where}[{key}]") for key, item in data.items()}
-    if kind is float and type(data) is int:
-        return float(data)
-    if hasattr(kind, "__fspath__") and isinstance(data, str):
-        return kind(data)
-    if type(data) is not kind:
-        name = getattr(kind, "__name__", kind)
-        raise ProtocolError(f"{where} is {type(data).__name__}, not {name}")
-    return data
+        (present,) = (decoder(item) for item in inner if item is not types.NoneType)
+        return lambda data: None if data is None else present(data)
+    if origin is tuple:
+        return _tuple_decoder(inner)
+    if origin in (dict, Mapping):
+        return _mapping_decoder(inner[1])
+    return _simple_decoder(kind)
 
 
-def _decode_tuple(kinds: tuple[Any, ...], data: Sequence[Any], where: str) -> tuple[Any, ...]:
-    if kinds[-1] is Ellipsis:
-        kinds = kinds[:1] * len(data)
-    if len(kinds) != len(data):
-        raise ProtocolError(f"{where}: {len(data)} values instead of {len(kinds)}")
-    items = enumerate(zip(kinds, data, strict=True))
-    return tuple(_decode(kind, item, f"{where}[{number}]") for number, (kind, item) in items)
+def _simple_decoder(kind: Any) -> Callable[[Any], Any]:
+    is_path = hasattr(kind, "__fspath__")
+
+    def decode_simple(data: Any) -> Any:
+        if type(data) is kind:
+            return data
+        if kind is float and type(data) is int:
+            return float(data)
+        if is_path and isinstance(data, str):
+            return kind(data)
+        raise _unexpected(data, getattr(kind, "__name__", kind))
+
+    return decode_simple
 
 
-def _decode_fields(kind: Any, data: Any, where: str) -> Any:
-    if not isinstance(data, Mapping):
-        raise ProtocolError(f"{where} is {type(data).__name__}, not an object")
-    declared = {item.name: item for item in fields(kind)}
-    for name in data:
-        if name not in declared:
-            raise ProtocolError(f"{where}: unknown field {name!r}")
-    values = {}
-    for name, item in declared.items():
-        if name in data:
-            values[name] = _decode(_hints(kind)[name], data[name], f"{where}.{name}")
-        elif item.default is MISSING and item.default_factory is MISSING:
-            raise ProtocolError(f"{where}: field {name!r} is missing")
-    return kind(**values)
+def _tuple_decoder(kinds: tuple[Any, ...]) -> Callable[[Any], Any]:
+    repeated = kinds[-1] is Ellipsis
+    decoders = [decoder(item) for item in kinds if item is not Ellipsis]
+
+    def decode_tuple(data: Any) -> Any:
+        if not isinstance(data, list | tuple):
+            raise _unexpected(data, "a list")
+        each = decoders * len(data) if repeated else decoders
+        if len(each) != len(data):
+            raise ProtocolError(f": {len(data)} values instead of {len(each)}")
+        return tuple(
+            _inside(f"[{number}]", decode_item, item)
+            for number, (decode_item, item) in enumerate(zip(each, data, strict=True))
+        )
+
+    return decode_tuple
+
+
+def _mapping_decoder(inner: Any) -> Callable[[Any], Any]:
+    decode_item = decoder(inner)
+
+    def decode_mapping(data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise _unexpected(data, "an object")
+        return {key: _inside(f"[{key}]", decode_item, item) for key, item in data.items()}
+
+    return decode_mapping
+
+
+def _fields_decoder(kind: Any) -> Callable[[Any], Any]:
+    hints = typing.get_type_hints(kind)
+    decoders = {item.name: decoder(hints[item.name]) for item in fields(kind)}
+    required = [
+        item.name
+        for item in fields(kind)
+        if item.default is MISSING and item.default_factory is MISSING
+    ]
+
+    def decode_fields(data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise _unexpected(data, "an object")
+        for name in data:
+            if name not in decoders:
+                raise ProtocolError(f": unknown field {name!r}")
+        for name in required:
+            if name not in data:
+                raise ProtocolError(f": field {name!r} is missing")
+        return kind(**{name: _inside(f".{name}", decoders[name], data[name]) for name in data})
+
+    return decode_fields
+
+
+def _inside(where: str, decode_item: Callable[[Any], Any], data: Any) -> Any:
+    """A decoded part of a value; an error names where it is."""
+    try:
+        return decode_item(data)
+    except ProtocolError as error:
+        raise ProtocolError(f"{where}{error}") from None
+
+
+def _unexpected(data: Any, expected: Any) -> ProtocolError:
+    return ProtocolError(f" is {type(data).__name__}, not {expected}")

@@ -69,20 +69,6 @@ class Failure:
 Message = Ready | LogLine | Response | Failure
 
 
-def decode_message(data: Any) -> Message:
-    """A message of the agent.
-
-    Raises:
-        ProtocolError: when it is none.
-    """
-    kinds: dict[str, type[Message]]
-    kinds = {"pid": Ready, "log": LogLine, "value": Response, "error": Failure}
-    for key, kind in kinds.items():
-        if isinstance(data, Mapping) and key in data:
-            return decode(kind, data)
-    raise ProtocolError("not a message of the agent")
-
-
 # --- operations ----------------------------------------------------------------------------------
 
 
@@ -305,6 +291,7 @@ class Results:
         self.machine = machine
         self.responses = responses
         self._error = error
+        self._decoded: dict[str, Any] = {}
 
     @classmethod
     def of(cls, machine: str, values: Mapping[str, Any]) -> Results:
@@ -325,13 +312,15 @@ class Results:
             raise self._error(f"{self.machine}: probe {probe.name!r} has no result")
         if response.error:
             raise self._error(f"{self.machine}: probe {probe.name!r} failed: {response.error}")
-        if isinstance(response.value, probe.result):
-            return response.value
+        value = self._decoded.get(probe.name, response.value)  # many checks read the same result
+        if isinstance(value, probe.result):
+            return value
         try:
-            return decode(probe.result, response.value)
+            result = self._decoded[probe.name] = decode(probe.result, response.value)
         except ProtocolError as error:
             text = f"{self.machine}: probe {probe.name!r} has an unexpected result: {error}"
             raise self._error(text) from None
+        return result
 
     def problem(self, probe: Probe[Any]) -> str:
         """Why a probe has no result; empty when it has one."""
