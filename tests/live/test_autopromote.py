@@ -151,7 +151,7 @@ def test_what_only_the_old_primary_had_is_saved_and_reported(automatic: RunningL
         set_link(lab, old, "up")
     wait_until(lambda: replicates(lab, old), "the old primary replicates", 120)
     failed = lab.json("lab.check", check=False)["checks"]
-    assert any(c["name"] == f"errant/{old}" and c["status"] == "failed" for c in failed)
+    assert any(c["check"] == f"errant/{old}" and c["status"] == "failed" for c in failed)
     up = lab.up()
     assert f"{old}: it rejoined by itself; the transactions that only it had are in" in up.stdout
     (path,) = (ROOT / ".lab" / lab.name / "errant").glob(f"{old}-*.sql.gz")
