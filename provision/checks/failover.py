@@ -1,4 +1,4 @@
-"""The check of automatic failover: the witness knows the primary and a replica to promote."""
+"""Checks of automatic failover: it is ready, and no machine holds what it saved in a rejoin."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from provision.checks import prerequisites as requires
 from provision.checks.base import UNKNOWN, Check, Verdict, passed_if
 from provision.checks.observation import Observation
 from provision.core.lab import Machine
+from provision.database.agent.errant_files import errant_files_probe
 from provision.database.failover import feature
 from provision.database.failover.agent.rules import DECISION_FILE, Decision, from_json
 from provision.engine.agent.commands import command_probe
@@ -20,16 +21,38 @@ DECISION = command_probe(["cat", DECISION_FILE], "decision of the witness")
 
 
 def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:
-    """The file in which the witness keeps its decision."""
-    if feature.enabled(context) and machine == feature.witness(context.lab):
+    """The file in which the witness keeps its decision; saved errant transactions."""
+    if not feature.enabled(context):
+        return
+    if machine == feature.witness(context.lab):
         yield DECISION
+    if "mysql" in machine.roles:
+        yield errant_files_probe()
 
 
 def checks(context: Context) -> Iterator[Check]:
-    """The check; none while automatic failover is off."""
+    """The checks; none while automatic failover is off."""
     witness = feature.witness(context.lab)
     if witness is not None and feature.enabled(context):
         yield _ready(context, witness.name)
+        for machine in context.lab.with_role("mysql"):
+            yield _errant(machine.name)
+
+
+def _errant(name: str) -> Check:
+    expected = "no errant transactions that wait to be looked at"
+
+    def judge(observation: Observation) -> Verdict:
+        result = observation.result(name, errant_files_probe())
+        if result is None:
+            return Verdict(False, expected, UNKNOWN)
+        if not result.paths:
+            return Verdict(True, expected, expected)
+        got = f"{name} rejoined after a failover; what only it had is in {', '.join(result.paths)}"
+        return Verdict(False, expected, got, cause=got)
+
+    hint = "invoke lab.up moves the file to this computer"
+    return Check(f"errant/{name}", name, "lab-autopromote", hint, judge, (f"machine/{name}",))
 
 
 def _ready(context: Context, witness: str) -> Check:

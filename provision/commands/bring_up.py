@@ -122,8 +122,8 @@ def configure(session: Session, fleet: Fleet, *, look_first: bool = False) -> re
     show.outcomes(screen, converged.outcomes)
     for line in show.copies(converged.outcomes):
         print(session.context.secrets.redact(line))
-    for done in converged.rejoined:
-        print(done.summary)
+    for line in converged.saved:
+        print(line)
     for note in dict.fromkeys(converged.context.authority.notes):
         print(f"note: {note}", file=sys.stderr)
     if converged.errors:

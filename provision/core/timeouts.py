@@ -49,7 +49,7 @@ class Timeouts:
     nginx_connect: int = 500
     nginx_client: int = 10_000
     health_connect: int = 200
-    health_read: int = 600
+    health_read: int = 800
     connect: int = 1_000
     queue: int = 2_000
     request: int = 10_000

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from provision.database.agent.backup_place import FOLDER
+from provision.database.agent import backup_place, errant_files
 
-BACKUP_FOLDER = FOLDER
+BACKUP_FOLDER = backup_place.FOLDER
+ERRANT_FOLDER = errant_files.FOLDER
 CHECK_USER = "lab_check"
+REPL = "repl"
+"""The account that replicas connect to their source with."""
+
 TLS_FOLDER = "/etc/mysql/lab"
 
 OWN_SCHEMA = "app"

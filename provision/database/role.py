@@ -19,6 +19,7 @@ from provision.database.interface import (
     OWN_ACCOUNT,
     OWN_PASSWORD,
     OWN_SCHEMA,
+    REPL,
     TLS_FOLDER,
 )
 from provision.database.resources import (
@@ -46,7 +47,7 @@ TIMER = "lab-mysql-backup.timer"
 CODE = "/usr/local/lib/foobar-lab/mysql"
 """The programs on the machine: without the controller they restore its role and make backups."""
 
-APP, REPL = "foobar_app", "repl"
+APP = "foobar_app"
 
 OWN_PRIVILEGES = (
     "ALTER",

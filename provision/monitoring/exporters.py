@@ -6,7 +6,7 @@ from typing import Any
 
 from provision.core.lab import ROOT, Machine
 from provision.core.package_set import PackageSet
-from provision.database.interface import BACKUP_FOLDER, CHECK_USER, TLS_FOLDER
+from provision.database.interface import BACKUP_FOLDER, CHECK_USER, ERRANT_FOLDER, TLS_FOLDER
 from provision.engine.agent.protocol import HttpRequest, Readiness
 from provision.engine.context import Context
 from provision.engine.plan import Resource, Unit
@@ -152,7 +152,7 @@ def _facts(context: Context, machine: Machine) -> Unit:
     words = ["/usr/bin/python3", "-I", "-B", FACTS, f"{TEXTFILES}/lab_facts.prom"]
     words += [f"certificate={pattern}" for pattern in CERTIFICATES]
     if "mysql" in machine.roles:
-        words.append(f"backups={BACKUP_FOLDER}")
+        words += [f"backups={BACKUP_FOLDER}", f"errant={ERRANT_FOLDER}"]
     program = ROOT / "provision" / "monitoring" / "agent" / "facts.py"
     service = context.render(
         "monitoring/lab-facts.service.j2", machine, command=words, code=FACTS, writes=TEXTFILES

@@ -23,8 +23,8 @@ from provision.core.ssh_config import write_ssh_config
 from provision.core.state import State
 from provision.core.waiting import Timeout, timeout_factor, wait_until
 from provision.database.failover import control as failover
-from provision.database.failover import feature
-from provision.database.rejoin import RejoinResult, rejoin_errant
+from provision.database.failover import feature, saved
+from provision.database.rejoin import rejoin_errant
 from provision.engine.context import Context
 from provision.engine.converge import Outcome, converge
 from provision.engine.fleet import Fleet
@@ -95,12 +95,12 @@ class Converged:
     """The outcome per machine, and the context it was reached with.
 
     Args:
-        rejoined: database servers whose errant transactions were saved before they were cloned.
+        saved: where the errant transactions of a database server are that was cloned since.
     """
 
     context: Context
     outcomes: tuple[Outcome, ...]
-    rejoined: tuple[RejoinResult, ...] = ()
+    saved: tuple[str, ...] = ()
 
     @property
     def errors(self) -> list[LabError]:
@@ -115,6 +115,7 @@ def configure(session: Session, fleet: Fleet, report: Report) -> Converged:
     context = registry.context(session.lab, recorded, rolling=has_served(session.lab))
     fleet.report = report
     check_clocks(context, fleet)
+    moved = saved.collect(context, fleet)
     units = context.desired_of(fleet.hosts)
     outcomes = converge(fleet, units)
     rejoined, errors = rejoin_errant(context, fleet, failed_replicas(context, outcomes))
@@ -123,7 +124,8 @@ def configure(session: Session, fleet: Fleet, report: Report) -> Converged:
         outcomes = {name: _joined(first[name], again) for name, again in outcomes.items()}
     outcomes |= {name: replace(outcomes[name], error=error) for name, error in errors.items()}
     releases.remove_undeployed(context)
-    return Converged(context, tuple(outcomes.values()), rejoined)
+    lines = (*(done.summary for done in rejoined), *moved)
+    return Converged(context, tuple(outcomes.values()), lines)
 
 
 def unchanged(

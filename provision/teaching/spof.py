@@ -24,6 +24,7 @@ from provision.core.waiting import Timeout, wait_until
 from provision.database import promote as db_promote
 from provision.database import rejoin as db_rejoin
 from provision.database.failover import feature as autopromote
+from provision.database.failover import saved
 from provision.database.failover.control import adopt
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
@@ -173,6 +174,8 @@ def _restore_primary(context: Context, fleet: Fleet, provider: Provider, report:
             if current.state.primary == old:
                 return True
             report(old, f"rejoining as a replica of {current.state.primary}")
+            # It rejoins by itself, maybe at this moment; what it saves is moved here.
+            saved.collect(current, fleet)
             db_rejoin.rejoin(current, fleet, old)
             # A replica is eligible for promotion only in a healthy lab.
             wait_until_healthy(current, fleet, provider, report)

@@ -14,7 +14,7 @@ from foobar.gate import Gate, GateBlockedError
 from foobar.pool import Pool
 from foobar.session import DatabaseSession, LostError, ReadOnlyError, SessionError, StatementError
 from foobar.settings import Server, Settings
-from foobar.watch import HealthView, Watch, is_writable, role
+from foobar.watch import PROBE_SECONDS, HealthView, Watch, is_writable, role
 
 RETRY_SECONDS = 2
 """The Retry-After header of a 503 response."""
@@ -101,9 +101,13 @@ class Database:
         self._waiting = threading.BoundedSemaphore(WAITING_READERS)
         self._watch = Watch({name: probe_of(pool) for name, pool in self._pools.items()})
 
-    def view(self, fresh: float = 1.0) -> HealthView:
-        """Return the health of the servers, at most `fresh` seconds old if they respond."""
-        return self._watch.view(fresh)
+    def view(self, fresh: float = 1.0, patience: float = PROBE_SECONDS) -> HealthView:
+        """Return the health of the servers, at most `fresh` seconds old if they respond in time.
+
+        Args:
+            patience: how long to wait for them.
+        """
+        return self._watch.view(fresh, patience=patience)
 
     def read(
         self,
@@ -124,7 +128,7 @@ class Database:
             NoReaderError: no server could be read from.
         """
         view = self._watch.view() if only else self._view_with_reader()
-        waiting = [only] if only else [name for name in self._order if view.readable(name)]
+        waiting = [only] if only else self._readable(view)
         failures: list[str] = []
         behind: list[str] = []
         while waiting:
@@ -146,6 +150,12 @@ class Database:
         raise NoReaderError(
             "no database could be read from: " + "; ".join(failures or [_states(view)])
         )
+
+    def _readable(self, view: HealthView) -> list[str]:
+        """Return the servers to read from: those that respond, then one that is silent."""
+        readable = [name for name in self._order if view.readable(name)]
+        silent = [name for name in readable if view.silent(name)]
+        return [name for name in readable if name not in silent] + silent[:1]
 
     def _view_with_reader(self) -> HealthView:
         """Return the health; during a promotion no server may be readable for a moment."""

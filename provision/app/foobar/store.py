@@ -11,7 +11,7 @@ from foobar.markers import Marker
 from foobar.notes import ConflictError, Note
 from foobar.session import DatabaseSession, DuplicateError
 from foobar.text import Draft
-from foobar.watch import HealthView
+from foobar.watch import PROBE_SECONDS, HealthView
 
 _log = logging.getLogger(__name__)
 
@@ -34,9 +34,9 @@ class Store:
         self._database = database
         self._host = host
 
-    def view(self, fresh: float) -> HealthView:
-        """Return the health of the servers, at most `fresh` seconds old."""
-        return self._database.view(fresh)
+    def view(self, fresh: float, patience: float = PROBE_SECONDS) -> HealthView:
+        """Return the health of the servers; arguments as in `Database.view`."""
+        return self._database.view(fresh, patience)
 
     def recent(self, count: int, last_write: str | None) -> Read[list[Note]]:
         """Return the latest notes, newest first; `last_write` as in `Database.read`."""

@@ -1,6 +1,9 @@
 """Health of the database servers: which are up, which is writable, and which replicate.
 
-No request waits for a server that is known to be down; it is probed in the background.
+No request waits for a server that is known to be down; it is probed in the background. A server
+that was up and does not respond in time is *silent* before it is down: on a machine without CPU
+time to spare, a probe is late although its server is well, and a site that believes it would refuse
+all requests just when it is busy. Reads prefer servers that are not silent.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foobar.session import DatabaseSession, LostError, SessionError, StatementError
 
@@ -18,6 +21,9 @@ PROBE_SECONDS = 0.4
 """How long a request waits for probes before it continues without them."""
 FRESH_SECONDS = 1.0
 """How long a result is used before the server is probed again."""
+
+SILENT_SECONDS = 1.5
+"""Silence after which a server that was up is down."""
 
 DOWN_EXPIRES_SECONDS = 3.0
 """Age from which a request waits again for a server that was down."""
@@ -64,17 +70,26 @@ def role(session: DatabaseSession) -> str:
 
 @dataclass(frozen=True)
 class Health:
-    """The last known state of a server; without a role it is down."""
+    """The last known state of a server; without a role it is down.
+
+    `silent_since` is the time of the first probe or statement without a response.
+    """
 
     server: str
     role: str = ""
     error: str | None = None
     checked: float = float("-inf")
+    silent_since: float | None = None
 
     @property
     def up(self) -> bool:
         """Whether it responds."""
         return self.role != ""
+
+    @property
+    def responds(self) -> bool:
+        """Whether it is up and not silent."""
+        return self.up and self.silent_since is None
 
     @property
     def writable(self) -> bool:
@@ -95,8 +110,13 @@ class HealthView:
 
     @property
     def writable(self) -> tuple[str, ...]:
-        """Names of the writable servers; more than one is a split brain."""
-        return tuple(s.server for s in self.servers if s.writable)
+        """Names of the writable servers; more than one is a split brain.
+
+        What a silent server was counts only while no other one is writable.
+        """
+        writable = [s for s in self.servers if s.writable]
+        responding = [s for s in writable if s.responds]
+        return tuple(s.server for s in responding or writable)
 
     @property
     def primary(self) -> str | None:
@@ -111,6 +131,10 @@ class HealthView:
         """Return whether a server is up, and either follows a primary or is the only one."""
         state = self.state(server)
         return state in (PRIMARY, REPLICA) or (state == DETACHED and len(self.servers) == 1)
+
+    def silent(self, server: str) -> bool:
+        """Return whether a server is up, but has not responded lately."""
+        return any(s.server == server and s.up and not s.responds for s in self.servers)
 
     def state(self, server: str) -> str:
         """Return "primary", "replica", "detached" or "down"."""
@@ -133,23 +157,30 @@ class Watch:
         """
         self._probes = dict(probes)
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._health = {name: Health(name) for name in probes}
         self._running: dict[str, tuple[float, Future[None]]] = {}
         # At most one probe per server runs, so a thread is always available.
         self._threads = ThreadPoolExecutor(len(self._probes), thread_name_prefix="watch")
 
-    def view(self, fresh: float = FRESH_SECONDS, *, insist: bool = False) -> HealthView:
+    def view(
+        self,
+        fresh: float = FRESH_SECONDS,
+        *,
+        insist: bool = False,
+        patience: float = PROBE_SECONDS,
+    ) -> HealthView:
         """Return the health, after probing servers whose result is too old; in PROBE_SECONDS.
 
         Args:
             fresh: maximum age of a result in seconds.
             insist: probe all servers now, and wait for those that are down, too.
+            patience: the longest wait; then the last known health of a server counts.
         """
         now = self._clock()
         with self._lock:
             health_by_server = dict(self._health)
-        none_up = not any(h.up for h in health_by_server.values())
+        none_responds = not any(h.responds for h in health_by_server.values())
         awaited: list[Future[None]] = []
         ends = now
         for name, health in health_by_server.items():
@@ -157,20 +188,25 @@ class Watch:
             if now - health.checked < enough:
                 continue
             started, probe = self._start_probe(name, now)
-            if insist or health.up or none_up or now - health.checked > DOWN_EXPIRES_SECONDS:
+            expired = not health.up and now - health.checked > DOWN_EXPIRES_SECONDS
+            if insist or health.responds or none_responds or expired:
                 awaited.append(probe)
-                ends = max(ends, started + PROBE_SECONDS)
+                known = health.checked > float("-inf")
+                waits = now + patience if known else float("inf")
+                ends = max(ends, min(started + PROBE_SECONDS, waits))
         wait(awaited, timeout=max(0.0, ends - self._clock()))
-        self._mark_silent_as_down(self._clock())
+        self._mark_silent(self._clock())
         with self._lock:
             return HealthView(tuple(self._health[name] for name in self._probes))
 
     def lost(self, server: str, error: Exception) -> None:
         """Record that a connection to a server was lost."""
+        now = self._clock()
+        if isinstance(error, LostError) and error.timed_out:
+            self._silence(server, now, now, str(error))
+            return
         # A server that closed the connection may be back soon, so it is probed again early.
-        silent = isinstance(error, LostError) and error.timed_out
-        checked = self._clock() - (0.0 if silent else DOWN_RECHECK_SECONDS)
-        self._record(Health(server, error=str(error), checked=checked))
+        self._record(Health(server, error=str(error), checked=now - DOWN_RECHECK_SECONDS))
 
     def _start_probe(self, name: str, now: float) -> tuple[float, Future[None]]:
         with self._lock:
@@ -188,18 +224,27 @@ class Watch:
         else:
             self._record(Health(name, state, checked=self._clock()))
 
-    def _mark_silent_as_down(self, now: float) -> None:
+    def _mark_silent(self, now: float) -> None:
         with self._lock:
-            silent = [
-                name
+            silent = {
+                name: started
                 for name, (started, probe) in self._running.items()
                 if not probe.done()
                 and now - started >= PROBE_SECONDS
-                and self._health[name].checked < started
-            ]
-        for name in silent:
-            error = f"no response within {PROBE_SECONDS:g} s"
-            self._record(Health(name, error=error, checked=now))
+                and (self._health[name].checked < started or self._health[name].silent_since)
+            }
+        for name, started in silent.items():
+            self._silence(name, started, now, f"no response within {PROBE_SECONDS:g} s")
+
+    def _silence(self, server: str, since: float, now: float, error: str) -> None:
+        """Record that a server does not respond: silent first, then down."""
+        with self._lock:
+            before = self._health[server]
+            since = since if before.silent_since is None else before.silent_since
+            if before.up and now - since < SILENT_SECONDS:
+                self._record(replace(before, error=error, checked=now, silent_since=since))
+            else:
+                self._record(Health(server, error=error, checked=now))
 
     def _record(self, health: Health) -> None:
         with self._lock:

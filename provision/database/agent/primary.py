@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from provision.database.agent.relay_log import apply_relay_log, stop_receiver
 from provision.database.agent.role_record import RoleRecord
 from provision.database.agent.session import MysqlSession, connect_local
@@ -17,13 +19,18 @@ GUARD_SECONDS = 15.0
 
 
 def become_primary(
-    session: MysqlSession, record: RoleRecord, seconds: float, dead: tuple[str, ...] = ()
+    session: MysqlSession,
+    record: RoleRecord,
+    seconds: float,
+    dead: tuple[str, ...] = (),
+    permitted: Callable[[], bool] = lambda: True,
 ) -> None:
     """Apply the relay log, stop replicating, and make the server writable.
 
     Args:
         seconds: for applying the relay log.
         dead: peers that are known not to run; they are not queried.
+        permitted: see `write_access.make_writable`.
 
     Raises:
         AgentError: when a peer objects (see `write_access`), or applying takes too long. Nothing
@@ -40,7 +47,7 @@ def become_primary(
         apply_relay_log(session, seconds)
         session.query("STOP REPLICA")
         session.query("RESET REPLICA ALL")
-    make_writable(session, record)
+    make_writable(session, record, permitted)
 
 
 def wait_until_writable() -> None:

@@ -15,6 +15,7 @@ from provision.database.agent.identity import ensure_own_uuid
 from provision.database.agent.replica import attach, query_primary, try_replicate
 from provision.database.agent.requests import Done
 from provision.database.agent.results import CatchUpResult, ErrantTransactions, ServerInspection
+from provision.database.agent.role_record import RoleRecord
 from provision.database.agent.role_store import load_record, role_lock, save_record
 from provision.database.agent.session import MysqlError, MysqlSession, connect_local
 from provision.database.agent.status_query import query_local, query_peers, read_server_status
@@ -121,7 +122,7 @@ def become_primary(args: Args, log: Log) -> Done:
 @action("mysql_role")
 def assume_recorded_role(args: Args, journal: Journal, log: Log) -> None:
     """A step of a unit whose other step has written the record (see `AssumeRole`)."""
-    _assume_role(decode(requests.AssumeRole, args), log)
+    assume_saved_role(decode(requests.AssumeRole, args), log)
 
 
 @operation("mysql.assume_role")
@@ -130,12 +131,13 @@ def assume_role(args: Args, log: Log) -> Done:
     request = decode(requests.AssumeRole, args)
     with role_lock():
         save_record(request.record)
-    _start_server(log)
-    _assume_role(request, log)
+    start_server(log)
+    assume_saved_role(request, log)
     return Done()
 
 
-def _assume_role(request: requests.AssumeRole, log: Log) -> None:
+def assume_saved_role(request: requests.AssumeRole, log: Log) -> None:
+    """Become what the record says, which is saved on this machine already (see `AssumeRole`)."""
     record = request.record
     log(f"database: {'primary' if record.is_primary else 'replica'}")
     if record.is_primary and failover_enabled():
@@ -156,14 +158,18 @@ def _assume_role(request: requests.AssumeRole, log: Log) -> None:
 @operation("mysql.rebuild")
 def rebuild(args: Args, log: Log) -> Done:
     """See `Rebuild`."""
-    request = decode(requests.Rebuild, args)
-    _start_server(log)
+    rebuild_replica(decode(requests.Rebuild, args), log)
+    return Done()
+
+
+def rebuild_replica(request: requests.Rebuild, log: Log) -> None:
+    """Clone the primary and replicate from it, whatever the server has (see `Rebuild`)."""
+    start_server(log)
     with role_lock():
         save_record(request.record)
         with connect_local(30.0, wait=primary.START_SECONDS) as session:
             make_read_only(session)
         _clone_and_attach(request, log)
-    return Done()
 
 
 def _clone_and_attach(request: requests.AssumeRole | requests.Rebuild, log: Log) -> None:
@@ -176,9 +182,14 @@ def _clone_and_attach(request: requests.AssumeRole | requests.Rebuild, log: Log)
 def find_errant(args: Args, log: Log) -> ErrantTransactions:
     """See `FindErrant`."""
     record = decode(requests.FindErrant, args).record
-    _start_server(log)
     with role_lock():
         save_record(record)
+    return errant_transactions(record, log)
+
+
+def errant_transactions(record: RoleRecord, log: Log) -> ErrantTransactions:
+    """What this server has and the recorded primary lacks; the server is kept read-only."""
+    start_server(log)
     with connect_local(30.0, wait=primary.START_SECONDS) as session:
         make_read_only(session)
         errant = read_server_status(session).executed - query_primary(record).executed
@@ -190,7 +201,7 @@ def binary_logs(session: MysqlSession) -> tuple[str, ...]:
     return tuple(f"{DATA}/{row['Log_name']}" for row in session.query("SHOW BINARY LOGS"))
 
 
-def _start_server(log: Log) -> None:
+def start_server(log: Log) -> None:
     """Start mysqld when it does not run."""
     if not is_active(SERVICE):
         activate(SERVICE, "start", log)

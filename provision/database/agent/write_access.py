@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +23,7 @@ from provision.database.agent.server_status import ServerStatus
 from provision.database.agent.session import MysqlSession
 from provision.database.agent.status_query import query_peers, read_epoch, read_server_status
 from provision.engine.agent.filesystem import read_text
+from provision.engine.agent.process import AgentError
 
 WRITABLE_MARK = "/run/foobar-lab/mysql-primary"
 """Holds the epoch in which this machine was made writable since it booted."""
@@ -129,8 +130,17 @@ def check_write_access(
 # --- the switch ----------------------------------------------------------------------------------
 
 
-def make_writable(session: MysqlSession, record: RoleRecord) -> None:
-    """Enable semi-sync's source side, write the epoch, then accept writes of all users."""
+def make_writable(
+    session: MysqlSession, record: RoleRecord, permitted: Callable[[], bool] = lambda: True
+) -> None:
+    """Enable semi-sync's source side, write the epoch, then accept writes of all users.
+
+    Args:
+        permitted: asked last; the guard's lease may have ended meanwhile.
+
+    Raises:
+        AgentError: when it is not permitted any more; the server is read-only then.
+    """
     strict = failover_enabled()
     if not strict:
         session.query("SET GLOBAL rpl_semi_sync_source_enabled = ON")
@@ -155,6 +165,9 @@ def make_writable(session: MysqlSession, record: RoleRecord) -> None:
         )
     if strict:
         semisync.require_replica(session)
+    if not permitted():
+        session.query("SET GLOBAL super_read_only = ON")
+        raise AgentError("the lease ended meanwhile")
     session.query("SET GLOBAL read_only = OFF")
     os.makedirs(os.path.dirname(WRITABLE_MARK), exist_ok=True)
     with open(WRITABLE_MARK, "w") as file:

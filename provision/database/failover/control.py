@@ -19,7 +19,7 @@ from provision.core.state import State
 from provision.core.waiting import timeout_factor
 from provision.database.agent.requests import Inspect
 from provision.database.agent.results import ServerInspection
-from provision.database.failover import feature
+from provision.database.failover import feature, saved
 from provision.database.failover.agent.rules import DECISION_FILE, Decision, from_json
 from provision.database.operations import execute
 from provision.engine.apply import apply_unit, inspect_unit
@@ -139,6 +139,7 @@ def switch(context: Context, fleet: Fleet, on: bool) -> Context:
     if on and witness is not None and witness.name not in fleet.hosts:
         raise LabError(f"{witness.name} is not running", "invoke lab.up")
     context = adopt(context, fleet)
+    saved.collect(context, fleet)
     after = replace(context, state=records.change(context.lab.directory, autopromote=on))
     outcomes = converge(fleet, after.desired_of(fleet.hosts)).values()
     errors = [str(outcome.error) for outcome in outcomes if outcome.error is not None]

@@ -6,7 +6,9 @@ The lab's record, not the topology, says whether it is on. See agent/rules.py fo
 from __future__ import annotations
 
 from provision.core.lab import Lab, Machine
+from provision.database.failover.agent.rejoin_trigger import UNIT
 from provision.database.failover.agent.wire import PORT
+from provision.database.interface import REPL
 from provision.engine.context import Context
 from provision.engine.payload import programs
 from provision.engine.plan import Unit
@@ -16,6 +18,8 @@ from provision.engine.role import Allow, Role
 
 SERVICE = "lab-autopromote.service"
 CONFIG = "/etc/foobar-lab/autopromote.json"
+REJOIN = f"/etc/systemd/system/{UNIT}"
+"""Makes the old primary a replica after a failover; the guard starts it."""
 CODE = "/usr/local/lib/foobar-lab/autopromote"
 DATA = "/var/lib/foobar-lab"
 
@@ -45,7 +49,7 @@ def members(lab: Lab) -> tuple[Machine, ...]:
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """Nothing of it. The witness stops first: a guard must run while an order is possible."""
     first = witness(context.lab)
-    removed = (NoFile(CONFIG), NoService(SERVICE), NoDirectory(CODE))
+    removed = (NoFile(CONFIG), NoService(SERVICE), NoService(UNIT), NoDirectory(CODE))
     wait = first is not None and machine != first and not context.state.autopromote
     needs = (f"{first.name}/autopromote-gone",) if first is not None and wait else ()
     return (Unit("autopromote-gone", removed, needs=needs),)
@@ -64,6 +68,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     }
     if guard:
         values["witness"] = str(voter.address)
+        values["replication"] = {"user": REPL, "password": context.secrets.password("mysql-repl")}
     else:
         values["databases"] = {m.name: str(m.address) for m in context.lab.with_role("mysql")}
     service = context.render(
@@ -75,7 +80,12 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         writes="/etc/foobar-lab" if guard else DATA,
     )
     config = context.render("autopromote/autopromote.json.j2", machine, values=values)
-    modules = ("database.failover.agent.guard", "database.failover.agent.witness")
+    modules = (
+        "database.failover.agent.guard",
+        "database.failover.agent.rejoin",
+        "database.failover.agent.witness",
+    )
+    rejoin = context.render("autopromote/lab-rejoin.service.j2", machine, code=CODE, data=DATA)
     return (
         Unit(
             "autopromote",
@@ -86,6 +96,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
                 Tree(CODE, programs(*modules)),
                 File(CONFIG, config, mode="0600", secret=True),
                 File(f"/etc/systemd/system/{SERVICE}", service),
+                *((File(REJOIN, rejoin),) if guard else ()),
                 Service(SERVICE),
             ),
             service=SERVICE,

@@ -1,7 +1,8 @@
-"""Write certificate expiry and backup age as metrics (lab-facts.timer, on machines with exporters).
+"""Write certificate expiry, backup age and saved errant transactions as metrics (lab-facts.timer).
 
 Node exporter's textfile collector reads the file (its documentation, "Textfile Collector").
-Arguments: the file to write, then any number of ``certificate=GLOB`` and ``backups=FOLDER``.
+Arguments: the file to write, then any number of ``certificate=GLOB``, ``backups=FOLDER`` and
+``errant=FOLDER``.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from datetime import UTC, datetime
 NOT_AFTER = "lab_certificate_not_after_seconds"
 LAST_BACKUP = "lab_backup_last_timestamp_seconds"
 BACKUPS = "lab_backup_files"
+ERRANT = "lab_errant_transaction_files"
 HELP = {
     NOT_AFTER: "Expiry of a certificate, Unix time.",
     LAST_BACKUP: "Time of the newest backup; without one, creation of the backup folder.",
     BACKUPS: "Number of backups.",
+    ERRANT: "Files of errant transactions that the machine saved before it rejoined.",
 }
 
 
@@ -60,9 +63,23 @@ def backups(folder: str) -> tuple[int, float]:
         return 0, 0.0
 
 
-def metrics(expiry: dict[str, float], kept: dict[str, tuple[int, float]]) -> str:
+def errant(folder: str) -> int:
+    """Number of files of errant transactions."""
+    try:
+        return sum(name.endswith(".sql.gz") for name in os.listdir(folder))
+    except OSError:
+        return 0
+
+
+def metrics(
+    expiry: dict[str, float],
+    kept: dict[str, tuple[int, float]],
+    saved: dict[str, int] | None = None,
+) -> str:
     """The metrics as text (Prometheus documentation, "Exposition formats")."""
-    values: dict[str, list[tuple[str, str, float]]] = {NOT_AFTER: [], LAST_BACKUP: [], BACKUPS: []}
+    values: dict[str, list[tuple[str, str, float]]] = {name: [] for name in HELP}
+    for folder, count in (saved or {}).items():
+        values[ERRANT].append(("folder", folder, count))
     for path, end in expiry.items():
         values[NOT_AFTER].append(("path", path, end))
     for folder, (count, last) in kept.items():
@@ -85,9 +102,10 @@ def main(arguments: list[str]) -> None:
     pairs = [option.partition("=") for option in options]
     expiry = certificates(value for key, _, value in pairs if key == "certificate")
     kept = {value: backups(value) for key, _, value in pairs if key == "backups"}
+    saved = {value: errant(value) for key, _, value in pairs if key == "errant"}
     temporary = f"{target}.new"
     with open(temporary, "w", encoding="utf-8") as file:
-        file.write(metrics(expiry, kept))
+        file.write(metrics(expiry, kept, saved))
     os.chmod(temporary, 0o644)
     os.replace(temporary, target)
 

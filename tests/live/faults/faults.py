@@ -228,17 +228,13 @@ def _resume_app(experiment: Experiment) -> None:
 
 
 def _wait_until_redundant(experiment: Experiment) -> None:
-    """With automatic failover: rejoin the old primary until a replica can be promoted."""
+    """With automatic failover: the old primary rejoins by itself, and a replica is promotable."""
     if not experiment.session.state.autopromote:
         return
 
     def promotable() -> bool:
         output = experiment.lab.invoke("db.autopromote", "status", "--json", check=False)
-        status = json.loads(output.stdout)["data"] or {"promotable": ""}
-        replaced = experiment.lab.session().state.primary != experiment.primary
-        if replaced and not status["promotable"]:
-            experiment.lab.invoke("db.rejoin", experiment.primary, check=False)
-        return bool(status["promotable"])
+        return bool((json.loads(output.stdout)["data"] or {"promotable": ""})["promotable"])
 
     wait_until(promotable, "a replica is promotable", 60)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -13,7 +14,15 @@ from foobar import pool, watch
 from foobar.gate import BLOCKED_SECONDS, Gate, GateBlockedError
 from foobar.pool import Pool
 from foobar.session import DatabaseSession, LostError, StatementError
-from foobar.watch import PRIMARY, PROBE_SECONDS, REPLICA, Watch, is_writable
+from foobar.watch import (
+    PRIMARY,
+    PROBE_SECONDS,
+    REPLICA,
+    Health,
+    HealthView,
+    Watch,
+    is_writable,
+)
 from tests.unit.app.fakes import FakeServer, FakeSession
 
 
@@ -167,3 +176,105 @@ def test_only_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         watching.view(insist=True)
     assert [record.getMessage() for record in caplog.records] == ["a is primary"]
+
+
+class HangingServers:
+    """Probes of servers that may hang until the end of the test."""
+
+    def __init__(self) -> None:
+        self.hanging: set[str] = set()
+        self.end = threading.Event()
+
+    def probe(self, name: str) -> str:
+        if name in self.hanging:
+            self.end.wait(10)
+        return PRIMARY if name == "a" else REPLICA
+
+    def watch(self) -> Watch:
+        return Watch({name: partial(self.probe, name) for name in ("a", "b")})
+
+
+@pytest.fixture
+def servers() -> Iterator[HangingServers]:
+    hanging = HangingServers()
+    yield hanging
+    hanging.end.set()
+
+
+def test_a_late_probe_makes_a_server_silent_and_a_longer_silence_down(
+    servers: HangingServers,
+) -> None:
+    """A busy machine is late with everything; a database that hangs stays silent."""
+    watching = servers.watch()
+    watching.view()
+    servers.hanging = {"a", "b"}
+    started = time.monotonic()
+    view = watching.view(0.0)
+    assert time.monotonic() - started < PROBE_SECONDS + 0.3
+    assert view.silent("a")
+    assert view.silent("b")
+    assert view.primary == "a"
+    assert view.readable("b")
+    while view.up("a"):
+        assert time.monotonic() - started < watch.SILENT_SECONDS + PROBE_SECONDS + 0.5
+        view = watching.view(0.0)
+    assert time.monotonic() - started >= watch.SILENT_SECONDS
+    assert view.primary is None
+
+
+def test_a_silent_server_is_not_waited_for_while_another_one_responds(
+    servers: HangingServers,
+) -> None:
+    watching = servers.watch()
+    watching.view()
+    servers.hanging = {"a"}
+    assert watching.view(0.0).silent("a")
+    started = time.monotonic()
+    watching.view(0.0)
+    assert time.monotonic() - started < PROBE_SECONDS / 2
+
+
+def test_a_silent_server_that_responds_again_is_not_silent(servers: HangingServers) -> None:
+    watching = servers.watch()
+    watching.view()
+    servers.hanging = {"b"}
+    assert watching.view(0.0).silent("b")
+    servers.hanging = set()
+    servers.end.set()
+    deadline = time.monotonic() + 5
+    while (view := watching.view(0.0)).silent("b"):
+        assert time.monotonic() < deadline
+    assert view.state("b") == REPLICA
+
+
+def test_an_impatient_caller_gets_the_last_known_health(servers: HangingServers) -> None:
+    watching = servers.watch()
+    watching.view()
+    servers.hanging = {"a", "b"}
+    started = time.monotonic()
+    view = watching.view(0.0, patience=0.1)
+    assert time.monotonic() - started < PROBE_SECONDS
+    assert view.primary == "a"
+    assert not view.silent("a")
+
+
+def test_a_statement_that_times_out_makes_the_server_silent_and_a_refusal_down() -> None:
+    clock = [0.0]
+    watching = Watch({"a": lambda: PRIMARY}, clock=lambda: clock[0])
+    watching.view()
+    watching.lost("a", LostError("no response", timed_out=True))
+    assert watching.view().silent("a")
+    clock[0] = watch.SILENT_SECONDS
+    watching.lost("a", LostError("no response", timed_out=True))
+    assert watching.view().state("a") == "down"
+    watching = Watch({"a": lambda: PRIMARY}, clock=lambda: clock[0])
+    watching.view()
+    watching.lost("a", LostError("connection refused"))
+    assert watching.view().state("a") == "down"
+
+
+def test_a_silent_primary_and_a_new_one_are_no_split_brain() -> None:
+    silent = Health("a", PRIMARY, silent_since=1.0)
+    assert HealthView((silent, Health("b", REPLICA))).primary == "a"
+    assert HealthView((silent, Health("b", PRIMARY))).primary == "b"
+    assert HealthView((Health("a", PRIMARY), Health("b", PRIMARY))).primary is None

@@ -46,7 +46,7 @@ def test_the_installed_program_is_complete(name: str, tmp_path: Path) -> None:
     for path, _, content in tree.files:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
-    imports = "from provision.database.failover.agent import guard, witness"
+    imports = "from provision.database.failover.agent import guard, rejoin, witness"
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {imports}"
     result = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False

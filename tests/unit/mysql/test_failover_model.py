@@ -9,8 +9,20 @@ from typing import Any
 
 import pytest
 
+from provision.database.failover.agent.fence import CONFIRM_INTERVAL
 from provision.database.failover.agent.guard_rules import Guard
-from provision.database.failover.agent.rules import Decision, GuardReport
+from provision.database.failover.agent.rules import (
+    FAILED_PROBES,
+    FENCE_INTERVAL,
+    FENCE_TIMEOUT,
+    LEASE,
+    MARGIN,
+    PROBE_INTERVAL,
+    REPORT_INTERVAL,
+    REPORT_LIFETIME,
+    Decision,
+    GuardReport,
+)
 from provision.database.failover.agent.witness_rules import Witness
 
 STEP = 0.05
@@ -53,6 +65,7 @@ class Server:
     tick: float = 0.0
     applying_until: float = 0.0
     fence_by: float = 0.0
+    fence_tick: float = 0.0
     peer: tuple[GuardReport, float, set[int]] | None = None
     exchanges: dict[str, Exchange | None] = field(default_factory=dict)
 
@@ -82,6 +95,7 @@ class Model:
         self.next = 0
         self.instances = 0
         self.promotions = 0
+        self.rejoins = 0
 
     def other(self, server: Server) -> Server:
         return next(s for s in self.servers.values() if s is not server)
@@ -120,8 +134,6 @@ class Model:
             self.witness = Witness(self.witness.decision, self.clock)
         elif roll < 0.0150:
             self.witness_suspended_until = self.clock + self.random.uniform(0.2, 10)
-        elif roll < 0.0180:
-            self.rejoin()
 
     def crash(self, server: Server, seconds: float) -> None:
         """Mysqld crashes: waiting transactions are committed on restart, the relay log is lost."""
@@ -132,21 +144,23 @@ class Model:
         server.generation += 1
         server.fence_by = 0.0
 
-    def rejoin(self) -> None:
-        """An operator makes a server a replica of the primary again."""
-        primary = max(self.servers.values(), key=lambda s: s.record[0] if s.is_primary else 0)
-        old = self.other(primary)
-        reachable = (
-            self.linked(primary.name, old.name)
-            and self.is_running(old)
-            and self.is_running(primary)
+    def rejoin(self, old: Server) -> None:
+        """What GuardDaemon.rejoin and lab-rejoin.service do: save what is errant, then clone."""
+        if old.peer is None or self.clock - old.peer[1] > REPORT_LIFETIME:
+            return
+        report, primary = old.peer[0], self.other(old)
+        needed = old.guard.must_rejoin(
+            report, *old.record, writable=old.writable, following=old.record == primary.record
         )
-        fenced = not old.writable and not old.fence_by
-        if old.record != primary.record and reachable and old.up and primary.up and fenced:
-            old.record = primary.record
+        reachable = self.linked(primary.name, old.name) and self.is_running(primary)
+        if needed and reachable and old.up and primary.up and not old.fence_by:
+            errant = (old.log | set(old.pending)) - primary.log - set(primary.pending)
+            assert not errant & self.acknowledged, "an acknowledged write was errant"
+            old.record = (report.epoch, report.primary)
             old.log, old.relay, old.pending = set(primary.log), set(), {}
             old.generation += 1
             old.receiving = True
+            self.rejoins += 1
 
     # --- mysqld -----------------------------------------------------------------------------
 
@@ -242,9 +256,16 @@ class Model:
 
     def exchange_reports(self, server: Server) -> None:
         guard, other = server.guard, self.other(server)
-        result = self.exchange(
-            server, "witness", lambda report: self.witness.receive(report, self.clock)
-        )
+
+        def receive(report: GuardReport) -> tuple[Decision, bool]:
+            """What WitnessDaemon.handle does."""
+            decision, granted = self.witness.receive(report, self.clock)
+            if self.failed_probes >= FAILED_PROBES and report.machine != decision.primary:
+                self.witness.consider_failover(self.failed_probes, self.clock)
+                decision = self.witness.decision
+            return decision, granted
+
+        result = self.exchange(server, "witness", receive)
         if result:
             (decision, granted), sent = result
             guard.receive_decision(decision, granted, sent)
@@ -264,23 +285,32 @@ class Model:
 
     # --- the daemons ------------------------------------------------------------------------
 
-    def tick_guard(self, server: Server) -> None:
-        """What GuardDaemon.tick does, every 0.2 s, and sometimes late."""
-        guard = server.guard
+    def fence(self, server: Server) -> None:
+        """What LeaseWatch does, every FENCE_INTERVAL seconds, and sometimes late."""
         if server.fence_by and self.clock >= server.fence_by:
             self.crash(server, 1.0) if server.pending else None
             server.writable, server.fence_by = False, 0.0
+        if self.clock < server.fence_tick:
+            return
+        server.fence_tick = self.clock + self.random.choice([FENCE_INTERVAL] * 4 + [0.3])
+        guard = server.guard
+        leaseless = server.is_primary and guard.armed and not guard.has_lease(self.clock)
+        if leaseless and server.writable and not server.fence_by:
+            server.fence_by = self.clock + FENCE_TIMEOUT if server.pending else self.clock
+
+    def tick_guard(self, server: Server) -> None:
+        """What GuardDaemon.tick does, every 0.2 s, and sometimes late."""
+        guard = server.guard
         if self.clock < server.tick:
             return
         server.tick = self.clock + self.random.choice([0.2, 0.2, 0.2, 0.6])
+        self.rejoin(server)
         if not server.is_primary:
             server.replica_seen, server.synced = self.clock, ""
             if server.up:
                 self.execute_failover(server)
             return
         if not guard.has_lease(self.clock):
-            if guard.armed and server.writable and not server.fence_by:
-                server.fence_by = self.clock + 0.5 if server.pending else self.clock
             return
         if not server.up:
             server.synced, server.strict_since = "", -1.0
@@ -351,7 +381,7 @@ class Model:
     def probe_primary(self) -> None:
         if self.clock < max(self.witness_suspended_until, self.next_probe):
             return
-        self.next_probe = self.clock + 0.5
+        self.next_probe = self.clock + self.random.uniform(PROBE_INTERVAL, 1.0)
         primary = self.servers.get(self.witness.decision.primary)
         if primary:
             responds = (
@@ -368,6 +398,7 @@ class Model:
         for server in self.servers.values():
             self.exchange_reports(server)
             if self.is_running(server):
+                self.fence(server)
                 self.tick_guard(server)
         self.probe_primary()
         writable = [
@@ -386,14 +417,21 @@ def test_never_two_writable_servers_and_no_acknowledged_write_lost(seed: int) ->
     assert len(model.acknowledged) > 50
 
 
-def test_the_model_fails_over() -> None:
-    promoted = 0
+def test_the_model_fails_over_and_rejoins() -> None:
+    promoted = rejoined = 0
     for seed in range(6):
         model = Model(seed)
         for _ in range(6000):
             model.step()
         promoted += max(s.record[0] for s in model.servers.values()) - 1
+        rejoined += model.rejoins
     assert promoted >= 2
+    assert rejoined >= 2
+
+
+def test_fencing_fits_into_the_margin() -> None:
+    assert FENCE_INTERVAL + CONFIRM_INTERVAL + FENCE_TIMEOUT < MARGIN
+    assert LEASE >= 5 * REPORT_INTERVAL, "a lost report ends no lease"
 
 
 def accept_every_order(self: Guard, serial: int, *_: object) -> str:
@@ -402,12 +440,18 @@ def accept_every_order(self: Guard, serial: int, *_: object) -> str:
     return ""
 
 
+def rejoin_always(self: Guard, peer: GuardReport, *_: object, **__: object) -> bool:
+    """Without the decision of the witness, and whatever the peer reports."""
+    return peer.up
+
+
 @pytest.mark.parametrize(
     ("method", "broken"),
     [
         ("Guard.has_lease", lambda self, clock: True),
         ("Guard.may_commit_alone", lambda self, epoch: True),
         ("Guard.accept_order", accept_every_order),
+        ("Guard.must_rejoin", rejoin_always),
     ],
 )
 def test_the_model_detects_broken_rules(
@@ -422,5 +466,5 @@ def test_the_model_detects_broken_rules(
             for _ in range(6000):
                 model.step()
 
-    with pytest.raises(AssertionError, match=r"two servers|a write was lost"):
+    with pytest.raises(AssertionError, match=r"two servers|a write was lost|errant"):
         run()

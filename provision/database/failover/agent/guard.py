@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -25,20 +24,20 @@ from provision.database.agent.role_store import load_record, role_lock
 from provision.database.agent.session import (
     MysqlError,
     MysqlSession,
-    ServerNotRunningError,
     connect_local,
 )
-from provision.database.failover.agent import local_server, rules, wire
+from provision.database.failover.agent import local_server, receiver, rules, wire
 from provision.database.failover.agent.commit_policy import CommitPolicy
 from provision.database.failover.agent.daemon import CRITICAL, ERROR, WARNING, ChangeLog, boottime
+from provision.database.failover.agent.fence import LeaseWatch
 from provision.database.failover.agent.guard_rules import Guard
 from provision.database.failover.agent.local_server import LocalServer
+from provision.database.failover.agent.rejoin_trigger import RejoinTrigger
 from provision.database.failover.agent.rules import Decision, GuardReport, from_json, to_json
 from provision.engine.agent.process import AgentError
 
 ARMED = "/run/foobar-lab/autopromote-armed"
 TICK_INTERVAL = 0.2
-REPORT_INTERVAL = 0.4
 
 APPLY_SECONDS = 60.0
 """How long a replica may take to apply its relay log before it refuses an order."""
@@ -60,6 +59,8 @@ class GuardDaemon:
         self.peer: tuple[GuardReport, float] | None = None
         self.session: MysqlSession | None = None
         self.retry_after = 0.0
+        self.rejoining = RejoinTrigger(self.log)
+        self.tick_now, self.report_now = threading.Event(), threading.Event()
 
     # --- reports -----------------------------------------------------------------------------
 
@@ -101,7 +102,10 @@ class GuardDaemon:
                 with open(ARMED, "w"):
                     pass
             decision = from_json(Decision, response["decision"])
+            before = (self.guard.decision.serial, self.guard.has_lease(boottime()))
             self.guard.receive_decision(decision, bool(response["granted"]), sent)
+            if before != (decision.serial, self.guard.has_lease(boottime())):
+                self.tick_now.set()
 
     def report_to_peer(self) -> None:
         """Send one report to the other guard; without a response, probe its database instead."""
@@ -126,15 +130,26 @@ class GuardDaemon:
     def start_reporting(self) -> None:
         """Send and answer reports in threads from now on."""
 
-        def repeat(send: Callable[[], None]) -> None:
+        def repeat(send: Callable[[], None], wake: threading.Event | None) -> None:
             while True:
                 with contextlib.suppress(wire.WireError, KeyError, ValueError, TypeError, OSError):
                     send()
-                time.sleep(REPORT_INTERVAL)
+                if wake is None:
+                    time.sleep(rules.REPORT_INTERVAL)
+                    continue
+                wake.wait(rules.URGENT_INTERVAL if self.urgent() else rules.REPORT_INTERVAL)
+                wake.clear()
 
         wire.serve(self.config["address"], self.config["secret"], self.handle)
-        for send in (self.report_to_witness, self.report_to_peer):
-            threading.Thread(target=repeat, args=(send,), daemon=True).start()
+        for send, wake in ((self.report_to_witness, self.report_now), (self.report_to_peer, None)):
+            threading.Thread(target=repeat, args=(send, wake), daemon=True).start()
+        LeaseWatch(self.must_fence, self.log).start()
+
+    def urgent(self) -> bool:
+        """Whether the primary is silent, so that the witness may order a failover any moment."""
+        with self.mutex:
+            silent = boottime() - max(self.guard.primary_seen, self.guard.granted)
+            return not self.record.is_primary and silent > rules.REPORT_LIFETIME
 
     # --- the main loop -----------------------------------------------------------------------
 
@@ -160,10 +175,8 @@ class GuardDaemon:
     def tick(self) -> None:
         """Inspect the server and act on it."""
         server, record = self.inspect(), self.record
-        with self.mutex:
-            armed, leased = self.guard.armed, self.guard.has_lease(boottime())
-        if record.is_primary and armed and not leased:
-            self.fence(server)
+        leased = self.has_lease()
+        self.rejoin(server, record)
         if server is None:
             self.commits.reset()
         elif record.is_primary:
@@ -172,29 +185,21 @@ class GuardDaemon:
         else:
             self.commits.reset()
             self.commits.replica_seen = boottime()
+            self.stop_or_start_receiver(server)
             self.execute_failover(server, record)
 
     # --- on the primary ----------------------------------------------------------------------
 
-    def fence(self, server: LocalServer | None) -> None:
-        """Make the server read-only now; kill mysqld if that does not succeed in time."""
-        if server is not None and not server.status.writable:
-            text = "read-only: neither the witness nor the replica grants a lease"
-            self.log("lease", text, WARNING)
-            return
-        try:
-            with connect_local(rules.FENCE_TIMEOUT) as session:
-                if session.value("SELECT @@global.super_read_only") == "0":
-                    session.query("SET GLOBAL super_read_only = ON")
-                    self.log("lease", "the lease has ended: fenced, read-only", CRITICAL)
-        except ServerNotRunningError:
-            return  # it starts read-only
-        except MysqlError as error:
-            self.log("lease", f"the lease has ended, and {error}: killing mysqld", CRITICAL)
-            kill = ["systemctl", "kill", "--signal=KILL", "mysql.service"]
-            subprocess.run(kill, check=False, timeout=10)
-            self.disconnect()
-        write_access.remove_writable_mark()
+    def has_lease(self) -> bool:
+        """Whether the lease is valid now."""
+        with self.mutex:
+            return self.guard.has_lease(boottime())
+
+    def must_fence(self) -> bool:
+        """Whether this machine is the recorded primary and has no lease."""
+        with self.mutex:
+            armed, leased = self.guard.armed, self.guard.has_lease(boottime())
+            return self.record.is_primary and armed and not leased
 
     def act_as_primary(self, server: LocalServer, record: RoleRecord) -> None:
         """With a lease: be writable, and let commits wait for the replica or not."""
@@ -229,13 +234,33 @@ class GuardDaemon:
             with role_lock(), connect_local(30.0) as session:
                 if load_record() != record:
                     return
-                become_primary(session, record, APPLY_SECONDS, dead)
+                become_primary(session, record, APPLY_SECONDS, dead, self.has_lease)
             self.log("role", f"writable, primary in epoch {record.epoch}")
         except AgentError as error:
             self.log("role", f"not made writable: {error}", ERROR)
             self.retry_after = boottime() + 1.0
 
+    # --- after a failover --------------------------------------------------------------------
+
+    def rejoin(self, server: LocalServer | None, record: RoleRecord) -> None:
+        """Rejoin when the other machine has become the primary."""
+        clock, peer, needed = boottime(), self.peer, False
+        if server and peer and clock - peer[1] < rules.REPORT_LIFETIME:
+            writable, following = server.status.writable, server.status.replica is not None
+            with self.mutex:
+                needed = self.guard.must_rejoin(
+                    peer[0], record.epoch, record.primary, writable=writable, following=following
+                )
+        self.rejoining.update(needed, peer[0] if peer else None, clock)
+
     # --- on the replica ----------------------------------------------------------------------
+
+    def stop_or_start_receiver(self, server: LocalServer) -> None:
+        """Stop the receiver thread while the primary is silent."""
+        with self.mutex:
+            silent = boottime() - max(self.guard.primary_seen, self.guard.granted)
+        with contextlib.suppress(MysqlError, OSError):
+            receiver.update(self.session, server.receiving, silent)
 
     def execute_failover(self, server: LocalServer, record: RoleRecord) -> None:
         """Answer the witness's order, if there is one: take over, or refuse."""
@@ -278,6 +303,8 @@ class GuardDaemon:
         with self.mutex:
             self.record = promoted
             self.guard.complete_order()
+        receiver.forget()
+        self.report_now.set()  # a lease of the witness is all that is missing now
 
 
 def restore_configured_commits() -> int:
@@ -298,7 +325,8 @@ def main() -> int:
     time.sleep(min(1.0, rules.MARGIN / 2))  # the lease of an earlier process may still be valid
     while True:
         daemon.tick()
-        time.sleep(TICK_INTERVAL)
+        daemon.tick_now.wait(TICK_INTERVAL)
+        daemon.tick_now.clear()
 
 
 if __name__ == "__main__":

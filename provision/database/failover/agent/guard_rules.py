@@ -60,6 +60,32 @@ class Guard:
         """Give up the permission to commit alone; call it when commits are strict again."""
         self.revoked = max(self.revoked, self.decision.serial)
 
+    # --- after a failover ---------------------------------------------------------------------
+
+    def must_rejoin(
+        self, peer: GuardReport, epoch: int, primary: str, *, writable: bool, following: bool
+    ) -> bool:
+        """Whether this server must become a replica of the other machine's: two of three agree.
+
+        The witness has decided that the other machine is the primary, and its guard reports the
+        same. The record is older, or it says so already and the server follows nobody.
+
+        Args:
+            peer: current report of the other guard.
+            epoch: in this machine's record.
+            primary: in this machine's record.
+            writable: whether this server accepts writes; then it must be fenced first.
+            following: whether it has a source.
+        """
+        decision = self.decision
+        promoted = peer.up and peer.machine == peer.primary == decision.primary
+        if not promoted or peer.epoch != decision.epoch or peer.machine == self.machine:
+            return False
+        if writable or decision.order or self.accepted:
+            return False
+        detached = peer.epoch == epoch and primary == peer.machine and not following
+        return peer.epoch > epoch or detached
+
     # --- on the replica ----------------------------------------------------------------------
 
     def grant_lease(self, report: GuardReport, epoch: int, primary: str, clock: float) -> bool:

@@ -11,8 +11,10 @@ CLOCK_BOOTTIME, which continues while a machine is suspended. `Witness` (witness
   replica's guard and lasts `LEASE` seconds from the moment when the primary *sent* the request, so
   it has ended for the primary when `LEASE` seconds have passed for the grantor.
 - Without a lease the primary's guard *fences* its server: it sets super_read_only. That statement
-  waits for running commits, which may themselves wait for an acknowledgement; after
-  `FENCE_TIMEOUT` seconds the guard kills mysqld instead, which starts read-only.
+  waits for running commits, which may themselves wait for an acknowledgement; `FENCE_TIMEOUT`
+  seconds after the fencing began the guard kills mysqld instead, which starts read-only. A thread
+  of its own watches the lease (fence.py), so that nothing else that waits for mysqld delays it:
+  `FENCE_INTERVAL`, `FENCE_TIMEOUT` and the kill fit into `MARGIN`.
 - A failover takes both other parties. The witness orders it, on disk before it is sent, only when
   its own last grant is older than `LEASE + MARGIN`; from then on it grants nothing. The replica's
   guard accepts the order only when its own last grant is older than `LEASE + MARGIN`; from then on
@@ -37,6 +39,12 @@ CLOCK_BOOTTIME, which continues while a machine is suspended. `Witness` (witness
 - A primary that was suspended and resumes after a failover can receive a write before its guard
   runs, but no replica acknowledges it, so the client is never told that it was committed.
 
+**The old primary rejoins by itself.** It is not writable, the witness has decided on the other
+machine, and the other guard reports itself as primary in that epoch (`Guard.must_rejoin`). Its
+transactions that the new primary lacks were acknowledged to nobody: they are saved to a file, and
+then it clones the new primary (rejoin.py). Its mysqld restarts, or its relay log is discarded, so
+it has a new identity and is promotable only after it has caught up.
+
 **A network partition is not a failure of the primary.** While the witness or the replica can reach
 the primary, there is no failover. A primary that is partitioned from both is fenced before the
 replica is promoted. A primary that is partitioned from one of them continues. When all three are
@@ -53,20 +61,39 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
-LEASE = 3.0
-"""Seconds that a grant lasts."""
+LEASE = 2.5
+"""Seconds that a grant lasts: several reports, so that one that is lost ends no lease."""
 
-MARGIN = 2.0
+MARGIN = 1.2
 """Seconds for the guard to notice that its lease ended, and to fence."""
 
+FENCE_INTERVAL = 0.05
+"""Seconds between two looks at the lease."""
+
 FENCE_TIMEOUT = 0.5
-"""Seconds that super_read_only may wait for running commits; then mysqld is killed."""
+"""Seconds that all of fencing may take, running commits included; then mysqld is killed."""
+
+RECEIVER_TIMEOUT = 2.0
+"""Seconds without a sign of life of the primary after which the replica's guard stops the receiver
+thread, which would notice a dead machine late, and then connect to it for seconds."""
 
 REPLICA_TIMEOUT = 2.0
 """Seconds without its replica after which a primary asks to commit alone."""
 
 REPORT_LIFETIME = 1.5
 """Seconds that a report is current."""
+
+REPORT_INTERVAL = 0.4
+"""Seconds between two reports of a guard."""
+
+URGENT_INTERVAL = 0.1
+"""The same to the witness while the primary is silent: its response may be the order."""
+
+PROBE_INTERVAL = 0.4
+"""Seconds between two probes of the primary's database by the witness."""
+
+PROBE_TIMEOUT = 0.6
+"""Seconds after which such a probe has failed."""
 
 FAILED_PROBES = 3
 """Failed probes in a row after which the witness considers the primary unreachable."""

@@ -19,6 +19,8 @@ from provision.database.failover.agent.daemon import CRITICAL, INFO, WARNING, Ch
 from provision.database.failover.agent.rules import (
     DECISION_FILE,
     FAILED_PROBES,
+    PROBE_INTERVAL,
+    PROBE_TIMEOUT,
     Decision,
     GuardReport,
     from_json,
@@ -28,8 +30,6 @@ from provision.database.failover.agent.witness_rules import Witness
 
 CONFIG = "/etc/foobar-lab/autopromote.json"
 """``address``, ``secret`` and ``databases`` (name to address)."""
-
-PROBE_INTERVAL = 0.5
 
 
 def load_decision(path: str = DECISION_FILE) -> Decision:
@@ -70,6 +70,10 @@ class WitnessDaemon:
             return {}
         with self.mutex:
             decision, granted = self.witness.receive(report, boottime())
+            if self.failed_probes >= FAILED_PROBES and report.machine != decision.primary:
+                # The response is the order, as soon as no rule objects.
+                self.witness.consider_failover(self.failed_probes, boottime())
+                decision = self.witness.decision
             self.save()
             return {"decision": to_json(decision), "granted": granted}
 
@@ -106,9 +110,11 @@ class WitnessDaemon:
         if address is None:
             return
         if address != self.probed_address:
-            self.probed_address, self.failed_probes = address, 0
-        self.failed_probes = 0 if wire.mysql_responds(address) else self.failed_probes + 1
+            with self.mutex:
+                self.probed_address, self.failed_probes = address, 0
+        responds = wire.mysql_responds(address, timeout=PROBE_TIMEOUT)
         with self.mutex:
+            self.failed_probes = 0 if responds else self.failed_probes + 1
             objection = self.witness.consider_failover(self.failed_probes, boottime())
             self.save()
         if self.failed_probes >= FAILED_PROBES and objection:
