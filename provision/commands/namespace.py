@@ -20,6 +20,7 @@ TASKS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "doctor": ("doctor",),
         "explain": ("explain", "spof"),
         "load": ("load",),
+        "prefetch": ("prefetch",),
         "prune": ("prune",),
         "snapshots": ("snapshot", "restore", "snapshots"),
     },
