@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provision import providers
 from provision.commands import hostcheck, tables
 from provision.commands.base import Session, console, lab_name, publish, task
 from provision.commands.results import lab as results
 from provision.core.exit_status import ExitStatus
-from provision.operations import offline
-from provision.operations.offline import Offline
 from provision.topology import labs
+
+if TYPE_CHECKING:
+    from provision.operations.offline import Offline
 
 
 @task(
@@ -47,6 +48,8 @@ def doctor(c: Any, lab: str = "", provider: str = "", host: bool = False) -> Non
         raise SystemExit(ExitStatus.FAILED)
     print(f"ready for lab {opened.name} on {opened.network}")
     if chosen.name == "lxc":
+        from provision.operations import offline  # not while other commands are parsed
+
         found["offline"] = offline_values(offline.topologies(opened.root))
         show_offline(found["offline"])
     if recorded is not None and not chosen.network_problem(opened):

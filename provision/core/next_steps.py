@@ -72,6 +72,7 @@ FLAGS = {
     "--pin",
     "--random",
     "--rebuild",
+    "--refresh",
     "--remove",
     "--start",
     "--yes",
