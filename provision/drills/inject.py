@@ -17,18 +17,25 @@ FOLDERS = "/etc /opt /srv /usr/local /usr/lib/systemd /home /root /var/www"
 
 STEP_SECONDS = 120.0
 
-_SET_BACK = """
+RUN = '(set -eu; eval "$(cat)")'
+"""Runs the script on stdin; ``set -e`` holds in it."""
+
+WRITE = '(set -e; mkdir -p "${2%/*}"; cat >"$2"; chmod "$3" "$2"; chown "$4" "$2")'
+"""Writes stdin to a file; its arguments are path, mode and owner."""
+
+
+def setting_back(body: str, folders: str = FOLDERS) -> str:
+    """A script that runs a command and sets back the times of what it changes.
+
+    Its first argument is the time, in seconds since 1970. It exits as the command does.
+    """
+    return f"""
 mark=$(date +%s.%N)
 {body}
 result=$?
 find {folders} -xdev -newermt "@$mark" -exec touch -h -d "@$1" {{}} + 2>/dev/null
 exit $result
 """
-RUN = _SET_BACK.format(body='(set -eu; eval "$(cat)")', folders=FOLDERS)
-WRITE = _SET_BACK.format(
-    body='(set -e; mkdir -p "${2%/*}"; cat >"$2"; chmod "$3" "$2"; chown "$4" "$2")',
-    folders=FOLDERS,
-)
 
 
 def cause_fault(fleet: Fleet, exercise: Exercise, changed: float, report: Report) -> None:
@@ -52,7 +59,7 @@ def _run(fleet: Fleet, exercise: Exercise, number: int, step: BreakStep, changed
     host, moment = fleet.host(step.machine), f"{changed:.0f}"
     script, *arguments = (WRITE, step.file, step.mode, step.owner) if step.file else (RUN,)
     result = host.run(
-        *("sh", "-c", script, "sh", moment, *arguments),
+        *("sh", "-c", setting_back(script), "sh", moment, *arguments),
         input=step.content if step.file else step.run,
         timeout=STEP_SECONDS,
     )
