@@ -281,6 +281,12 @@ def finish(session: Session, report: Report, kind: str = "finished") -> DrillRun
         if kind == "finished" and run.solved is None:
             with contextlib.suppress(LabError):  # a machine may be off
                 record_grade(session, run, grade(session, run, report, settle=2.0), "final")
+    if GOOD_STATE not in archive.names(directory):
+        events.append(directory, run.number, kind)
+        raise LabError(
+            f"drill {run.drill} has ended, but the snapshot {GOOD_STATE} of its good state is gone",
+            "invoke lab.up repairs the configuration",
+        )
     restored = restore_good_state(session, report)
     snapshotting.delete(restored.lab, restored.provider, GOOD_STATE, report)
     events.append(directory, run.number, kind)

@@ -186,7 +186,7 @@ def _template_problems(drill: Drill, first: int) -> list[tuple[int, str]]:
     problems = []
     texts = [(drill.lines.get(where, 1), where, v) for where, v in walk(dict(drill.front))]
     for line, where, text in [*texts, (first, "the story", drill.story)]:
-        if not isinstance(text, str):
+        if not isinstance(text, str) or "{" not in text:
             continue
         try:
             environment().parse(text)
