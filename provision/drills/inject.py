@@ -27,10 +27,12 @@ WRITE = '(set -e; mkdir -p "${2%/*}"; cat >"$2"; chmod "$3" "$2"; chown "$4" "$2
 def setting_back(body: str, folders: str = FOLDERS) -> str:
     """A script that runs a command and sets back the times of what it changes.
 
-    Its first argument is the time, in seconds since 1970. It exits as the command does.
+    Its first argument is the time, in seconds since 1970. It exits as the command does. It waits
+    a moment first: the kernel takes the times of files from a clock that is some milliseconds late.
     """
     return f"""
 mark=$(date +%s.%N)
+sleep 0.05
 {body}
 result=$?
 find {folders} -xdev -newermt "@$mark" -exec touch -h -d "@$1" {{}} + 2>/dev/null
