@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
 
@@ -12,6 +13,8 @@ from provision.commands.base import Session, console, lab_name, publish, task
 from provision.commands.results import lab as results
 from provision.core.exit_status import ExitStatus
 from provision.database.failover import control as failover
+from provision.operations import offline
+from provision.operations.offline import Offline
 from provision.topology import labs
 
 
@@ -45,8 +48,29 @@ def doctor(c: Any, lab: str = "", provider: str = "", host: bool = False) -> Non
     if any(problem.fatal for problem in problems):
         raise SystemExit(ExitStatus.FAILED)
     print(f"ready for lab {opened.name} on {opened.network}")
+    if chosen.name == "lxc":
+        found["offline"] = offline_values(offline.topologies(opened.root))
+        show_offline(found["offline"])
     if recorded is not None and not chosen.network_problem(opened):
         _trace_paths(Session(opened, recorded, chosen), found)
+
+
+def offline_values(rows: Sequence[Offline]) -> list[results.OfflineValues]:
+    """What is available without a network, as JSON values."""
+    return [
+        results.OfflineValues(topology=row.topology, ready=row.ready, missing=list(row.missing))
+        for row in rows
+    ]
+
+
+def show_offline(rows: Sequence[results.OfflineValues]) -> None:
+    """Print one line per topology, and how to get what is missing."""
+    for row in rows:
+        missing = "; ".join(row["missing"])
+        state = "available" if row["ready"] else f"not available: {missing}"
+        print(f"without a network: {row['topology']} is {state}")
+    if not all(row["ready"] for row in rows):
+        print("  fix: invoke lab.prefetch --topology all")
 
 
 def _trace_paths(session: Session, found: results.Doctor) -> None:

@@ -65,7 +65,12 @@ def values(provider: str, reason: str, table: Sequence[Row]) -> results.Doctor:
         )
     ready = not any(r["provider"] == provider and r["severity"] == "missing" for r in requirements)
     return results.Doctor(
-        provider=provider, reason=reason, ready=ready, requirements=requirements, paths=[]
+        provider=provider,
+        reason=reason,
+        ready=ready,
+        requirements=requirements,
+        paths=[],
+        offline=[],
     )
 
 

@@ -20,6 +20,7 @@ MODULES = {
         "doctor",
         "explain",
         "load",
+        "prefetch",
         "prune",
         "snapshots",
     ),

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+SOURCES = "/etc/apt/sources.list.d/debian.sources"
 SID_LIST = "/etc/apt/sources.list.d/lab-sid.list"
 SID_PREFERENCES = "/etc/apt/preferences.d/lab-sid"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -26,6 +27,14 @@ class AptSource:
     uri: str
     suite: str
     components: tuple[str, ...]
+
+
+def debian_sources(mirror: str, suite: str) -> str:
+    """The content of a machine's `SOURCES`, for a mirror of Debian's main archive."""
+    return (
+        f"Types: deb\nURIs: {mirror.rstrip('/')}\nSuites: {suite}\nComponents: main\n"
+        f"Signed-By: {KEYRING}\n"
+    )
 
 
 def sid_list(mirror: str) -> str:
@@ -56,7 +65,7 @@ def main_archive(sources: Mapping[str, str]) -> str:
         for entry in (parse_deb822(text) if name.endswith(".sources") else parse_one_line(text))
         if "main" in entry.components
         and _RELEASES.fullmatch(entry.suite)
-        and not entry.uri.startswith("cdrom:")
+        and not entry.uri.startswith(("cdrom:", "file:", "copy:"))
         and not urlsplit(entry.uri).path.rstrip("/").endswith("-security")
     ]
     return next((uri for uri in uris if uri.endswith("/debian")), next(iter(uris), ""))

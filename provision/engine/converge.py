@@ -19,6 +19,7 @@ from provision.core.waiting import Timeout, timeout_factor, wait_until
 from provision.engine.apply import apply_unit, inspect, inspect_unit
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host
+from provision.engine.package_relay import packages_through
 from provision.engine.plan import Plan, Unit, UnitPlan
 
 READABLE_SECONDS = 15.0 * timeout_factor()
@@ -168,7 +169,8 @@ def _apply_units(
                 unit_plan = _after(_readable(host, unit), written)
             if not unit_plan.empty:
                 host.log(f"configuring {unit.name}")
-            changed += apply_unit(host, unit_plan)
+            with _packages(host, unit_plan):
+                changed += apply_unit(host, unit_plan)
             written += _paths(unit_plan)
             remaining = units[position + 1 :]
             if unit.name == "packages" and remaining:
@@ -176,6 +178,12 @@ def _apply_units(
                 host.log("reading its state")
                 planned = {later.unit.name: later for later in inspect(host, remaining)}
         progress.finish(f"{host.name}/{unit.name}", True)
+
+
+def _packages(host: Host, unit_plan: UnitPlan) -> contextlib.AbstractContextManager[None]:
+    """The package pool, for a unit that installs packages."""
+    installs = any(action.do == "packages" for action in unit_plan.request().actions)
+    return packages_through(host, host.pool) if installs else contextlib.nullcontext()
 
 
 def _readable(host: Host, unit: Unit) -> UnitPlan:

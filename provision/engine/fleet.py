@@ -11,6 +11,7 @@ from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError, LabError
 from provision.core.lab import Lab
 from provision.core.parallel import for_each
+from provision.core.pool.pool import Pool
 from provision.core.report import Report
 from provision.engine.host import Host
 
@@ -38,11 +39,12 @@ class Fleet:
     lab: Lab
     endpoints: Mapping[str, Endpoint]
     report: Report = quiet
+    pool: Pool | None = None
     hosts: dict[str, Host] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, endpoint in self.endpoints.items():
-            self.hosts[name] = Host(name, endpoint, partial(self._log, name))
+            self.hosts[name] = Host(name, endpoint, partial(self._log, name), pool=self.pool)
 
     def _log(self, machine: str, message: str) -> None:
         self.report(machine, message)
@@ -78,7 +80,7 @@ class Fleet:
         return for_each(hosts, lambda name: function(hosts[name]))
 
 
-def running(lab: Lab, provider: Locator, report: Report = quiet) -> Fleet:
+def running(lab: Lab, provider: Locator, report: Report = quiet, pool: Pool | None = None) -> Fleet:
     """The running machines of a lab.
 
     Raises:
@@ -90,4 +92,4 @@ def running(lab: Lab, provider: Locator, report: Report = quiet) -> Fleet:
     if not endpoints:
         reason = f" ({problem})" if problem else ""
         raise LabError(f"lab {lab.name} is not running{reason}", "invoke lab.up")
-    return Fleet(lab, endpoints, report)
+    return Fleet(lab, endpoints, report, pool)

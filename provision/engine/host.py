@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from provision.core import clock
 from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError
+from provision.core.pool.pool import Pool
 from provision.core.report import Log
 from provision.core.waiting import timeout_factor
 from provision.engine import ssh
@@ -78,6 +79,7 @@ class Host:
         log: receives the machine's progress messages.
         round_trips: requests that were sent so far.
         copies: paths on the machine of kept copies of files that were changed by hand.
+        pool: where its packages come from; None for its own sources.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Host:
     log: Log = lambda _text: None
     round_trips: int = 0
     copies: tuple[str, ...] = ()
+    pool: Pool | None = None
     _connection: Any = None
     _channel: Any = None
     _messages: MessageReader | None = None

@@ -16,6 +16,7 @@ from provision.core.state import State
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet, quiet, running
 from provision.providers.base import Provider
+from provision.providers.package_pool import open_pool
 from provision.topology.labs import open_lab
 
 
@@ -40,7 +41,7 @@ class Session:
                 interrupted.
         """
         refuse_interrupted(self.lab.directory)
-        return running(self.lab, self.provider, report)
+        return running(self.lab, self.provider, report, open_pool())
 
     def machine_states(self) -> dict[str, str]:
         """By machine: ``running``, ``halted`` or ``absent``, according to the provider."""

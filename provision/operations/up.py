@@ -27,6 +27,7 @@ from provision.engine.converge import Outcome, converge
 from provision.engine.fleet import Fleet
 from provision.operations.session import Session
 from provision.providers.base import PreflightProblem, Provider
+from provision.providers.package_pool import open_pool
 from provision.services.app import releases
 from provision.services.tls.clock import check_clocks
 from provision.topology import labs
@@ -84,7 +85,7 @@ def boot(session: Session, report: Report) -> Fleet:
     problem = session.provider.network_problem(lab)
     if problem:
         raise ProviderError(f"refusing to connect to {lab.network}: {problem}", "invoke lab.up")
-    return Fleet(lab, endpoints)
+    return Fleet(lab, endpoints, pool=open_pool())
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 import yaml
 
 from provision.core import apt_source
-from provision.core.errors import ProviderError
 from provision.core.lab import ROOT
+from provision.core.pool.store import CANONICAL
 
 RECIPE = ROOT / "configs" / "image.yml"
 APT = Path("/etc/apt")
@@ -33,8 +33,8 @@ class Recipe:
     Args:
         suite: code name of the Debian release.
         packages: in addition to Debian's minimal system.
-        mirror: URL of Debian's main archive.
-        apt: lines for apt.conf.
+        mirror: URL of Debian's main archive, as this host uses it; no part of an image.
+        apt: lines for apt.conf that this host needs; no part of an image.
     """
 
     suite: str
@@ -44,11 +44,7 @@ class Recipe:
 
 
 def load_recipe(file: Path = RECIPE) -> Recipe:
-    """The recipe for images that are built on this host.
-
-    Raises:
-        ProviderError: when this host has no package source of Debian.
-    """
+    """The recipe for images that are built on this host."""
     data = yaml.safe_load(file.read_text(encoding="utf-8"))
     return Recipe(
         suite=str(data["suite"]),
@@ -61,8 +57,8 @@ def load_recipe(file: Path = RECIPE) -> Recipe:
 def mirror(environ: Mapping[str, str] = os.environ, apt: Path = APT) -> str:
     """The URL of Debian's main archive: LAB_MIRROR, else the one that this host uses.
 
-    Raises:
-        ProviderError: when neither is set.
+    A host without one, or with sources on its own disk only, gets Debian's: what the package pool
+    has recorded is not read from there.
     """
     if environ.get("LAB_MIRROR"):
         return environ["LAB_MIRROR"].rstrip("/")
@@ -76,16 +72,11 @@ def mirror(environ: Mapping[str, str] = os.environ, apt: Path = APT) -> str:
     if url.startswith("mirror+file:"):  # cloud images: a file with a list of URLs
         urls = Path(url.removeprefix("mirror+file:")).read_text(encoding="utf-8")
         url = next(iter(urls.split()), "").rstrip("/")
-    if not url:
-        raise ProviderError(
-            f"this host has no package source of Debian in {apt}",
-            "set one: LAB_MIRROR=<URL of a Debian archive, ending in /debian> scripts/up",
-        )
-    return url
+    return url if url.startswith(("http://", "https://")) else CANONICAL
 
 
 def apt_settings(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Lines for apt.conf: this host's settings for its package sources, and timeouts."""
+    """Lines for apt.conf: this host's settings for its package sources."""
     try:
         dump = subprocess.run(
             ["apt-config", "dump"], capture_output=True, text=True, check=True, timeout=20
@@ -96,7 +87,7 @@ def apt_settings(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
 
 
 def parse_apt_settings(dump: str, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The settings of ``apt-config dump`` that machines need too, and our own.
+    """The settings of ``apt-config dump`` that machines need too.
 
     Args:
         dump: lines such as ``Acquire::Check-Valid-Until "false";``.
@@ -111,11 +102,9 @@ def parse_apt_settings(dump: str, environ: Mapping[str, str]) -> tuple[str, ...]
         proxy = environ.get(f"{scheme}_proxy", "")
         if proxy and '"' not in proxy:
             settings.setdefault(f"Acquire::{scheme}::Proxy", f'"{proxy}"')
-    return (
-        *(f"{name} {value};" for name, value in sorted(settings.items())),
-        # With apt's defaults, an unreachable source fails only after many minutes.
-        'Acquire::http::Timeout "20";',
-        'Acquire::https::Timeout "20";',
-        'Acquire::Retries "1";',
-        'Acquire::Languages "none";',
-    )
+    return tuple(f"{name} {value};" for name, value in sorted(settings.items()))
+
+
+def is_proxy(setting: str) -> bool:
+    """Whether a line of `apt_settings` is about a proxy, which the pool uses instead of apt."""
+    return "::Proxy" in setting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import requests
@@ -23,7 +24,9 @@ def transition(lab: RunningLab) -> tuple[str, str]:
     return status["topology"], status["target"]
 
 
-def test_failing_half_way_leaves_the_truth(other_lab: Callable[..., RunningLab]) -> None:
+def test_failing_half_way_leaves_the_truth(
+    other_lab: Callable[..., RunningLab], tmp_path: Path
+) -> None:
     lab = other_lab("halfway")
     # A new lab that is killed has reached nothing yet.
     first = lab.start("lab.up")
@@ -36,10 +39,11 @@ def test_failing_half_way_leaves_the_truth(other_lab: Callable[..., RunningLab])
     lab.up()
     assert transition(lab) == ("distributed", "")
 
-    # A dead package source: the machines cannot get what `secured` needs.
+    # A dead package source and an empty package pool: `secured` needs more packages.
     for machine in ("lb-01", "web-01", "web-02"):
         lab.out(machine, "sed", "-i", "s|^URIs:.*|URIs: http://127.0.0.1:9/debian|", SOURCES)
-    failed = lab.invoke("lab.up", "--topology", "secured", check=False)
+    pool = {"LAB_POOL": str(tmp_path), "LAB_OFFLINE": "1"}
+    failed = lab.invoke("lab.up", "--topology", "secured", check=False, env=pool)
     assert failed.returncode == 1, failed.stdout + failed.stderr
     assert "is unreachable" in failed.stderr
     assert "the lab is distributed, on the way to secured" in failed.stderr

@@ -42,7 +42,7 @@ def test_the_name_of_a_disk_depends_on_each_of_its_inputs() -> None:
     names = {
         build.disk_key(RECIPE),
         build.disk_key(replace(RECIPE, packages=("sudo",))),
-        build.disk_key(replace(RECIPE, mirror="http://other.example/debian")),
+        build.disk_key(replace(RECIPE, suite="forky")),
     }
     assert len(names) == 3
     assert build.disk_key(RECIPE) == build.disk_key(replace(RECIPE))

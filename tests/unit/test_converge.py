@@ -38,6 +38,7 @@ class Machine:
         self.calls = calls
         self.round_trips = 0
         self.copies: tuple[str, ...] = ()
+        self.pool = None
         self.logged: list[str] = []
         self.on_unit: Callable[[str], UnitResponse | None] = lambda _name: None
         self.path = PathFacts("absent")

@@ -185,6 +185,21 @@ class TracedPathValues(TypedDict):
     error: str
 
 
+class OfflineValues(TypedDict):
+    """What lab.up needs for one topology without a network."""
+
+    topology: str
+    ready: bool
+    missing: Annotated[list[str], "images, layers and packages that have not been downloaded"]
+
+
+class Prefetched(TypedDict):
+    """What lab.prefetch has downloaded for offline use."""
+
+    offline: list[OfflineValues]
+    size_bytes: Annotated[Bytes, "of the package pool"]
+
+
 class Doctor(TypedDict):
     """What this host lacks, and the paths of a running lab."""
 
@@ -193,6 +208,7 @@ class Doctor(TypedDict):
     ready: bool
     requirements: list[Requirement]
     paths: list[TracedPathValues]
+    offline: list[OfflineValues]
 
 
 class ActionValues(TypedDict):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from provision.engine.agent.files import Journal, write_atomically
+from provision.engine.agent.package_relay import RECORD
 from provision.engine.agent.process import AgentError, Log, ProcessResult, must, run
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, action, batch_collector, collector
@@ -127,8 +129,34 @@ def installed_packages(names: Sequence[str] = ()) -> dict[str, str]:
     return {name: version for name, status, version in rows if status == "installed"}
 
 
+def relay_options() -> list[str]:
+    """Options of apt-get for the controller's package pool; none when it is not connected."""
+    try:
+        with open(RECORD) as file:
+            port, *settings = file.read().split()
+        socket.create_connection(("127.0.0.1", int(port)), 2).close()
+    except (OSError, ValueError):
+        return []
+    # The controller sends a file when it has all of it; lists are complete or unchanged.
+    options = [f"Acquire::http::Proxy=http://127.0.0.1:{port}", "Acquire::http::Timeout=600"]
+    return [
+        word
+        for setting in (*options, *settings, "Acquire::PDiffs=false")
+        for word in ("-o", setting)
+    ]
+
+
 def _apt(arguments: Sequence[str], timeout: float) -> ProcessResult:
-    """Run apt-get; an error names the package source that could not be reached."""
+    """Run apt-get, through the controller's package pool if that has the files.
+
+    Raises:
+        AgentError: naming the package source that could not be reached.
+    """
+    relayed = relay_options()
+    if relayed:
+        result = run([*APT, *relayed, *arguments], timeout=timeout)
+        if result.ok and not (arguments[0] == "update" and UNREACHABLE.search(result.output)):
+            return result
     result = run([*APT, *arguments], timeout=timeout)
     lines = result.output.splitlines()
     problems = "\n".join(line for line in lines if line.startswith(("E:", "W:", "Err:")))
@@ -183,6 +211,7 @@ def install(args: Args, journal: Journal, log: Log) -> None:
             # mysql-server's installation failed once in some 25; a retry succeeds.
             log("retrying the installation")
             run(["dpkg", "--configure", "-a"], timeout=600)
+            _apt(["update"], 180)  # the archive may have newer versions meanwhile
             _apt(install_names, 900)
     finally:
         run(["apt-get", "clean"])

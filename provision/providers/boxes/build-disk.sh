@@ -10,7 +10,8 @@ shift 8
 cat >"$new/key" # the private key: everyone with the box can log in to its machines
 root=$new/root
 
-for setting in "$@"; do printf '%s\n' "$setting"; done >"$new/apt.conf"
+. "$scripts/apt-settings.sh"
+apt_settings "$@" >"$new/apt.conf"
 
 # Read when the kernel is installed: an initramfs with only these drivers is small and boots fast.
 # It includes the network adapters of libvirt and VirtualBox, because nothing waits for them later

@@ -17,6 +17,7 @@ import yaml
 
 from provision.core.errors import ProviderError, UsageError
 from provision.core.lab import ROOT
+from provision.core.pool.store import CANONICAL
 from provision.core.report import Report
 from provision.providers import image_recipe
 from provision.providers.boxes import ovf
@@ -115,13 +116,13 @@ def build(provider: str, report: Report) -> BuiltBox:
         host_key = new_host_key()
         arguments = [
             recipe.suite,
-            recipe.mirror,
+            CANONICAL,
             ",".join(recipe.packages),
             USER,
             f"{host_key.public} {NAME}",
             str(SIZE_MIB),
             str(images.HERE),
-            *recipe.apt,
+            *images.build_settings(recipe),
         ]
         script = HERE / "build-disk.sh"
         images.build(script, folder, arguments, recipe, report, stdin=host_key.private.encode())

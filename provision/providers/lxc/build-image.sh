@@ -7,7 +7,8 @@ shift 5
 here=$(dirname "$0")
 . "$here/setup-build.sh"
 
-for setting in "$@"; do printf '%s\n' "$setting"; done >"$new/apt.conf"
+. "$here/apt-settings.sh"
+apt_settings "$@" >"$new/apt.conf"
 mmdebstrap --mode=root --variant=minbase --include="$packages" \
     --aptopt="$new/apt.conf" \
     --dpkgopt='path-exclude=/usr/share/man/*' \

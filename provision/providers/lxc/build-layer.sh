@@ -1,13 +1,23 @@
 #!/bin/sh
-# build-layer.sh TARGET BASE PACKAGE… <FILES.tar
+# build-layer.sh TARGET BASE COUNT SETTING… PACKAGE… <FILES.tar
 # Installs packages over a base image and keeps only the difference, a layer. FILES.tar contains
-# the package sources and pins that the packages need. Runs as root in its own mount and PID
+# the package sources and pins that the packages need; COUNT lines for apt.conf follow it. Runs as root in its own mount and PID
 # namespaces, under a lock (see images.py), so nothing is ever mounted on the host.
 # Exit status 71: the package sources do not respond.
-target=$1 base=$2
-shift 2
-. "$(dirname "$0")/setup-build.sh"
+# With DOWNLOAD_ONLY in the environment nothing is installed: the package pool gets the packages.
+target=$1 base=$2 settings=$3
+shift 3
+here=$(dirname "$0")
+. "$here/setup-build.sh"
 mkdir -p "$new/root" "$new/work" "$new/lists" "$new/archives" "$new/merged"
+. "$here/apt-settings.sh"
+: >"$new/apt.conf"
+apt_settings >>"$new/apt.conf"
+while [ "$settings" -gt 0 ]; do
+    printf '%s\n' "$1" >>"$new/apt.conf"
+    settings=$((settings - 1))
+    shift
+done
 chmod 755 "$new/root"
 merged=$new/merged
 
@@ -19,14 +29,26 @@ mount -t tmpfs -o mode=755 tmpfs "$merged/run"
 mount --bind "$new/lists" "$merged/var/lib/apt/lists"
 mkdir -p "$merged/var/cache/apt"
 mount --bind "$new/archives" "$merged/var/cache/apt"
-mount --bind /etc/resolv.conf "$merged/etc/resolv.conf"
+mkdir -p "$merged/run/lab"
+cp "$new/apt.conf" "$merged/run/lab/apt.conf"
 
 tar --extract --file=- --directory="$merged" --no-same-owner
 printf '#!/bin/sh\nexit 101\n' >"$merged/usr/sbin/policy-rc.d" # no service starts
 chmod 755 "$merged/usr/sbin/policy-rc.d"
 
-in_layer() { chroot "$merged" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@"; }
+in_layer() { chroot "$merged" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 APT_CONFIG=/run/lab/apt.conf "$@"; }
 in_layer apt-get -q update -o APT::Update::Error-Mode=any || exit 71
+unmount() {
+    umount "$merged/var/cache/apt" "$merged/var/lib/apt/lists" "$merged/run" "$merged/sys" "$merged/proc"
+    umount "$merged/dev/shm" 2>/dev/null || true
+    umount "$merged"
+}
+if [ -n "${DOWNLOAD_ONLY:-}" ]; then
+    in_layer apt-get -q -y install --download-only --no-install-recommends "$@"
+    unmount
+    rm -rf --one-file-system "$new"
+    exit 0
+fi
 in_layer apt-get -q -y -o Dpkg::Options::=--force-unsafe-io install --no-install-recommends "$@"
 audit=$(in_layer dpkg --audit)
 [ -z "$audit" ] || { echo "$audit" && exit 1; }
@@ -46,11 +68,8 @@ if [ -e "$merged/usr/sbin/mysqld" ]; then
     # server_uuid and self-signed TLS keys: each server creates its own at its first start.
     rm -f "$merged/var/lib/mysql/auto.cnf" "$merged"/var/lib/mysql/*.pem
 fi
-umount "$merged/etc/resolv.conf" "$merged/var/cache/apt" "$merged/var/lib/apt/lists" "$merged/run" \
-    "$merged/sys" "$merged/proc"
-umount "$merged/dev/shm" 2>/dev/null || true
-umount "$merged"
+unmount
 rmdir "$merged"
-rm -rf --one-file-system "$new/work" "$new/lists" "$new/archives"
+rm -rf --one-file-system "$new/work" "$new/lists" "$new/archives" "$new/apt.conf"
 sync -f "$new"
 mv -T "$new" "$target"

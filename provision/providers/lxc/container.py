@@ -11,7 +11,13 @@ from provision.core.errors import ProviderError
 from provision.core.lab import Lab, Machine
 from provision.core.report import Report
 from provision.core.waiting import Timeout, wait_until
-from provision.providers.lxc.container_config import machine_files, new_host_key, render_config
+from provision.providers.image_recipe import load_recipe
+from provision.providers.lxc.container_config import (
+    machine_files,
+    new_host_key,
+    render_config,
+    source_files,
+)
 from provision.providers.lxc.paths import LabPaths
 from provision.providers.lxc.privileged import make_folders, remove_tree, run, write_file
 
@@ -46,7 +52,7 @@ def create(lab: Lab, machine: Machine, lower: Sequence[Path], user: str, key: st
     run(
         f"creating {machine.name}",
         ["tar", "-x", "-p", "--numeric-owner", "-C", folder],
-        stdin=machine_files(lab, machine, user, key, host_key),
+        stdin=machine_files(lab, machine, user, key, host_key, source_files(load_recipe())),
     )
     write_file(paths.host_keys / f"{machine.name}.pub", host_key.public + "\n")
     write_file(folder / "config", render_config(lab, machine, lower))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -16,8 +17,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from provision.core import apt_source
 from provision.core.lab import Lab, Machine
+from provision.core.pool.store import CANONICAL
 from provision.providers.files import add_file, add_folder
+from provision.providers.image_recipe import Recipe
 from provision.providers.lxc.paths import LabPaths
 
 USER_ID = 1000
@@ -72,12 +76,35 @@ lxc.net.0.ipv4.gateway = {lab.gateway}
 """
 
 
-def machine_files(lab: Lab, machine: Machine, user: str, key: str, host_key: HostKey) -> bytes:
+HOST_SETTINGS = "/etc/apt/apt.conf.d/81lab-host"
+"""On a machine: what apt needs on this host; an image does not depend on the host."""
+
+
+def source_files(recipe: Recipe) -> dict[str, str]:
+    """Files of apt by path, for this host's mirror and proxies; none when it has neither."""
+    files = {}
+    # The pool does not see what apt reads over HTTPS; it asks such a mirror itself.
+    if recipe.mirror != CANONICAL and recipe.mirror.startswith("http://"):
+        files[apt_source.SOURCES] = apt_source.debian_sources(recipe.mirror, recipe.suite)
+    if recipe.apt:
+        files[HOST_SETTINGS] = "".join(f"{setting}\n" for setting in recipe.apt)
+    return files
+
+
+def machine_files(
+    lab: Lab,
+    machine: Machine,
+    user: str,
+    key: str,
+    host_key: HostKey,
+    sources: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
     """A tar archive with the files of one machine, relative to its folder.
 
     Args:
         user: the account that the controller logs in as.
         key: that account's line for authorized_keys.
+        sources: further files by path (`source_files`).
     """
     hosts = f"127.0.0.1\tlocalhost\n{machine.address}\t{machine.name}\n\n::1\tlocalhost\n"
     home = f"delta/home/{user}"
@@ -93,4 +120,8 @@ def machine_files(lab: Lab, machine: Machine, user: str, key: str, host_key: Hos
         add_file(tar, "delta/etc/resolv.conf", f"nameserver {lab.gateway}\n")
         add_file(tar, "delta/etc/ssh/ssh_host_ed25519_key", host_key.private, 0o600)
         add_file(tar, "delta/etc/ssh/ssh_host_ed25519_key.pub", host_key.public + "\n")
+        for name in sorted({str(up) for path in sources for up in Path(path).parents[:-2]}):
+            add_folder(tar, f"delta{name}")
+        for path, content in sources.items():
+            add_file(tar, f"delta{path}", content)
     return buffer.getvalue()

@@ -14,7 +14,14 @@ Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 END
 rm -f "$root/etc/apt/sources.list"
-mv "$root/etc/apt/apt.conf.d/99mmdebstrap" "$root/etc/apt/apt.conf.d/80lab"
+rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap"
+# With apt's defaults, an unreachable source fails only after many minutes.
+cat >"$root/etc/apt/apt.conf.d/80lab" <<END
+Acquire::http::Timeout "20";
+Acquire::https::Timeout "20";
+Acquire::Retries "1";
+Acquire::Languages "none";
+END
 
 # The account: sudo without a password, and no password login.
 chroot "$root" useradd --uid 1000 --create-home --shell /bin/bash --groups adm,systemd-journal "$user"

@@ -10,7 +10,6 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from provision.core import apt_source
-from provision.core.errors import LabError
 from provision.core.lab import Lab
 from provision.providers.files import free_mib
 from provision.providers.image_recipe import load_recipe
@@ -42,7 +41,6 @@ class LxcHostFacts:
     Args:
         sudo: whether ``sudo`` works without a password.
         keyring: whether Debian's archive keys are installed.
-        source_error: why no package source is known; None when one is.
         networks: the networks that are in use, each with its user.
         on_overlay: folders that are on an overlay file system themselves.
     """
@@ -53,7 +51,6 @@ class LxcHostFacts:
     keyring: bool = True
     free_mib: Mapping[str, int] = field(default_factory=dict)
     base_image_built: bool = False
-    source_error: LabError | None = None
     networks: tuple[tuple[IPv4Network, str], ...] = ()
     missing_kernel_features: tuple[str, ...] = ()
     on_overlay: tuple[str, ...] = ()
@@ -63,12 +60,7 @@ class LxcHostFacts:
 def collect(lab: Lab) -> LxcHostFacts:
     """The facts of this host."""
     root = os.geteuid() == 0
-    source_error, built = None, False
-    try:
-        key = images.base_key(load_recipe())
-        built = (paths.cache() / "images" / key / "root").is_dir()
-    except LabError as error:
-        source_error = error
+    built = (paths.cache() / "images" / images.base_key(load_recipe()) / "root").is_dir()
     folders = (paths.cache(), paths.HOST)
     mounts = Path("/proc/self/mounts").read_text()
     return LxcHostFacts(
@@ -78,7 +70,6 @@ def collect(lab: Lab) -> LxcHostFacts:
         keyring=Path(apt_source.KEYRING).exists(),
         free_mib={str(path): free_mib(path) for path in folders},
         base_image_built=built,
-        source_error=source_error,
         networks=used_networks(LabPaths.of(lab).bridge) if is_installed("ip") else (),
         missing_kernel_features=_missing_kernel_features(),
         on_overlay=tuple(str(p) for p in folders if file_system_type(p, mounts) == "overlay"),

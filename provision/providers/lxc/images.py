@@ -18,11 +18,14 @@ from provision.core import apt_source
 from provision.core.errors import ProviderError
 from provision.core.package_set import PackageSet
 from provision.core.parallel import for_each
+from provision.core.pool import run as pool_run
+from provision.core.pool.store import CANONICAL
 from provision.core.report import Report
 from provision.providers.files import add_file
-from provision.providers.image_recipe import USER, Recipe, load_recipe
+from provision.providers.image_recipe import USER, Recipe, is_proxy, load_recipe
 from provision.providers.lxc import paths
 from provision.providers.lxc.privileged import make_folders, run
+from provision.providers.package_pool import open_pool
 
 HERE = Path(__file__).parent
 SETUP_SCRIPT = HERE / "setup-build.sh"
@@ -56,8 +59,6 @@ def base_key(recipe: Recipe) -> str:
         recipe.suite,
         USER,
         recipe.packages,
-        recipe.mirror,
-        recipe.apt,
         [script.read_text() for script in scripts],
     )
 
@@ -66,7 +67,7 @@ def layer_key(recipe: Recipe, package_set: PackageSet) -> str:
     """The name of a layer over the recipe's base image."""
     script = (HERE / "build-layer.sh").read_text()
     packages = (sorted(package_set.packages), sorted(package_set.sid))
-    return hash_of(base_key(recipe), packages, sid_files(recipe, package_set), script)
+    return hash_of(base_key(recipe), packages, sid_files(package_set), script)
 
 
 def hash_of(*inputs: object) -> str:
@@ -103,7 +104,8 @@ def base_image(recipe: Recipe, report: Report) -> Path:
     target = paths.cache() / "images" / base_key(recipe)
     if not (target / "root").is_dir():
         report("host", "building the base image (once, about a minute)")
-        arguments = [recipe.suite, recipe.mirror, ",".join(recipe.packages), USER, *recipe.apt]
+        packages = ",".join(recipe.packages)
+        arguments = [recipe.suite, CANONICAL, packages, USER, *build_settings(recipe)]
         build(HERE / "build-image.sh", target, arguments, recipe, report)
     return target / "root"
 
@@ -118,15 +120,10 @@ def layer_image(recipe: Recipe, package_set: PackageSet, report: Report) -> Path
     """
     target = paths.cache() / "layers" / layer_key(recipe, package_set)
     if not (target / "root").is_dir():
-        base = base_image(recipe, report).parent
-        names = sorted({*package_set.packages, *package_set.sid})
-        summary = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+        arguments, stdin = _layer_inputs(recipe, package_set, report)
+        summary = summarized(package_set)
         report("host", f"building a layer with {summary} (once)")
-        files = io.BytesIO()
-        with tarfile.open(fileobj=files, mode="w") as tar:
-            for name, content in sid_files(recipe, package_set).items():
-                add_file(tar, name.lstrip("/"), content)
-        script, arguments, stdin = HERE / "build-layer.sh", [str(base), *names], files.getvalue()
+        script = HERE / "build-layer.sh"
         try:
             build(script, target, arguments, recipe, report, stdin=stdin, optional=True)
         except SourceError:
@@ -139,14 +136,52 @@ def layer_image(recipe: Recipe, package_set: PackageSet, report: Report) -> Path
     return target / "root"
 
 
-def sid_files(recipe: Recipe, package_set: PackageSet) -> dict[str, str]:
+def download(recipe: Recipe, package_set: PackageSet, report: Report) -> None:
+    """Record the packages of a layer in the package pool, without installing them.
+
+    Raises:
+        ProviderError: when they cannot be downloaded.
+    """
+    key = layer_key(recipe, package_set)
+    arguments, stdin = _layer_inputs(recipe, package_set, report)
+    report("host", f"downloading {summarized(package_set)}")
+    target, script = paths.cache() / "downloads" / key, HERE / "build-layer.sh"
+    build(script, target, arguments, recipe, report, stdin=stdin, download_as=f"layers-{key}")
+
+
+def summarized(package_set: PackageSet) -> str:
+    """The first names of a package set."""
+    names = sorted({*package_set.packages, *package_set.sid})
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+
+
+def _layer_inputs(
+    recipe: Recipe, package_set: PackageSet, report: Report
+) -> tuple[list[str], bytes]:
+    """Arguments and stdin of build-layer.sh, over the base image."""
+    base = base_image(recipe, report).parent
+    files = io.BytesIO()
+    with tarfile.open(fileobj=files, mode="w") as tar:
+        for name, content in sid_files(package_set).items():
+            add_file(tar, name.lstrip("/"), content)
+    settings = build_settings(recipe)
+    names = sorted({*package_set.packages, *package_set.sid})
+    return [str(base), str(len(settings)), *settings, *names], files.getvalue()
+
+
+def sid_files(package_set: PackageSet) -> dict[str, str]:
     """The package source and the pins for packages from sid, by path."""
     if not package_set.sid:
         return {}
     return {
-        apt_source.SID_LIST: apt_source.sid_list(recipe.mirror),
+        apt_source.SID_LIST: apt_source.sid_list(CANONICAL),
         apt_source.SID_PREFERENCES: apt_source.sid_preferences(package_set.sid),
     }
+
+
+def build_settings(recipe: Recipe) -> list[str]:
+    """Lines for apt.conf while an image is built: the pool uses this host's proxies."""
+    return [setting for setting in recipe.apt if not is_proxy(setting)]
 
 
 def build(
@@ -158,6 +193,7 @@ def build(
     *,
     stdin: bytes = b"",
     optional: bool = False,
+    download_as: str = "",
 ) -> None:
     """Run a build script that creates the folder ``target``.
 
@@ -166,6 +202,7 @@ def build(
 
     Args:
         optional: the caller can continue without it, after errors in single packages too.
+        download_as: only download packages, and record them in the pool under this name.
 
     Raises:
         SourceError: when a package source does not respond.
@@ -174,7 +211,11 @@ def build(
     store = target.parent
     lock, log = store / f".lock.{target.name}", store / f".log.{target.name}"
     make_folders(store.parent, store)
-    command = [*NAMESPACES, "sh", str(script), str(target), *arguments]
+    pool = open_pool(recipe)
+    steps = [*NAMESPACES, "sh", str(script), str(target), *arguments]
+    if download_as:
+        steps = ["env", "DOWNLOAD_ONLY=1", *steps]
+    command = pool_run.command(pool, download_as or f"{store.name}-{target.name}", steps)
     action = f"building {target}"
     result = run(action, ["flock", "-n", "-E", str(LOCKED), lock, *command], stdin=stdin, ok=())
     if result.status == LOCKED:

@@ -37,8 +37,6 @@ def _programs(facts: LxcHostFacts) -> Iterator[PreflightProblem]:
             "a password",
             "sudo -v    # or become root, then run the same command again",
         )
-    if facts.source_error:
-        yield PreflightProblem.of(facts.source_error)
 
 
 def _disk_space(facts: LxcHostFacts) -> Iterator[PreflightProblem]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import yaml
 
-from provision.core.errors import ProviderError
+from provision.core import apt_source
 from provision.core.package_set import PackageSet
+from provision.core.pool.store import CANONICAL
 from provision.providers import image_recipe
 from provision.providers.image_recipe import Recipe
 from provision.providers.lxc import images, prune
+from provision.providers.lxc.container_config import HOST_SETTINGS, source_files
+from provision.providers.package_pool import parse_proxies
 
 RECIPE = Recipe("trixie", ("sudo", "vim"), "http://mirror.example/debian", ('A "1";',))
 
@@ -30,7 +32,7 @@ Acquire::Languages:: "none";
 
 
 def test_only_settings_of_package_sources_are_copied_into_images() -> None:
-    assert image_recipe.parse_apt_settings(DUMP, {})[:3] == (
+    assert image_recipe.parse_apt_settings(DUMP, {}) == (
         'Acquire::Check-Valid-Until "false";',
         'Acquire::http::Proxy "http://proxy.example:3142/";',
         'Acquire::http::Proxy::mirror.example "DIRECT";',
@@ -69,21 +71,46 @@ def test_the_mirror_is_the_hosts_or_lab_mirror(tmp_path: Path) -> None:
         "http://x.example/debian"
     )
     source.unlink()
-    with pytest.raises(ProviderError, match="LAB_MIRROR=") as error:
-        image_recipe.mirror({}, tmp_path)
-    assert "no package source of Debian" in str(error.value)
+    assert image_recipe.mirror({}, tmp_path) == CANONICAL
+    source.write_text(
+        "Types: deb\nURIs: file:/media/usb/debian\nSuites: trixie\nComponents: main\n"
+    )
+    assert image_recipe.mirror({}, tmp_path) == CANONICAL, "a host with files only is not refused"
 
 
 def test_the_name_of_an_image_depends_on_each_of_its_inputs() -> None:
     changed = [
         replace(RECIPE, suite="forky"),
         replace(RECIPE, packages=("sudo",)),
-        replace(RECIPE, mirror="http://other.example/debian"),
-        replace(RECIPE, apt=()),
     ]
     keys = {images.base_key(r) for r in [RECIPE, *changed]}
-    assert len(keys) == 5
-    assert images.base_key(RECIPE) == images.base_key(replace(RECIPE))
+    assert len(keys) == 3
+
+
+def test_the_name_of_an_image_does_not_depend_on_where_its_packages_come_from() -> None:
+    wanted = PackageSet(("nginx",), ("mysql-server",))
+    proxied = image_recipe.parse_apt_settings("", {"http_proxy": "http://school.example:8080"})
+    for other in (
+        replace(RECIPE, mirror="http://other.example/debian"),
+        replace(RECIPE, apt=proxied),
+    ):
+        assert images.base_key(other) == images.base_key(RECIPE)
+        assert images.layer_key(other, wanted) == images.layer_key(RECIPE, wanted)
+
+
+def test_mirror_and_proxy_of_the_host_are_files_of_a_machine() -> None:
+    assert source_files(replace(RECIPE, mirror=CANONICAL, apt=())) == {}
+    files = source_files(RECIPE)
+    assert "URIs: http://mirror.example/debian\n" in files[apt_source.SOURCES]
+    assert files[HOST_SETTINGS] == 'A "1";\n'
+    # The build uses the proxies itself, and gives apt only the other settings.
+    settings = image_recipe.parse_apt_settings(DUMP, {})
+    recipe = replace(RECIPE, apt=settings)
+    assert images.build_settings(recipe) == ['Acquire::Check-Valid-Until "false";']
+    assert parse_proxies(settings) == (
+        {"http": "http://proxy.example:3142/"},
+        ("mirror.example",),
+    )
 
 
 def test_the_name_of_a_layer_depends_on_its_base_and_packages_but_not_their_order() -> None:
@@ -91,7 +118,7 @@ def test_the_name_of_a_layer_depends_on_its_base_and_packages_but_not_their_orde
     key = images.layer_key(RECIPE, wanted)
     assert key == images.layer_key(RECIPE, PackageSet(("gunicorn", "nginx"), ("mysql-server",)))
     others = [
-        images.layer_key(replace(RECIPE, apt=()), wanted),
+        images.layer_key(replace(RECIPE, suite="forky"), wanted),
         images.layer_key(RECIPE, PackageSet(("nginx",), ("mysql-server",))),
         images.layer_key(RECIPE, PackageSet(("nginx", "gunicorn", "mysql-server"))),
     ]
@@ -99,8 +126,8 @@ def test_the_name_of_a_layer_depends_on_its_base_and_packages_but_not_their_orde
 
 
 def test_a_layer_without_packages_from_sid_has_no_source_for_sid() -> None:
-    assert images.sid_files(RECIPE, PackageSet(("nginx",))) == {}
-    files = images.sid_files(RECIPE, PackageSet((), ("mysql-server",)))
+    assert images.sid_files(PackageSet(("nginx",))) == {}
+    files = images.sid_files(PackageSet((), ("mysql-server",)))
     assert sorted(files) == [
         "/etc/apt/preferences.d/lab-sid",
         "/etc/apt/sources.list.d/lab-sid.list",

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from provision.core.errors import ProviderError
 from provision.core.lab import Lab
 from provision.providers.base import PreflightProblem
 from provision.providers.lxc.host_facts import (
@@ -103,14 +102,6 @@ def test_a_network_in_use_is_reported_with_a_free_one(lab: Lab) -> None:
     )
     assert problem.hint == "--network 192.168.58.0/24"
     assert problem.fatal
-
-
-def test_no_package_source(lab: Lab) -> None:
-    problem = only(
-        lab,
-        LxcHostFacts(source_error=ProviderError("no package source", "LAB_MIRROR=x scripts/up")),
-    )
-    assert problem == PreflightProblem("no package source", "LAB_MIRROR=x scripts/up")
 
 
 def test_missing_kernel_features(lab: Lab) -> None:
