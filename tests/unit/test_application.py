@@ -296,6 +296,19 @@ def test_nginx_serves_its_folder_and_translates_the_health_check(lab: Context) -
     assert "alias /srv/foobar/current/foobar/static/;" in site
 
 
+def test_a_deployment_needs_no_other_configuration_of_the_balancer(
+    lab: Context, tmp_path: Path, flask: Path
+) -> None:
+    """A deployment updates application and web servers only."""
+    guest_book = replace(lab, state=replace(lab.state, release=""))
+    without_static = deployed(tmp_path / "second", flask, own())
+    path = "/etc/haproxy/haproxy.cfg"
+    configurations = {
+        file(here, "lb-01", "haproxy", path) for here in (guest_book, lab, without_static)
+    }
+    assert len(configurations) == 1
+
+
 def test_a_database_machine_gets_no_files_of_it(tmp_path: Path, flask: Path) -> None:
     here = deployed(tmp_path, flask, own(), "scaled")
     names = [u.name for u in here.desired(here.lab.machine(here.state.primary))]

@@ -15,7 +15,6 @@ from provision.engine.context import Context
 from provision.engine.plan import Resource, Unit
 from provision.engine.resources import File, OwnedDirectory, Service
 from provision.engine.role import Allow, Role, Sandbox, Tier
-from provision.services.app.interface import application
 from provision.services.haproxy.interface import (
     BACKEND,
     SERVICE,
@@ -119,7 +118,6 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         capacity=capacity,
         queue_bound=capacity.queue_bound(context.lab),
         busy=busy,
-        application=application(context),
     )
     certificates = tls.certificate_files(context, machine)
     config, digest = with_digest(config, certificates)

@@ -155,7 +155,9 @@ def report(what: str, outcomes: list[Outcome], seconds: float) -> None:
     share = load.goodput(outcomes, seconds)
     unsent = len(outcomes) - len(load.sent(outcomes))
     note = f", {unsent} arrivals not sent: the client had no connection left" if unsent else ""
-    print(f"{what}, {share:.0f}/s served, 95 % within {late:.2f} s{note}", flush=True)
+    errors = sum(load.errors(outcomes).values()) / max(1, len(load.sent(outcomes)))
+    figures = f"{share:.0f}/s served, {errors:.0%} refused, 95 % within {late:.2f} s"
+    print(f"{what}, {figures}{note}", flush=True)
 
 
 def show(what: str, value: str, aim: str = "") -> None:
