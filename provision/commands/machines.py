@@ -11,6 +11,7 @@ from provision.commands.base import number, open_session, publish, remainder, ta
 from provision.commands.progress import Progress
 from provision.commands.results import lab as results
 from provision.core.errors import LabError, UsageError
+from provision.core.hints import for_lab
 from provision.core.ssh_config import ssh_command
 from provision.database.failover import control as failover
 from provision.operations import restart as rolling_restart
@@ -82,9 +83,9 @@ def halt(c: Any, machine: str = "", lab: str = "") -> None:
     names = [session.lab.machine(machine).name] if machine else []
     with session.lock(), Progress() as report:
         session.provider.halt(session.lab, report, names)
-    publish(
-        results.ActionValues(machines=names or [m.name for m in session.lab.machines], changed=True)
-    )
+    halted = names or [m.name for m in session.lab.machines]
+    publish(results.ActionValues(machines=halted, changed=True))
+    print(f"shut down: {', '.join(halted)}")
 
 
 @task(result=results.ActionValues, positional=["machine"])
@@ -93,6 +94,8 @@ def kill(c: Any, machine: str, lab: str = "") -> None:
     session = open_session(lab)
     session.provider.kill(session.lab, session.lab.machine(machine).name)
     publish(results.ActionValues(machines=[machine], changed=True))
+    print(f"the power of {machine} is cut")
+    print(for_lab(f"next: invoke lab.start {machine}", session.lab.name))
 
 
 @task(result=results.ActionValues, positional=["machine"])
@@ -101,7 +104,10 @@ def start(c: Any, machine: str, lab: str = "") -> None:
     session = open_session(lab)
     with session.lock():
         session.provider.start(session.lab, session.lab.machine(machine).name)
+        states = session.machine_states()
     publish(results.ActionValues(machines=[machine], changed=True))
+    print(f"{machine} is {states[machine]}; its services were not checked")
+    print(for_lab("next: invoke lab.check", session.lab.name))
 
 
 @task(
@@ -119,3 +125,4 @@ def restart(c: Any, what: str, yes: bool = False, lab: str = "") -> None:
         context = failover.adopt(session.context, fleet)
         rolling_restart.restart(context, fleet, what, report)
     publish(results.Restarted(target=what))
+    print(f"{what} is restarted")

@@ -111,7 +111,7 @@ def prefetch(names: Sequence[str], root: Path, report: Report, *, refresh: bool 
     sets = tuple(dict.fromkeys(s for name in names for s in package_sets(name, root)))
     with prune.images_locked():
         for package_set in sets:  # one after the other: each is limited by processor and disk
-            images.root_file_systems([package_set], report)
+            images.root_file_systems({"new machines": package_set}, report)
             name = f"layers-{images.layer_key(recipe, package_set)}"
             missing = pool_run.missing(pool.folder, name)
             if missing is None or missing:

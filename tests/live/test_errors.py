@@ -222,7 +222,7 @@ def test_killed_while_a_layer_is_built(other_lab: NewLab, elsewhere: Path, way: 
                     pytest.skip(f"{cache} is on another file system than the images")
     lab = other_lab(f"b-{way[-3:].lower()}", LAB_CACHE=str(cache))
     run = lab.start("lab.up")
-    run.wait_for_output("building a layer with")
+    run.wait_for_output(" for lb-01")
     run.signal(getattr(signal, way), group=way == "SIGINT")
     status = run.wait()
     assert status == (130 if way == "SIGINT" else -signal.SIGKILL), run.output

@@ -418,7 +418,7 @@ def test_a_layer_has_its_packages_and_can_be_built_after_an_interruption(
     target = paths.cache() / "layers" / images.layer_key(load_recipe(), PackageSet(packages))
     with removed_afterwards(new_lab(tmp_path_factory.mktemp("layer"), ("alpha",))) as lab:
         try:
-            killed(lab, "building a layer", packages, later=1)
+            killed(lab, "preparing packages for", packages, later=1)
             assert not target.exists()
             mounts = Path("/proc/self/mountinfo").read_text()
             assert str(paths.cache()) not in mounts

@@ -52,6 +52,18 @@ class SourceError(ProviderError):
     """A package source does not respond."""
 
 
+PROGRAMS = {
+    "haproxy": "HAProxy",
+    "keepalived": "keepalived",
+    "nginx": "Nginx",
+    "gunicorn": "gunicorn",
+    "mysql-server": "MySQL",
+    "prometheus": "Prometheus",
+    "dnsmasq": "dnsmasq",
+}
+"""The packages that a layer is named after in messages."""
+
+
 def base_key(recipe: Recipe) -> str:
     """The name of the base image."""
     scripts = [HERE / "build-image.sh", SETUP_SCRIPT, CUSTOMIZE_SCRIPT]
@@ -76,23 +88,56 @@ def hash_of(*inputs: object) -> str:
 
 
 def root_file_systems(
-    package_sets: Sequence[PackageSet], report: Report
+    package_sets: Mapping[str, PackageSet], report: Report
 ) -> Mapping[PackageSet, Sequence[Path]]:
     """For each package set the root file systems for a container, the uppermost first.
+
+    Args:
+        package_sets: by machine.
 
     Raises:
         ProviderError: when an image cannot be built.
     """
     recipe = load_recipe()
     base = base_image(recipe, report)
+    layers = [s for s in dict.fromkeys(package_sets.values()) if s != PackageSet()]
+    missing = [s for s in layers if not (layer_folder(recipe, s) / "root").is_dir()]
 
     def build(package_set: PackageSet) -> Sequence[Path]:
         layer = None
-        if package_set != PackageSet():
-            layer = layer_image(recipe, package_set, report)
+        if package_set in layers:
+            number = missing.index(package_set) + 1 if package_set in missing else 0
+            purpose = layer_purpose(package_set, package_sets, number, len(missing))
+            layer = layer_image(recipe, package_set, report, purpose)
         return (layer, base) if layer else (base,)
 
-    return for_each(dict.fromkeys(package_sets), build)
+    return for_each(dict.fromkeys(package_sets.values()), build)
+
+
+def layer_purpose(
+    package_set: PackageSet, package_sets: Mapping[str, PackageSet], number: int, count: int
+) -> str:
+    """What a layer is for, such as ``HAProxy and Nginx for lb-01, 1 of 2``.
+
+    Args:
+        package_sets: by machine.
+        number: of the layer among the ``count`` that are missing.
+    """
+    names = {*package_set.packages, *package_set.sid}
+    programs = [name for package, name in PROGRAMS.items() if package in names] or ["packages"]
+    machines = [machine for machine, own in package_sets.items() if own == package_set]
+    position = f", {number} of {count}" if count > 1 else ""
+    return f"{listed(programs)} for {listed(machines)}{position}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as in a sentence: ``a, b and c``."""
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
+def layer_folder(recipe: Recipe, package_set: PackageSet) -> Path:
+    """Where a layer is stored."""
+    return paths.cache() / "layers" / layer_key(recipe, package_set)
 
 
 def base_image(recipe: Recipe, report: Report) -> Path:
@@ -103,26 +148,30 @@ def base_image(recipe: Recipe, report: Report) -> Path:
     """
     target = paths.cache() / "images" / base_key(recipe)
     if not (target / "root").is_dir():
-        report("host", "building the base image (once, about a minute)")
+        report("host", "preparing Debian for all machines (once, about a minute)")
         packages = ",".join(recipe.packages)
         arguments = [recipe.suite, CANONICAL, packages, USER, *build_settings(recipe)]
         build(HERE / "build-image.sh", target, arguments, recipe, report)
     return target / "root"
 
 
-def layer_image(recipe: Recipe, package_set: PackageSet, report: Report) -> Path | None:
+def layer_image(
+    recipe: Recipe, package_set: PackageSet, report: Report, purpose: str
+) -> Path | None:
     """The root file system of a layer with these packages; None when it cannot be built.
 
     Without the layer, the packages are installed over SSH.
 
+    Args:
+        purpose: see `layer_purpose`.
+
     Raises:
         SourceError: when a package source does not respond, because SSH would not help then.
     """
-    target = paths.cache() / "layers" / layer_key(recipe, package_set)
+    target = layer_folder(recipe, package_set)
     if not (target / "root").is_dir():
         arguments, stdin = _layer_inputs(recipe, package_set, report)
-        summary = summarized(package_set)
-        report("host", f"building a layer with {summary} (once)")
+        report("host", f"preparing {purpose} (once)")
         script = HERE / "build-layer.sh"
         try:
             build(script, target, arguments, recipe, report, stdin=stdin, optional=True)
@@ -131,7 +180,7 @@ def layer_image(recipe: Recipe, package_set: PackageSet, report: Report) -> Path
         except ProviderError as error:
             lines = [line for line in error.output.splitlines() if line[:1].strip()]
             reason = lines[-1] if lines else error.what
-            report("host", f"continuing without the layer of {summary}: {reason}")
+            report("host", f"continuing without a layer for {purpose}: {reason}")
             return None
     return target / "root"
 

@@ -59,7 +59,7 @@ class LxcProvider:
     def _create(self, lab: Lab, package_sets: Mapping[str, PackageSet], report: Report) -> None:
         key = Secrets(lab.directory).public_key()
         with prune.images_locked():
-            lower = images.root_file_systems(list(package_sets.values()), report)
+            lower = images.root_file_systems(package_sets, report)
 
             def create(name: str) -> None:
                 report(name, "creating the container")

@@ -140,3 +140,14 @@ def test_images_and_layers_of_a_machine_are_in_use() -> None:
         ":/var/lib/foobar-lab/0123abcd/web-01/delta"
     )
     assert prune.images_in([line]) == {Path("/c/layers/ab"), Path("/c/images/cd")}
+
+
+def test_building_names_what_is_prepared_for_which_machines() -> None:
+    web = PackageSet(("gunicorn", "nginx"), sid=("mysql-server",))
+    sets = {"lb-01": PackageSet(("haproxy",)), "web-01": web, "web-02": web}
+    assert images.layer_purpose(sets["lb-01"], sets, 1, 2) == "HAProxy for lb-01, 1 of 2"
+    assert images.layer_purpose(web, sets, 2, 2) == (
+        "Nginx, gunicorn and MySQL for web-01 and web-02, 2 of 2"
+    )
+    other = {"a": PackageSet(("figlet",))}
+    assert images.layer_purpose(other["a"], other, 1, 1) == "packages for a"
