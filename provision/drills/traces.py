@@ -20,12 +20,14 @@ HEREDOC = re.compile(r"<<-?\s*['\"]?(\w+)")
 def search(folders: str = FOLDERS, private: str = PRIVATE) -> str:
     """A script that prints files and journal lines with one of the texts on its stdin.
 
+    The lab's own programs contain commands that a fault may use as well.
+
     Its first argument is a time, in seconds since 1970: before the fault was caused.
     """
     return f"""
 patterns=$(cat)
 {{
-    grep -rlsIF -e "$patterns" --exclude-dir=lab-mysql -- {folders}
+    grep -rlsIF -e "$patterns" --exclude-dir=lab-mysql --exclude-dir=foobar-lab -- {folders}
     journalctl --no-pager --quiet --output=cat --since="@$1" | grep -F -e "$patterns" |
         sed 's/^/journal: /'
     find {private} -xdev -type f -newermt "@$1"
