@@ -231,7 +231,7 @@ def _check(lab: str) -> None:
             print(f"does not count: {text}")
         after = require_current(session.lab.directory)
         if graded.passed:
-            print(f"solved: {show_drill.summary(after)}")
+            print(show_drill.summary(after))
             print(for_lab("next: invoke drill.finish", session.lab.name))
         else:
             print(f"{graded.held} of {len(graded.results)} proofs hold")

@@ -56,7 +56,7 @@ def watch(c: Any, seconds: str = "0", lab: str = "") -> None:
                 print(f"does not count: {text}")
     run = require_current(session.lab.directory)
     if not publish(show_drill.grade_values(run, graded)):
-        print(f"solved: {show_drill.summary(run)}")
+        print(show_drill.summary(run))
         print(for_lab("next: invoke drill.finish", session.lab.name))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import tempfile
 from collections.abc import Iterable
 from functools import cache
@@ -23,16 +24,18 @@ SEEDS = ("1", "2", "3")
 
 
 @cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
+def _folder() -> str:
     """Of labs that do not exist; removed with the process."""
-    return tempfile.TemporaryDirectory(prefix="drill-lint-")
+    directory = tempfile.TemporaryDirectory(prefix="drill-lint-")
+    atexit.register(directory.cleanup)
+    return directory.name
 
 
 @cache
 def sample_lab(topology: str) -> Lab:
     """A lab of a topology that does not exist."""
     loaded = topologies.load(topologies.find(topology, ROOT))
-    return Lab("default", Path(_folder().name), loaded)
+    return Lab("default", Path(_folder()), loaded)
 
 
 @cache
