@@ -16,7 +16,7 @@ from provision.drills.source import DrillFileError, load, relative
 from provision.topology.checker import Checker
 from provision.topology.nodes import Node, parse_yaml
 
-EXAMPLE = "'drills: [site-link-removed, {id: skewed-weights, minutes: 15}]'"
+EXAMPLE = "'drills: [site-link-removed, {id: wrong-backend-port, minutes: 15}]'"
 TEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,30}")
 
 

@@ -1,6 +1,6 @@
 """Every drill: healthy, broken, wrong fix refused, solved over a terminal, restored.
 
-One drill: ``scripts/test tests/live/drills -k skewed-weights``. LAB_DRILL_SEEDS=1 saves time.
+One drill: ``scripts/test tests/live/drills -k wrong-backend-port``. LAB_DRILL_SEEDS=1 saves time.
 """
 
 from __future__ import annotations

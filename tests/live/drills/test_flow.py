@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_from_start_to_finish(lab: RunningLab) -> None:
     assert started["drill_run"]["outcome"] == "running"
     assert machine is None or machine.group() in ("web-01", "web-02")
 
-    second = lab.invoke("drill.start", "skewed-weights", check=False)
+    second = lab.invoke("drill.start", "wrong-backend-port", check=False)
     assert second.returncode == 2
     assert f"drill {DRILL} is running" in second.stderr
     refused = lab.invoke("lab.up", check=False)
@@ -93,13 +94,14 @@ def test_a_lab_that_is_not_healthy_is_refused(lab: RunningLab) -> None:
     lab.up()
 
 
-def test_a_drill_of_another_topology_is_refused(lab: RunningLab) -> None:
-    drills = catalogue.load_all(catalogue.paths())
-    other = next(drill for drill in drills if "distributed" not in drill.topologies)
-    result = lab.invoke("drill.start", other.id, check=False)
+def test_a_drill_of_another_topology_is_refused(lab: RunningLab, tmp_path: Path) -> None:
+    text = catalogue.find(DRILL).read_text(encoding="utf-8")
+    other = tmp_path / f"{DRILL}.md"
+    other.write_text(text.replace("[distributed, secured]", "[scaled, secured]"))
+    result = lab.invoke("drill.start", str(other), check=False)
     assert result.returncode == 2
-    assert f"drill {other.id} needs topology {' or '.join(other.topologies)}" in result.stderr
-    assert f"invoke lab.up --lab {lab.name} --topology {other.topologies[0]}" in result.stderr
+    assert f"drill {DRILL} needs topology scaled or secured" in result.stderr
+    assert f"invoke lab.up --lab {lab.name} --topology scaled" in result.stderr
 
 
 def test_a_killed_start_is_repaired(lab: RunningLab) -> None:
