@@ -57,8 +57,7 @@ def load_recipe(file: Path = RECIPE) -> Recipe:
 def mirror(environ: Mapping[str, str] = os.environ, apt: Path = APT) -> str:
     """The URL of Debian's main archive: LAB_MIRROR, else the one that this host uses.
 
-    A host without one, or with sources on its own disk only, gets Debian's: what the package pool
-    has recorded is not read from there.
+    A host without one, or with sources on its own disk only, has what the package pool recorded.
     """
     if environ.get("LAB_MIRROR"):
         return environ["LAB_MIRROR"].rstrip("/")

@@ -214,6 +214,7 @@ def test_a_service_is_stopped_or_started_as_declared() -> None:
 
 
 def test_a_tree_has_the_digest_that_the_machine_computes(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
     (tmp_path / "a" / "__pycache__").mkdir(parents=True)
     (tmp_path / "a" / "__pycache__" / "x.pyc").write_bytes(b"compiled")
     (tmp_path / "a" / "text").write_text("ä\n", encoding="utf-8")
@@ -225,8 +226,18 @@ def test_a_tree_has_the_digest_that_the_machine_computes(tmp_path: Path) -> None
         os.utime(tmp_path / path, (seconds, seconds))
     assert tree.digest == tree_digest(str(tmp_path))
     assert differences(tree, TreeFacts(tree.digest)) == {}
-    (tmp_path / "run").chmod(0o644)
-    assert tree_digest(str(tmp_path)) != tree.digest
+    for path, wrong in (
+        ("run", 0o644),
+        ("run", 0o700),
+        ("a/text", 0o600),
+        ("a", 0o700),
+        (".", 0o711),
+    ):
+        right = (tmp_path / path).stat().st_mode
+        (tmp_path / path).chmod(wrong)
+        assert tree_digest(str(tmp_path)) != tree.digest, (path, wrong)
+        (tmp_path / path).chmod(right)
+    assert tree_digest(str(tmp_path)) == tree.digest
 
 
 # --- units and plans -----------------------------------------------------------------------------

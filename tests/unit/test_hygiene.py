@@ -107,6 +107,7 @@ def test_the_favicon_has_the_type_of_its_content() -> None:
 
 
 def test_the_same_content_has_the_same_etag_everywhere(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
     first = Tree(str(tmp_path), (("a.css", False, b"p { }"), ("b.css", False, b"q { }")))
     times = {}
     for name, _, data in first.files:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CANONICAL = "http://debian.invalid/debian"
-"""Debian's main archive; images name it, whatever mirror they were built from."""
+"""Debian's main archive in images, whatever mirror they were built from: the pool knows the mirror.
+
+No host has this name (RFC 6761), so nothing is downloaded from a mirror that nobody chose."""
 
 SETS = ".sets"
 """Folder in the pool: which files an installation needed, one JSON file per package set."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from provision.engine.agent.files import Journal
@@ -13,6 +15,7 @@ from provision.engine.agent.filesystem import (
     is_real_directory,
     kind_of,
     read_bytes,
+    status_of,
     walk,
 )
 from provision.engine.agent.overwritten import digest
@@ -40,6 +43,11 @@ def content_time(content_digest: str) -> int:
     return TIMES_FROM + int(content_digest[:7], 16)
 
 
+DIRECTORY_MODE = 0o755
+FILE_MODES = (0o644, 0o755)
+"""Permissions in a tree: everybody reads it, as the servers' own users do, and its owner writes."""
+
+
 @dataclass(frozen=True)
 class TreeFacts:
     """Digest of a folder (see `tree_digest`); empty when there is none."""
@@ -61,11 +69,15 @@ def collect_tree(args: Args) -> TreeFacts:
 def tree_digest(top: str) -> str:
     """One digest over the names, modes and contents of everything below ``top``.
 
-    A file with another modification time than `content_time` counts as changed. Links count with
-    their target; fifos, sockets and devices with their type; directories do not.
+    A file with another modification time than `content_time`, or with other permissions than
+    0644 or 0755, counts as changed. Links count with their target; fifos, sockets and devices with
+    their type; directories only with other permissions than 0755.
     """
     lines = []
     try:
+        for folder, mode in _directories(top):
+            if mode != DIRECTORY_MODE:
+                lines.append(f"{os.path.relpath(folder, top)} directory {mode:04o}")
         for path, status in walk(top):
             kind = kind_of(status)
             what = kind
@@ -79,12 +91,23 @@ def tree_digest(top: str) -> str:
     return digest("\n".join(sorted(lines)).encode(errors="surrogateescape"))
 
 
+def _directories(top: str) -> Iterator[tuple[str, int]]:
+    """A folder, all folders below it, and their permissions; none of compiled Python."""
+    for folder, folders, _ in os.walk(top):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        status = status_of(folder)
+        if status is not None:
+            yield folder, stat.S_IMODE(status.st_mode)
+
+
 def _description(path: str, status: os.stat_result) -> str:
     executable = "x" if status.st_mode & 0o100 else "-"
     content = _content_digest(path, status)
     is_digest = len(content) == 64
     touched = is_digest and int(status.st_mtime) != content_time(content)
-    return f"{executable} {content}{' touched' if touched else ''}"
+    mode = stat.S_IMODE(status.st_mode)
+    shown = "" if mode in FILE_MODES else f" {mode:04o}"
+    return f"{executable} {content}{' touched' if touched else ''}{shown}"
 
 
 def _content_digest(path: str, status: os.stat_result) -> str:
@@ -117,6 +140,8 @@ def tree(args: Args, journal: Journal, log: Log) -> None:
         os.mkdir(new)
         with tarfile.open(fileobj=io.BytesIO(base64.b64decode(args["tar"]))) as archive:
             archive.extractall(new, filter="data")
+        for folder, _ in list(_directories(new)):
+            os.chmod(folder, DIRECTORY_MODE)
         must(["chown", "-R", f"{args['owner']}:{args['group']}", "--", new])
         for file, status in walk(new):
             if kind_of(status) == "file":

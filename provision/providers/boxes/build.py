@@ -17,7 +17,6 @@ import yaml
 
 from provision.core.errors import ProviderError, UsageError
 from provision.core.lab import ROOT
-from provision.core.pool.store import CANONICAL
 from provision.core.report import Report
 from provision.providers import image_recipe
 from provision.providers.boxes import ovf
@@ -116,7 +115,7 @@ def build(provider: str, report: Report) -> BuiltBox:
         host_key = new_host_key()
         arguments = [
             recipe.suite,
-            CANONICAL,
+            recipe.mirror,
             ",".join(recipe.packages),
             USER,
             f"{host_key.public} {NAME}",
