@@ -366,7 +366,8 @@ def test_a_rejected_configuration_is_rolled_back(
     assert word in output, "HAProxy's own words are missing"
     assert f"rolled back: {path}" in output
     assert f"{unit}.service keeps its previous configuration" in output
-    assert f"next: fix the cause, then invoke lab.up --lab {repaired.name}" in output
+    hint = f"next: fix the cause, then\n      invoke lab.up --lab {repaired.name}\n"
+    assert hint in output
     after = repaired.out(machine, "sh", "-c", f"cat {path}; systemctl show -p MainPID {unit}")
     assert after == before
     assert repaired.get().status_code == 200
