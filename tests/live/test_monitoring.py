@@ -53,7 +53,7 @@ def test_no_unit_has_failed(secured_lab: RunningLab, machine: str) -> None:
 
 def test_promtool_and_amtool_accept_the_configuration(secured_lab: RunningLab) -> None:
     output = secured_lab.out("lb-01", "promtool", "check", "rules", monitoring.RULES)
-    assert "14 rules found" in output
+    assert "15 rules found" in output
     secured_lab.out("lb-01", "promtool", "check", "config", monitoring.CONFIG)
     secured_lab.out("lb-01", "amtool", "check-config", monitoring.ALERTMANAGER_CONFIG)
 
