@@ -107,7 +107,8 @@ def request(
         try:
             connection.request(method, path, headers=headers, preload_content=False)
             response = connection.getresponse()
-            body = response.read(BODY_LIMIT).decode(errors="replace")
+            with contextlib.closing(response):  # it holds the socket once it announces the end
+                body = response.read(BODY_LIMIT).decode(errors="replace")
         except (OSError, http.client.HTTPException, HTTPError) as error:
             return SiteResponse(error=error_text(error))
     lower = {name.lower(): value for name, value in response.headers.items()}
