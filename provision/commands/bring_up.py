@@ -109,11 +109,13 @@ def configure(session: Session, fleet: Fleet, *, look_first: bool = False) -> re
         LabError: when a machine could not be configured, or a check fails.
     """
     checked: tuple[checks.CheckResult, ...] = ()
+    notes: list[str] = []
     with Progress() as report:
         screen = console()
         converged = None
         if look_first and steps.has_served(session.lab):
-            converged, checked = steps.unchanged(session, fleet, report)
+            converged, checked, seen = steps.unchanged(session, fleet, report)
+            notes = seen.authority.notes
         if converged is None:
             converged = steps.configure(session, fleet, report)
     outcomes = [show.outcome_values(outcome) for outcome in converged.outcomes]
@@ -124,7 +126,7 @@ def configure(session: Session, fleet: Fleet, *, look_first: bool = False) -> re
         print(session.context.secrets.redact(line))
     for line in converged.saved:
         print(line)
-    for note in dict.fromkeys(converged.context.authority.notes):
+    for note in dict.fromkeys([*notes, *converged.context.authority.notes]):
         print(f"note: {note}", file=sys.stderr)
     if converged.errors:
         raise LabError("\n\n".join(str(error) for error in converged.errors))

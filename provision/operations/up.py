@@ -131,11 +131,12 @@ def configure(session: Session, fleet: Fleet, report: Report) -> Converged:
 
 def unchanged(
     session: Session, fleet: Fleet, report: Report
-) -> tuple[Converged | None, tuple[checks.CheckResult, ...]]:
+) -> tuple[Converged | None, tuple[checks.CheckResult, ...], Context]:
     """Look whether the lab is as it should be: the plan and the checks, in one round trip.
 
     Returns:
-        None, and no results, when anything differs, fails or is unknown: converge it then.
+        None, and no results, when anything differs, fails or is unknown: converge it then. The
+        context has the notes of the authority about certificates that it issued again.
     """
     started = time.monotonic()
     context = registry.context(session.lab, session.state, rolling=True)
@@ -145,14 +146,14 @@ def unchanged(
     observation = observe(context, fleet, session.provider.state(session.lab))
     judged = checks.judge(context, observation)
     if not all(result.ok for result in judged) or not drift.no_difference(context, observation):
-        return None, ()
+        return None, (), context
     releases.remove_undeployed(context)
     outcomes = []
     for name, host in fleet.hosts.items():
         host.log("unchanged")
         count = sum(len(u.resources) for u in context.desired(context.lab.machine(name)))
         outcomes.append(Outcome(name, (), count, time.monotonic() - started, host.round_trips))
-    return Converged(context, tuple(outcomes)), judged
+    return Converged(context, tuple(outcomes)), judged, context
 
 
 def failed_replicas(context: Context, outcomes: Mapping[str, Outcome]) -> list[str]:

@@ -100,7 +100,7 @@ def test_a_lab_is_unchanged_when_no_plan_differs_and_no_check_fails(
     monkeypatch.setattr(registry, "context", lambda *_, **__: here)
     fleet = Fleet(here.lab, Provider().endpoints(here.lab))
     session = Session(here.lab, here.state, Provider())  # type: ignore[arg-type]
-    converged, judged = steps.unchanged(session, fleet, lambda *_: None)
+    converged, judged, _ = steps.unchanged(session, fleet, lambda *_: None)
     if not (ok and same):
         assert (converged, judged) == (None, ())
         return
@@ -132,7 +132,9 @@ def test_an_unchanged_lab_is_neither_converged_nor_checked_again(
     done = steps.Converged(here, ())
     monkeypatch.setattr(steps, "has_served", lambda _: True)
     monkeypatch.setattr(steps, "record_served", lambda _: None)
-    monkeypatch.setattr(steps, "unchanged", step("unchanged", (done, (result(True),))))
+    monkeypatch.setattr(
+        steps, "unchanged", step("unchanged", (done, (result(True),), done.context))
+    )
     monkeypatch.setattr(steps, "configure", step("configure", done))
     monkeypatch.setattr(steps, "check_until_ok", step("check", (result(True),)))
     session = Session(here.lab, here.state, Provider())  # type: ignore[arg-type]
