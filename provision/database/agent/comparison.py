@@ -33,6 +33,9 @@ from provision.engine.agent.registry import Args, collector
 SCHEMAS = ("foobar", "lab", "app")
 """What is compared: the guest book's data, the lab's own, and those of the user's application."""
 
+COMMIT_SECONDS = 0.5
+"""For the primary to commit what its replica has acknowledged; see `compare`."""
+
 WAIT_SECONDS = 1.0
 """How long missing transactions are waited for; a healthy replica has them within milliseconds."""
 
@@ -115,6 +118,11 @@ def compare(primary: MysqlSession, replica: MysqlSession, args: Args) -> Compari
     other = primary.row("SELECT @@server_id AS id, @@server_uuid AS uuid, @@gtid_executed AS done")
     executed, of_primary = GtidSet(own["done"] or ""), GtidSet(other["done"] or "")
     errant = executed - of_primary
+    if errant:
+        # With semi-sync a replica may commit before the primary, which waits for it (AFTER_SYNC).
+        waited = "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)"
+        primary.value(waited, [errant.text, COMMIT_SECONDS * args["factor"]])
+        errant -= GtidSet(primary.value("SELECT @@global.gtid_executed"))
     missing = GtidSet()
     if not _wait_for(replica, of_primary, WAIT_SECONDS * args["factor"]):
         missing = of_primary - GtidSet(replica.value("SELECT @@global.gtid_executed"))
