@@ -197,7 +197,7 @@ def servers_problem(expect: Expectation, responses: Sequence[SiteResponse]) -> s
     if not expect.servers:
         return ""
     counts = Counter(response.header("x-served-by") for response in responses)
-    shares = ", ".join(f"{name or 'nobody'} {count}" for name, count in sorted(counts.items()))
+    shares = ", ".join(f"{name or 'no server'} {count}" for name, count in sorted(counts.items()))
     if set(counts) != set(expect.servers):
         return f"answered by {shares}"
     if expect.balanced:

@@ -19,7 +19,7 @@ ON_THE_WAY = ("haproxy", "nginx", "keepalived", "app")
 TEMPLATES = sorted(p for name in ON_THE_WAY for p in (ROOT / "configs" / name).glob("*.j2"))
 LITERAL = re.compile(r"(?im)^[^#\n]*(?<!response-)timeout\w*( \w+)?[ =]+[1-9]")
 SET_OF_ADDRESSES = "        timeout 60s\n"
-"""In nftables: when the handover forgets a client's connection, which nobody waits for."""
+"""In nftables: when the handover forgets a client's connection, for which no client waits."""
 
 
 def files(topology: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 CANONICAL = "http://debian.invalid/debian"
 """Debian's main archive in images, whatever mirror they were built from: the pool knows the mirror.
 
-No host has this name (RFC 6761), so nothing is downloaded from a mirror that nobody chose."""
+No host has this name (RFC 6761), so nothing is downloaded from a mirror that is not configured."""
 
 SETS = ".sets"
 """Folder in the pool: which files an installation needed, one JSON file per package set."""

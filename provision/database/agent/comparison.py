@@ -120,8 +120,7 @@ def compare(primary: MysqlSession, replica: MysqlSession, args: Args) -> Compari
     errant = executed - of_primary
     if errant:
         # With semi-sync a replica may commit before the primary, which waits for it (AFTER_SYNC).
-        waited = "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)"
-        primary.value(waited, [errant.text, COMMIT_SECONDS * args["factor"]])
+        _executed(primary, errant, COMMIT_SECONDS * args["factor"])
         errant -= GtidSet(primary.value("SELECT @@global.gtid_executed"))
     missing = GtidSet()
     if not _wait_for(replica, of_primary, WAIT_SECONDS * args["factor"]):
@@ -149,8 +148,13 @@ def _wait_for(replica: MysqlSession, gtids: GtidSet, seconds: float) -> bool:
     threads = replica.row("SHOW REPLICA STATUS")
     if threads.get("Replica_SQL_Running") != "Yes":
         return False
+    return _executed(replica, gtids, seconds)
+
+
+def _executed(session: MysqlSession, gtids: GtidSet, seconds: float) -> bool:
+    """Wait until a server has executed transactions; False when the time is over."""
     waited = "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)"
-    return replica.value(waited, [gtids.text, seconds]) == "0"
+    return session.value(waited, [gtids.text, seconds]) == "0"
 
 
 def _compare_tables(

@@ -1,4 +1,4 @@
-"""`scripts/bench consistency`: random faults, and a history checker that trusts nobody."""
+"""`scripts/bench consistency`: random faults, and an independent history checker."""
 
 from __future__ import annotations
 

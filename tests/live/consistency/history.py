@@ -91,7 +91,9 @@ def _content(history: History, name: str, rows: Sequence[str]) -> Iterable[str]:
         results[attempt.note].add(attempt.result)
     yield from (f"lost: {name} lacks acknowledged {n}" for n in acknowledged if not counts[n])
     yield from (f"doubled: {name} has {n} {c} times" for n, c in counts.items() if c > 1)
-    yield from (f"phantom: {name} has {n}, which nobody sent" for n in counts if n not in results)
+    yield from (
+        f"phantom: {name} has {n}, which was never sent" for n in counts if n not in results
+    )
     for note, kinds in results.items():
         if kinds == {REFUSED} and counts[note]:
             yield f"phantom: {name} has {note}, which was refused"

@@ -68,7 +68,7 @@ class Guard:
         """Whether this server must become a replica of the other machine's: two of three agree.
 
         The witness has decided that the other machine is the primary, and its guard reports the
-        same. The record is older, or it says so already and the server follows nobody.
+        same. The record is older, or it says so already and the server has no source.
 
         Args:
             peer: current report of the other guard.

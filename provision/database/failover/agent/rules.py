@@ -41,7 +41,7 @@ CLOCK_BOOTTIME, which continues while a machine is suspended. `Witness` (witness
 
 **The old primary rejoins by itself.** It is not writable, the witness has decided on the other
 machine, and the other guard reports itself as primary in that epoch (`Guard.must_rejoin`). Its
-transactions that the new primary lacks were acknowledged to nobody: they are saved to a file, and
+transactions that the new primary lacks were never acknowledged: they are saved to a file, and
 then it clones the new primary (rejoin.py). Its mysqld restarts, or its relay log is discarded, so
 it has a new identity and is promotable only after it has caught up.
 
