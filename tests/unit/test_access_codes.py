@@ -1,4 +1,4 @@
-"""Access codes of the board: stable, different for each purpose and lab, compared as people type."""
+"""Access codes of the board: stable, one per purpose and lab, compared as people type them."""
 
 from __future__ import annotations
 
