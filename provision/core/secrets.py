@@ -32,6 +32,9 @@ from provision.core.files import cannot_read, read_private, read_text, require_p
 from provision.core.locks import file_lock
 
 SSH_KEY = "id_ed25519"
+TEAM_KEY = "team_ed25519"
+"""The key of the lab's team, in a class; it is authorized in addition to the lab's own."""
+
 PASSWORDS = "passwords.json"
 REDACTED = "********"
 """Replaces a secret in text that is shown."""
@@ -61,7 +64,14 @@ class Secrets:
         Raises:
             LabError: when the key is damaged, accessible to others, or cannot be created.
         """
-        path = self.folder() / SSH_KEY
+        return self._key(SSH_KEY, f"foobar-lab {self.lab.name}")
+
+    def team_key(self) -> Path:
+        """The private key of the lab's team, as `ssh_key`."""
+        return self._key(TEAM_KEY, f"team of foobar-lab {self.lab.name}")
+
+    def _key(self, name: str, comment: str) -> Path:
+        path = self.folder() / name
         with file_lock(self.directory / ".lock"):
             text = read_private(path)
             if text is None:
@@ -71,7 +81,7 @@ class Secrets:
             else:
                 key = self._parse_ssh_key(path, text)
             public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-            line = f"{public.decode()} foobar-lab {self.lab.name}\n"
+            line = f"{public.decode()} {comment}\n"
             public_path = path.with_name(f"{path.name}.pub")
             if read_text(public_path) != line:
                 write_atomically(public_path, line)
@@ -79,8 +89,14 @@ class Secrets:
 
     def public_key(self) -> str:
         """The line for ``authorized_keys``, without a line end."""
-        path = self.ssh_key()
-        return (read_text(path.with_name(f"{path.name}.pub")) or "").strip()
+        return _public_line(self.ssh_key())
+
+    def authorized_keys(self) -> str:
+        """The lines for ``authorized_keys``: the lab's key, and its team's when it has one."""
+        keys = [self.ssh_key()]
+        if (self.directory / TEAM_KEY).exists():
+            keys.append(self.team_key())
+        return "\n".join(map(_public_line, keys))
 
     def password(self, name: str) -> str:
         """The password for a purpose such as ``mysql-app``; generated on first use.
@@ -108,7 +124,8 @@ class Secrets:
         if not self.directory.is_dir():
             return ()
         texts = set(self._passwords().values())
-        for path in (self.directory / SSH_KEY, *self.directory.glob("*.key")):
+        keys = [self.directory / name for name in (SSH_KEY, TEAM_KEY)]
+        for path in (*keys, *self.directory.glob("*.key")):
             texts |= _key_lines(read_private(path) or "")
         return _longest_first(texts)
 
@@ -180,6 +197,10 @@ class Secrets:
             f"restore it from a copy; without one: rm -f {shlex.quote(str(path))}, then for each "
             "machine invoke lab.rescue MACHINE --fix, which authorizes a new key",
         )
+
+
+def _public_line(path: Path) -> str:
+    return (read_text(path.with_name(f"{path.name}.pub")) or "").strip()
 
 
 def _new_password() -> str:

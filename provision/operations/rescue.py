@@ -78,8 +78,8 @@ def _run_script(session: Session, machine: Machine, part: str) -> Restored:
     user = login_user(session.context, machine)
     exact = "exact" if session.provider.name == "lxc" else "add"
     address = f"{machine.address}/{lab.network.prefixlen}"
-    key = Secrets(lab.directory).public_key().strip()
-    values = [part, user, exact, address, str(lab.gateway), key]
+    keys = Secrets(lab.directory).authorized_keys()
+    values = [part, user, exact, address, str(lab.gateway), keys]
     argv = ["sh", "-s", "--", *values]
     script = SCRIPT.read_text(encoding="utf-8")
     result = run_as_root(session, name, *argv, stdin=script, timeout=SCRIPT_SECONDS)
@@ -132,15 +132,15 @@ def _restore_host_key(session: Session, name: str, pinned: str) -> str:
 def _record_lab_key(session: Session, name: str) -> None:
     """Make the lab's present key the original one, which `lab.up` restores: it may be a new one."""
     user = login_user(session.context, session.lab.machine(name))
-    key = Secrets(session.lab.directory).public_key().strip()
+    keys = Secrets(session.lab.directory).authorized_keys().splitlines()
     record = read_originals(session, name)
     files = dict(record.get("files", {}))
     path = next((p for p in files if p.endswith(f"/{user}/.ssh/authorized_keys")), "")
     lines = base64.b64decode(files[path].content).decode().splitlines() if path else []
-    if not path or key in lines:
+    if not path or {*keys} <= {*lines}:
         return
     kept = lines if session.provider.name == "vagrant" else []
-    text = "".join(f"{line}\n" for line in (*kept, key))
+    text = "".join(f"{line}\n" for line in dict.fromkeys((*kept, *keys)))
     files[path] = replace(
         files[path], type="file", content=base64.b64encode(text.encode()).decode()
     )

@@ -1,13 +1,13 @@
 #!/bin/sh
-# restore-access.sh PART USER HOW ADDRESS/PREFIX GATEWAY KEY
+# restore-access.sh PART USER HOW ADDRESS/PREFIX GATEWAY KEYS
 # Runs as root inside a machine and restores the controller's login. Prints "repaired: WHAT" for each
 # fault and "copies: FOLDER" when it replaced files. PART is access or firewall; with HOW = exact,
-# authorized_keys holds the key only, otherwise at least that.
+# authorized_keys holds these keys only (one per line), otherwise at least those.
 set -u
 umask 022
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH LC_ALL=C DEBIAN_FRONTEND=noninteractive
-part=$1 user=$2 how=$3 address=$4 gateway=$5 key=$6
+part=$1 user=$2 how=$3 address=$4 gateway=$5 wanted=$6
 copies=/var/backups/foobar-lab/rescue-$(date -u +%Y%m%dT%H%M%SZ)
 
 repaired() { printf 'repaired: %s\n' "$*"; }
@@ -71,13 +71,13 @@ fix_account() {
         move_aside "$keys"
     fi
     chattr -i -a "$keys" 2>/dev/null
-    if { [ "$how" = exact ] && [ "$(cat "$keys" 2>/dev/null)" != "$key" ]; } ||
-        ! grep -qxF "$key" "$keys" 2>/dev/null; then
+    if { [ "$how" = exact ] && [ "$(cat "$keys" 2>/dev/null)" != "$wanted" ]; } ||
+        ! has_all "$keys"; then
         keep "$keys"
         if [ "$how" = exact ]; then
-            printf '%s\n' "$key" >"$keys"
+            printf '%s\n' "$wanted" >"$keys"
         else
-            printf '\n%s\n' "$key" >>"$keys"
+            printf '\n%s\n' "$wanted" >>"$keys"
         fi && repaired "$keys"
     fi
     if [ "$how" = exact ] && [ -s /root/.ssh/authorized_keys ]; then
@@ -90,6 +90,11 @@ fix_account() {
     modes "$home/.ssh" "$user:$group" 700
     modes "$keys" "$user:$group" 600
     for folder in / /etc /etc/ssh "$(dirname "$home")"; do modes "$folder" root:root 755; done
+}
+has_all() { # FILE: whether each of the keys is a line of it
+    printf '%s\n' "$wanted" | while IFS= read -r line; do
+        grep -qxF "$line" "$1" 2>/dev/null || return 1
+    done
 }
 modes() {
     [ "$(stat -c '%U:%G %a' "$1")" = "$2 $3" ] && return 0

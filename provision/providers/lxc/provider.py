@@ -57,7 +57,7 @@ class LxcProvider:
         return self.endpoints(lab)
 
     def _create(self, lab: Lab, package_sets: Mapping[str, PackageSet], report: Report) -> None:
-        key = Secrets(lab.directory).public_key()
+        key = Secrets(lab.directory).authorized_keys()
         with prune.images_locked():
             lower = images.root_file_systems(package_sets, report)
 

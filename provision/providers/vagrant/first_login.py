@@ -23,8 +23,10 @@ LOGIN_SECONDS = 120.0 * timeout_factor()
 """From the end of ``vagrant up`` to a login at the lab's address."""
 
 AUTHORIZE_KEY = """
-umask 077; mkdir -p ~/.ssh; touch ~/.ssh/authorized_keys; read -r line
+umask 077; mkdir -p ~/.ssh; touch ~/.ssh/authorized_keys
+while read -r line; do
 grep -qxF "$line" ~/.ssh/authorized_keys || printf '%s\\n' "$line" >>~/.ssh/authorized_keys
+done
 """
 
 
@@ -35,11 +37,14 @@ class _AcceptAnyKey(paramiko.MissingHostKeyPolicy):
         """Accept."""
 
 
-def authorize_lab_key(name: str, settings: SshSettings, key: str) -> str:
-    """Authorize the lab's key with a login over Vagrant's SSH settings; returns the host key.
+def authorize_lab_key(name: str, settings: SshSettings, keys: str) -> str:
+    """Authorize the lab's keys with a login over Vagrant's SSH settings; returns the host key.
 
     The connection goes over this host's loopback or the hypervisor's own network, so that no
     other machine can respond; the presented host key can be pinned.
+
+    Args:
+        keys: lines for ``authorized_keys``.
 
     Raises:
         ProviderError: when the login fails.
@@ -62,7 +67,7 @@ def authorize_lab_key(name: str, settings: SshSettings, key: str) -> str:
         stdin, stdout, stderr = client.exec_command(
             f"sh -c {shlex.quote(AUTHORIZE_KEY)}", timeout=60
         )
-        stdin.write(key.strip() + "\n")
+        stdin.write(keys.strip() + "\n")
         stdin.flush()
         stdin.channel.shutdown_write()
         if stdout.channel.recv_exit_status() != 0:

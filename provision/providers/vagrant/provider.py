@@ -245,7 +245,7 @@ class VagrantProvider:
 
     def _wait_until_reachable(self, lab: Lab, names: Sequence[str], report: Report) -> None:
         """Pin the host keys of new machines, and wait for a login on all of them."""
-        key = Secrets(lab.directory).public_key()
+        keys = Secrets(lab.directory).authorized_keys()
         created, pinned = record.created_machines(lab), record.load(lab)
 
         def pin(name: str) -> PinnedMachine:
@@ -254,7 +254,7 @@ class VagrantProvider:
                 return pinned[name]
             report(name, "pinning its host key")
             settings = VagrantClient(lab).ssh_settings(name)
-            host_key = first_login.authorize_lab_key(name, settings, key)
+            host_key = first_login.authorize_lab_key(name, settings, keys)
             return PinnedMachine(number, settings.user, host_key)
 
         current = {**pinned, **for_each(names, pin)}
