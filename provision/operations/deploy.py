@@ -173,7 +173,7 @@ def remove_release(host: Host, *versions: str) -> None:
 
 
 def _with_releases(context: Context) -> tuple[Machine, ...]:
-    """The machines on which releases are unpacked; the primary runs the migrations."""
+    """The machines on which releases are unpacked; databases need the migrations."""
     return tuple(
         machine
         for machine in context.lab.machines
@@ -208,6 +208,7 @@ def _prepare(context: Context, fleet: Fleet, report: Report, before: str, *, mig
         if context.state.release == before:
             preparation.require_same_files(context, fleet)
         preparation.unpack(context, fleet, report)
+        _unpack_migrations(context, fleet)
         if application(context).database and not uses_database_already(context):
             _create_schema(context, fleet, report)
         if migrate and application(context).is_guest_book:
@@ -233,6 +234,14 @@ def _create_schema(context: Context, fleet: Fleet, report: Report) -> None:
     report(primary.name, "creating the application's schema")
     _apply(fleet.host(primary.name), mysql.accounts_unit(context, primary))
     record_database(context)
+
+
+def _unpack_migrations(context: Context, fleet: Fleet) -> None:
+    """Unpack the release on database servers of their own: any of them can become the primary."""
+    for machine in context.lab.with_role("mysql"):
+        release = _units(context, machine).get("release")
+        if "app" not in machine.roles and release and machine.name in fleet.hosts:
+            _apply(fleet.host(machine.name), release)
 
 
 def _migrate(context: Context, fleet: Fleet, report: Report) -> None:

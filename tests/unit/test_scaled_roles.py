@@ -110,6 +110,14 @@ def test_migrations_run_on_the_primary(scaled: Context) -> None:
     assert "schema" in units(promoted, "db-02")
 
 
+def test_a_replica_has_the_migrations_that_it_needs_as_primary(scaled: Context) -> None:
+    promoted = replace(scaled, state=replace(scaled.state, primary="db-02"))
+    for name in ("db-01", "db-02"):
+        before, after = units(scaled, name)["release"], units(promoted, name)["release"]
+        assert [r.name for r in before.resources] == [r.name for r in after.resources]
+        assert any(r.name.startswith("tree ") for r in before.resources)
+
+
 @pytest.mark.parametrize("name", ["simple", "distributed"])
 def test_machines_with_all_roles_use_local_sockets(tmp_path: Path, name: str) -> None:
     at = context(name, tmp_path)

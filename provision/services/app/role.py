@@ -205,12 +205,15 @@ def _schema(context: Context, machine: Machine) -> tuple[Unit, ...]:
 
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
-    """No application; a web server still has its static files, a primary its migrations."""
+    """No application; a web server still has its static files, a database its migrations.
+
+    A replica has them too: it can become the primary at any moment.
+    """
     stopped = (Service(unit, running=False) for unit in (*LISTENERS, SERVICE))
     units = [Unit("app-gone", tuple(stopped))]
     if "nginx" in machine.roles:
         units.append(Unit("release", (*_files(context), _current(context))))
-    elif machine.name == context.state.primary and application(context).is_guest_book:
+    elif "mysql" in machine.roles and application(context).is_guest_book:
         units.append(Unit("release", _files(context)))
     return (*units, *_schema(context, machine))
 
