@@ -39,6 +39,10 @@ TASKS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "drill_files": ("lint", "new", "try"),
         "drill_watch": ("watch",),
     },
+    "class": {
+        "classroom": ("up", "status", "sheet"),
+        "class_labs": ("each", "reset", "destroy"),
+    },
     "postmortem": {"postmortem": ()},
 }
 """By namespace, the modules of this package, each with its tasks if the namespace has several."""

@@ -93,9 +93,14 @@ def unknown_word(word: str, context: Any, initial: Any) -> TaskUsageError:
     return TaskUsageError(what, context, word, meant)
 
 
+def known_tasks() -> list[str]:
+    """The names of all tasks."""
+    return list(_load_all[0]()) if _load_all else []
+
+
 def similar_task(word: str) -> str:
     """The task that a misspelt word is most similar to, or whose name after the dot it is."""
-    names = list(_load_all[0]()) if _load_all else []
+    names = known_tasks()
     same = [name for name in names if name.partition(".")[2] == word.rpartition(".")[2]]
     return closest(word, names) or (same[0] if len(same) == 1 else "")
 

@@ -8,6 +8,12 @@ from provision.core.lab import DEFAULT_LAB
 
 COMMANDS_WITHOUT_LAB = (
     "box.build",
+    "class.destroy",
+    "class.each",
+    "class.reset",
+    "class.sheet",
+    "class.status",
+    "class.up",
     "drill.lint",
     "drill.new",
     "lab.completion",

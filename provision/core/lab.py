@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from provision.core.errors import UsageError
+from provision.core.limits import Limits
 from provision.core.suggestions import suggestion
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +67,7 @@ class Topology:
         virtual_address: shared by several balancers; None with one balancer or none.
         autopromote: whether automatic failover is on in a lab that is new to this topology.
         hsts_age: seconds for which a browser remembers to use HTTPS only (RFC 6797, max-age).
+        limits: of the lab; those of its class precede them.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Topology:
     virtual_address: IPv4Address | None = None
     autopromote: bool = False
     hsts_age: int = HSTS_AGE
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)

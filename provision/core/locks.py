@@ -31,17 +31,20 @@ _held_mutex = threading.Lock()
 
 
 @contextlib.contextmanager
-def lab_lock(directory: Path) -> Iterator[None]:
+def lab_lock(directory: Path, what: str = "") -> Iterator[None]:
     """Refuse every other command on the lab while the body runs.
 
     The lock is reentrant within one process.
+
+    Args:
+        what: in messages; the lab by default.
 
     Raises:
         LabError: at once, when another process holds it; the message names its pid and command.
     """
     path = (directory / "lock").absolute()
     with _held_mutex:
-        lock, count = _held[path] if path in _held else (_acquire(path), 0)
+        lock, count = _held[path] if path in _held else (_acquire(path, what), 0)
         _held[path] = (lock, count + 1)
     try:
         yield
@@ -93,7 +96,7 @@ def _new_lock(path: Path, timeout: float = -1) -> filelock.BaseFileLock:
     )
 
 
-def _acquire(path: Path) -> filelock.BaseFileLock:
+def _acquire(path: Path, what: str) -> filelock.BaseFileLock:
     """Take a lab's lock, or raise an error that names its holder.
 
     The holder writes its pid after it has taken the lock, and a killed holder leaves the file
@@ -117,7 +120,7 @@ def _acquire(path: Path) -> filelock.BaseFileLock:
     except OSError as error:
         raise cannot_read(path, error) from None
     if not lock.is_locked:
-        raise _in_use(path.parent, holder)
+        raise _in_use(path.parent, what or f"lab {path.parent.name}", holder)
     try:
         command = shlex.join([Path(sys.argv[0]).name or "python", *sys.argv[1:]])
         process = {"pid": os.getpid(), "born": _start_time(os.getpid()), "command": command}
@@ -148,14 +151,14 @@ def _start_time(pid: int) -> str:
     return stat.rpartition(")")[2].split()[19]
 
 
-def _in_use(directory: Path, holder: tuple[int, str] | None) -> LabError:
+def _in_use(directory: Path, what: str, holder: tuple[int, str] | None) -> LabError:
     if holder is None:
         return LabError(
-            f"lab {directory.name} is in use by another command",
+            f"{what} is in use by another command",
             f"wait for it, or {controller.open_files_hint(directory / 'lock')}",
         )
     pid, command = holder
     return LabError(
-        f"lab {directory.name} is in use by another command: {command} (pid {pid})",
+        f"{what} is in use by another command: {command} (pid {pid})",
         f"wait until it ends, or end it: {controller.kill_command(pid)}",
     )

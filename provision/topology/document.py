@@ -7,9 +7,11 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from provision.core.lab import HSTS_AGE, Balance, Topology
+from provision.core.limits import Limits
 from provision.core.suggestions import listed
 from provision.topology import values
 from provision.topology.checker import Checker
+from provision.topology.limits import parse_limits
 from provision.topology.machines import MachineDraft, parse_address, parse_machines
 from provision.topology.nodes import Node
 
@@ -30,6 +32,7 @@ KEYS = (
     "autopromote",
     "balance",
     "primary",
+    "limits",
     "machines",
 )
 
@@ -55,6 +58,7 @@ class TopologyDraft:
     primary: str | None = None
     https: bool = False
     hsts_age: int = HSTS_AGE
+    limits: Limits = field(default_factory=Limits)
     autopromote: bool = False
     ssh_from: list[IPv4Network] = field(default_factory=list)
     virtual_address: IPv4Address | None = None
@@ -95,6 +99,8 @@ def _parse_key(check: Checker, draft: TopologyDraft, key: str, node: Node) -> No
         case "hsts_age":
             age = check.integer(node, key, (0, HSTS_LONGEST), "seconds")
             draft.hsts_age = draft.hsts_age if age is None else age
+        case "limits":
+            draft.limits = parse_limits(check, node, key).over(draft.limits)
         case "autopromote":
             draft.autopromote = check.boolean(node, key)
         case "ssh_from":
@@ -179,6 +185,7 @@ def build_topology(draft: TopologyDraft, path: Path) -> Topology | None:
         path,
         https=draft.https,
         hsts_age=draft.hsts_age,
+        limits=draft.limits,
         ssh_from=tuple(draft.ssh_from),
         virtual_address=draft.virtual_address,
         autopromote=draft.autopromote,

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from provision.core import classroom
 from provision.core import state as states
 from provision.core.errors import LabError, UsageError
 from provision.core.lab import DEFAULT_LAB, Lab
@@ -63,6 +64,9 @@ def choose_network(
         return existing  # the machines still exist, only the lab's state is lost
     if lab.name == DEFAULT_LAB:
         return own
+    of_team = class_networks(lab.root).get(lab.name)
+    if of_team is not None and of_team.prefixlen <= own.prefixlen:
+        return of_team
     # The topology's own network is reserved for the default lab, which may be created later.
     free = free_network([own, *used_networks(lab)])
     return IPv4Network((free.network_address, own.prefixlen))
@@ -117,8 +121,11 @@ def used_networks(lab: Lab) -> tuple[IPv4Network, ...]:
 
 
 def recorded_networks(lab: Lab) -> dict[str, IPv4Network]:
-    """The networks of the checkout's other labs, by lab; damaged states are skipped."""
-    networks = {}
+    """The networks of the checkout's other labs, by lab; damaged states are skipped.
+
+    Those of a class's labs count also before they are brought up.
+    """
+    networks = {n: v for n, v in class_networks(lab.root).items() if n != lab.name}
     for name in states.lab_names(lab.root):
         try:
             state = states.load(lab.root / ".lab" / name) if name != lab.name else None
@@ -127,6 +134,15 @@ def recorded_networks(lab: Lab) -> dict[str, IPv4Network]:
         if state is not None and state.network:
             networks[name] = IPv4Network(state.network)
     return networks
+
+
+def class_networks(root: Path) -> dict[str, IPv4Network]:
+    """The networks of a class's labs, by lab."""
+    with contextlib.suppress(LabError):
+        record = classroom.load(root)
+        if record is not None:
+            return {team.lab: IPv4Network(team.network) for team in record.teams}
+    return {}
 
 
 def _read_network(path: Path) -> IPv4Network | None:

@@ -34,6 +34,11 @@ SSH_EXAMPLES = {
 }
 
 
+def is_private(network: IPv4Network) -> bool:
+    """Whether a network is for private use (RFC 1918)."""
+    return any(network.subnet_of(private) for private in _PRIVATE)
+
+
 def parse_network(text: str) -> tuple[IPv4Network | None, str]:
     """Parse and check the network of a lab.
 
@@ -52,7 +57,7 @@ def parse_network(text: str) -> tuple[IPv4Network | None, str]:
         return None, f"invalid value {text!r}; expected ADDRESS/PREFIX such as 192.168.56.0/24"
     if str(network.network_address) != text.partition("/")[0]:
         return network, f"invalid value {text!r}: host bits are set; did you mean {network}?"
-    if not any(network.subnet_of(private) for private in _PRIVATE):
+    if not is_private(network):
         allowed = ", ".join(str(n) for n in _PRIVATE)
         return None, f"{network} is not private; use a part of {allowed} (RFC 1918)"
     if not _LARGEST <= network.prefixlen <= _SMALLEST:

@@ -3,7 +3,7 @@
 Packages form layers, and a module imports only from its own package or from a lower layer:
 
     core <- topology <- engine <- services, database, monitoring
-         <- registry <- checks <- operations <- teaching <- drills <- commands
+         <- registry <- checks <- operations <- teaching <- drills <- classroom <- commands
 
 ``providers`` stands beside ``engine``. Packages of one layer, and the services among each other,
 see only the module ``interface`` of the other one: it declares the addresses, paths and names that
@@ -33,6 +33,7 @@ LAYERS = (
     ("operations",),
     ("teaching",),
     ("drills",),
+    ("classroom",),
     ("commands",),
 )
 RANK = {package: rank for rank, packages in enumerate(LAYERS) for package in packages}

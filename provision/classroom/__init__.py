@@ -1,0 +1,1 @@
+"""A class: many labs on one host, one per team."""
