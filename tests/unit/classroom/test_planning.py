@@ -55,7 +55,7 @@ def test_existing_teams_keep_what_they_have(root: Path) -> None:
     assert len({team.network for team in second.teams}) == 4
     with pytest.raises(UsageError, match="teams that are not among the new ones: team-04"):
         planned(root, 3, second)
-    with pytest.raises(UsageError, match="the class has topology .*distributed"):
+    with pytest.raises(UsageError, match=r"the class has topology .*distributed"):
         planned(root, 4, second, topology="simple")
 
 
