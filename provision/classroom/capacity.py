@@ -10,22 +10,13 @@ from pathlib import Path
 from provision.core.errors import LabError
 from provision.core.lab import Topology
 from provision.core.limits import Limits
+from provision.registry import roles
 
 PROC = Path("/proc")
 
 MACHINE_MIB = 45
-ROLE_MIB: Mapping[str, int] = {
-    "mysql": 190,
-    "app": 60,
-    "haproxy": 25,
-    "nginx": 15,
-    "monitoring": 110,
-    "dns": 5,
-    "keepalived": 10,
-}
-"""MiB of memory (PSS) of an idle machine, and of each role in addition (scripts/bench --class)."""
+"""MiB of memory (PSS) of an idle machine without roles (scripts/bench --class)."""
 
-OTHER_ROLE_MIB = 10
 RESERVE_MIB = 1024
 """Left for the host, the page cache and the commands."""
 
@@ -44,7 +35,7 @@ PROCESSES_PER_MACHINE = 150
 
 
 @dataclass(frozen=True)
-class Resource:
+class SharedResource:
     """One resource of the host.
 
     Args:
@@ -69,7 +60,7 @@ class Resource:
 
 
 @dataclass(frozen=True)
-class Host:
+class Room:
     """What is free on a host; None for what is unknown.
 
     Args:
@@ -88,57 +79,57 @@ class Host:
     processes: int | None = None
 
 
-def resources(topology: Topology, limits: Limits, host: Host) -> tuple[Resource, ...]:
+def resources(topology: Topology, limits: Limits, room: Room) -> tuple[SharedResource, ...]:
     """What one lab of a topology needs, and what the host has."""
     machines = len(topology.machines)
     databases = sum("mysql" in machine.roles for machine in topology.machines)
+    by_role = {role.name: role.memory for role in roles()}
     memory = sum(
-        MACHINE_MIB + sum(ROLE_MIB.get(role, OTHER_ROLE_MIB) for role in machine.roles)
-        for machine in topology.machines
+        MACHINE_MIB + sum(by_role[role] for role in machine.roles) for machine in topology.machines
     )
     return (
-        Resource("memory", memory, host.memory, "MiB", "a smaller topology, or fewer teams"),
-        Resource(
+        SharedResource("memory", memory, room.memory, "MiB", "a smaller topology, or fewer teams"),
+        SharedResource(
             "disk",
             min(DISK_MIB * machines, limits.disk or DISK_MIB * machines),
-            host.disk,
+            room.disk,
             "MiB",
             "invoke lab.prune shows what can be freed",
         ),
-        Resource(
+        SharedResource(
             "inotify instances",
             INOTIFY_PER_MACHINE * machines,
-            host.inotify,
+            room.inotify,
             hint="sudo sysctl fs.inotify.max_user_instances=8192",
         ),
-        Resource(
+        SharedResource(
             "asynchronous I/O requests",
             AIO_PER_DATABASE * databases,
-            host.aio,
+            room.aio,
             hint="sudo sysctl fs.aio-max-nr=4194304",
         ),
-        Resource(
+        SharedResource(
             "kernel keys of root",
             KEYS_PER_MACHINE * machines,
-            host.keys,
+            room.keys,
             hint="sudo sysctl kernel.keys.root_maxkeys=1000000",
         ),
-        Resource(
+        SharedResource(
             "kernel keys of a user",
             USER_KEYS_PER_MACHINE * machines,
-            host.user_keys,
+            room.user_keys,
             hint="sudo sysctl kernel.keys.maxkeys=20000",
         ),
-        Resource(
+        SharedResource(
             "processes",
             PROCESSES_PER_MACHINE * machines,
-            host.processes,
+            room.processes,
             hint="sudo sysctl kernel.pid_max=4194304",
         ),
     )
 
 
-def require_room(count: int, running: int, needs: tuple[Resource, ...]) -> None:
+def require_room(count: int, running: int, needs: tuple[SharedResource, ...]) -> None:
     """Refuse more labs than the host has room for.
 
     Args:
@@ -166,7 +157,7 @@ def require_room(count: int, running: int, needs: tuple[Resource, ...]) -> None:
     )
 
 
-def read_host(disk: int, raised: Mapping[str, int], proc: Path = PROC) -> Host:
+def read_room(disk: int, raised: Mapping[str, int], proc: Path = PROC) -> Room:
     """What is free on this host.
 
     Args:
@@ -186,7 +177,7 @@ def read_host(disk: int, raised: Mapping[str, int], proc: Path = PROC) -> Host:
     keys = dict(_keys(proc))
     memory = _available_mib(proc)
     pids = [v for n in ("kernel.pid_max", "kernel.threads-max") if (v := parameter(n)) is not None]
-    return Host(
+    return Room(
         memory=less(memory, RESERVE_MIB),
         disk=disk - DISK_RESERVE_MIB,
         inotify=less(parameter("fs.inotify.max_user_instances"), _inotify_instances(proc)),

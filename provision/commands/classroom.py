@@ -123,8 +123,8 @@ def _require_room(
     from provision.providers.files import free_mib
     from provision.providers.lxc import paths, sysctls
 
-    host = capacity.read_host(free_mib(paths.HOST), sysctls.MINIMUM)
-    needs = capacity.resources(topology, record.limits, host)
+    room = capacity.read_room(free_mib(paths.HOST), sysctls.MINIMUM)
+    needs = capacity.resources(topology, record.limits, room)
     capacity.require_room(len(missing), running, needs)
     fits = min((r.fits for r in needs if r.fits is not None), default=0)
     print(f"this host has room for {fits} more labs of topology {topology.name}")

@@ -307,6 +307,7 @@ ROLE = Role(
     absent,
     packages=packages,
     ports=ports,
+    memory=190,
     service=SERVICE,
     aliases=("mysqld",),
     label="MySQL",

@@ -112,6 +112,7 @@ class Role:
             would not notice.
         data: folders that the service or its package creates, which ``lab.clean`` removes.
         checks: its named checks, each with the probe that it reads.
+        memory: MiB (PSS) that its processes need while the lab is idle; scripts/bench --class.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Role:
     fault_units: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
     checks: Callable[[Context, Machine], Iterable[ProbeCheck[Any]]] = _nothing
+    memory: int = 5
 
     def on(self, context: Context, machine: Machine) -> bool:
         """Whether the machine has the role."""

@@ -237,4 +237,13 @@ def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
     return (Unit("no-monitoring", resources),)
 
 
-ROLE = Role("monitoring", 100, units, absent, packages=packages, ports=ports, service=SERVICE)
+ROLE = Role(
+    "monitoring",
+    100,
+    units,
+    absent,
+    packages=packages,
+    ports=ports,
+    service=SERVICE,
+    memory=110,
+)

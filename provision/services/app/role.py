@@ -284,6 +284,7 @@ ROLE = Role(
     absent,
     packages=lambda *_: PACKAGES,
     ports=ports,
+    memory=60,
     service=SERVICE,
     aliases=("app", "gunicorn"),
     label="gunicorn, Flask",

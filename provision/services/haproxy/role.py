@@ -186,6 +186,7 @@ ROLE = Role(
     absent,
     packages=lambda *_: PackageSet(("haproxy",)),
     ports=ports,
+    memory=25,
     service=SERVICE,
     label="HAProxy",
     tier=Tier(

@@ -160,6 +160,7 @@ ROLE = Role(
     absent,
     packages=lambda *_: PackageSet(("nginx",)),
     ports=ports,
+    memory=15,
     service=SERVICE,
     label="Nginx",
     tier=Tier("web server", _connection),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from provision.classroom import capacity, definition, planning
-from provision.classroom.capacity import Host
+from provision.classroom.capacity import Room
 from provision.core import classroom, state
 from provision.core.access_codes import TEAM, access_code
 from provision.core.classroom import Class
@@ -90,16 +90,16 @@ def test_a_lab_that_exists_is_not_taken_over(root: Path) -> None:
 # --- room ----------------------------------------------------------------------------------------
 
 
-def needs(host: Host, limits: Limits | None = None) -> tuple[capacity.Resource, ...]:
+def needs(room: Room, limits: Limits | None = None) -> tuple[capacity.SharedResource, ...]:
     topology = definition.of("1").topology
     assert topology is not None
-    return capacity.resources(topology, limits or Limits(), host)
+    return capacity.resources(topology, limits or Limits(), room)
 
 
 def test_too_many_labs_are_refused_and_it_says_how_many_fit() -> None:
-    lab = {resource.name: resource.needed for resource in needs(Host())}
-    capacity.require_room(250, 0, needs(Host()))  # nothing is known: nothing is refused
-    host = Host(memory=3 * lab["memory"] + 1, inotify=2 * lab["inotify instances"])
+    lab = {resource.name: resource.needed for resource in needs(Room())}
+    capacity.require_room(250, 0, needs(Room()))  # nothing is known: nothing is refused
+    host = Room(memory=3 * lab["memory"] + 1, inotify=2 * lab["inotify instances"])
     capacity.require_room(2, 0, needs(host))
     with pytest.raises(LabError) as caught:
         capacity.require_room(4, 0, needs(host))
@@ -112,11 +112,11 @@ def test_too_many_labs_are_refused_and_it_says_how_many_fit() -> None:
     assert "disk" not in what
     assert caught.value.hint == "invoke class.up 2"
     with pytest.raises(LabError, match="room for 0 more labs"):
-        capacity.require_room(1, 5, needs(Host(memory=-100)))
+        capacity.require_room(1, 5, needs(Room(memory=-100)))
 
 
 def test_a_disk_limit_bounds_what_a_lab_needs() -> None:
-    resources = {r.name: r.needed for r in needs(Host(), Limits(disk=600))}
+    resources = {r.name: r.needed for r in needs(Room(), Limits(disk=600))}
     assert resources["disk"] == 600
 
 
@@ -138,8 +138,8 @@ def test_what_is_free_on_this_host_is_read(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     (tmp_path / "17" / "fd").mkdir(parents=True)
     (tmp_path / "17" / "fd" / "3").symlink_to("anon_inode:inotify")
-    host = capacity.read_host(10240, {"fs.inotify.max_user_instances": 2048}, tmp_path)
-    assert host == Host(
+    host = capacity.read_room(10240, {"fs.inotify.max_user_instances": 2048}, tmp_path)
+    assert host == Room(
         memory=4096,
         disk=8192,
         inotify=2047,
@@ -148,5 +148,5 @@ def test_what_is_free_on_this_host_is_read(tmp_path: Path) -> None:
         user_keys=156,
         processes=32423,
     )
-    assert capacity.read_host(10240, {}, tmp_path / "none") == Host(disk=8192)
-    assert capacity.read_host(10240, {}).memory
+    assert capacity.read_room(10240, {}, tmp_path / "none") == Room(disk=8192)
+    assert capacity.read_room(10240, {}).memory
