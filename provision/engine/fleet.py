@@ -70,6 +70,7 @@ class Fleet:
         for name, host in other.hosts.items():
             if self.endpoints.get(name) == host.endpoint:
                 host.log = partial(self._log, name)
+                host.pool = self.pool
                 self.hosts[name] = host
 
     def host(self, name: str) -> Host:

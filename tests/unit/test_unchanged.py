@@ -15,6 +15,7 @@ from provision.checks.base import Check, CheckResult
 from provision.checks.observation import Observation
 from provision.commands import bring_up
 from provision.core.endpoint import Endpoint
+from provision.core.pool.pool import Pool
 from provision.core.state import State
 from provision.engine.check import Verdict
 from provision.engine.fleet import Fleet
@@ -75,11 +76,13 @@ def test_only_a_lab_that_has_its_topology_already_is_logged_in_to_early(
     assert started == (["lb-01", "web-01", "web-02"] if logs_in else [])
 
 
-def test_a_connection_is_used_only_for_the_same_machine() -> None:
+def test_a_connection_is_used_only_for_the_same_machine(tmp_path: Path) -> None:
     before = {"lb-01": endpoint("10.0.0.10"), "web-01": endpoint("10.0.0.11")}
     after = {**before, "web-01": endpoint("10.0.0.11", "ssh-ed25519 B")}  # it was rebuilt
-    early, fleet = Fleet(HERE.lab, before), Fleet(HERE.lab, after)
+    pool = Pool(tmp_path)
+    early, fleet = Fleet(HERE.lab, before), Fleet(HERE.lab, after, pool=pool)
     fleet.take_over(early)
+    assert fleet.hosts["lb-01"].pool is pool  # its packages come through the controller
     assert fleet.hosts["lb-01"] is early.hosts["lb-01"]
     assert fleet.hosts["web-01"] is not early.hosts["web-01"]
 

@@ -146,20 +146,26 @@ def relay_options() -> list[str]:
     ]
 
 
+def _problems(result: ProcessResult) -> str:
+    """What apt-get complains of, line by line."""
+    lines = result.output.splitlines()
+    return "\n".join(line for line in lines if line.startswith(("E:", "W:", "Err:")))
+
+
 def _apt(arguments: Sequence[str], timeout: float) -> ProcessResult:
     """Run apt-get, through the controller's package pool if that has the files.
 
     Raises:
         AgentError: naming the package source that could not be reached.
     """
-    relayed = relay_options()
+    relayed, problems = relay_options(), ""
     if relayed:
         result = run([*APT, *relayed, *arguments], timeout=timeout)
         if result.ok and not (arguments[0] == "update" and UNREACHABLE.search(result.output)):
             return result
+        problems = "through the controller:\n" + _problems(result) + "\nfrom this machine:\n"
     result = run([*APT, *arguments], timeout=timeout)
-    lines = result.output.splitlines()
-    problems = "\n".join(line for line in lines if line.startswith(("E:", "W:", "Err:")))
+    problems += _problems(result)
     unreachable = UNREACHABLE.search(result.output)
     if not result.ok or (arguments[0] == "update" and unreachable):
         sources = sorted(set(re.findall(r"https?://[^/\s']+", problems)))
