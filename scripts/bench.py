@@ -65,7 +65,9 @@ def seconds(argv: list[str], **environ: str) -> float:
 
 def invoke(*words: str) -> list[str]:
     """The command line of a task."""
-    return [str(ROOT / ".venv" / "bin" / "invoke"), *words]
+    from provision.setup import virtual_environment
+
+    return [str(virtual_environment.program("invoke")), *words]
 
 
 TOPOLOGIES = ("simple", "distributed", "secured", "scaled")

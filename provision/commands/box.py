@@ -9,7 +9,7 @@ from provision.commands.base import publish, task
 from provision.commands.progress import Progress
 from provision.commands.results import site as results
 from provision.core.errors import ProviderError, UsageError
-from provision.providers import choice
+from provision.setup.system import SYSTEMS
 
 
 @task(
@@ -21,7 +21,7 @@ from provision.providers import choice
 )
 def build(c: Any, provider: str = "libvirt", add: bool = True) -> None:
     """Build a Debian 13 box for Vagrant."""
-    system = choice.SYSTEMS.get(sys.platform, sys.platform)
+    system = SYSTEMS.get(sys.platform, sys.platform)
     if system != "Linux":
         raise ProviderError(
             f"boxes are built on Linux, and this is {system}",

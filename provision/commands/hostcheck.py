@@ -10,8 +10,10 @@ from typing import Literal
 from provision.commands import tables
 from provision.commands.results import lab as results
 from provision.core.lab import Lab
-from provision.providers import choice, provider
+from provision.providers import provider
 from provision.providers.base import PreflightProblem
+from provision.setup import choice
+from provision.setup.system import SYSTEMS
 
 Severity = Literal["ready", "missing", "note"]
 
@@ -75,7 +77,7 @@ def values(provider: str, reason: str, table: Sequence[Row]) -> results.Doctor:
 
 
 def host(
-    lab: Lab, system: str = choice.SYSTEMS.get(sys.platform, "Linux")
+    lab: Lab, system: str = SYSTEMS.get(sys.platform, "Linux")
 ) -> tuple[list[Row], tuple[str, str]]:
     """The preflights of all providers, and the provider of a new lab with the reason.
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from provision.setup.packages import KEYRING as KEYRING
+
 SOURCES = "/etc/apt/sources.list.d/debian.sources"
 SID_LIST = "/etc/apt/sources.list.d/lab-sid.list"
 SID_PREFERENCES = "/etc/apt/preferences.d/lab-sid"
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 _RELEASES = re.compile(
     r"(oldoldstable|oldstable|stable|testing|unstable|sid|bookworm|trixie|forky|duke)"

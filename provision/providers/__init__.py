@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 from provision.core.errors import UsageError
 from provision.core.state import State
 from provision.core.suggestions import suggestion
-from provision.providers import choice
 from provision.providers.base import Provider
+from provision.setup import choice
 
 if TYPE_CHECKING:
     from provision.providers.ssh import SshProvider

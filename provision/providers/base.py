@@ -8,30 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from provision.core.endpoint import Endpoint
-from provision.core.errors import LabError
 from provision.core.lab import Lab
 from provision.core.package_set import PackageSet
 from provision.core.report import Report
 from provision.core.stored_machine import StoredMachine, StoredMachines
-
-
-@dataclass(frozen=True)
-class PreflightProblem:
-    """Something that prevents a provider from making machines, or a warning.
-
-    Args:
-        hint: the command or the step that fixes it.
-        fatal: False for a warning: the lab comes up nevertheless.
-    """
-
-    what: str
-    hint: str
-    fatal: bool = True
-
-    @classmethod
-    def of(cls, error: LabError) -> PreflightProblem:
-        """A fatal problem with the text of an error."""
-        return cls(error.what, error.hint)
+from provision.setup.problem import PreflightProblem as PreflightProblem
 
 
 @dataclass(frozen=True)

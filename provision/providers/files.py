@@ -1,13 +1,11 @@
-"""Helpers for the files of providers: tar archives, free disk space, and records in JSON."""
+"""Helpers for the files of providers: tar archives, and records in JSON."""
 
 from __future__ import annotations
 
 import io
 import json
-import shutil
 import tarfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from provision.core.atomic import write_atomically
@@ -33,13 +31,6 @@ def add_folder(tar: tarfile.TarFile, name: str, mode: int = 0o755, owner: int = 
     info = tarfile.TarInfo(name)
     info.type, info.mode, info.uid, info.gid = tarfile.DIRTYPE, mode, owner, owner
     tar.addfile(info)
-
-
-def free_mib(path: Path) -> int:
-    """The free disk space, in MiB, at a path, which need not exist."""
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free // 2**20
 
 
 def load_record(lab: Lab, file: str, decode: Callable[[Any], R], default: R) -> R:

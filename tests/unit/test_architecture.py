@@ -2,13 +2,14 @@
 
 Packages form layers, and a module imports only from its own package or from a lower layer:
 
-    core <- topology <- engine <- services, database, monitoring
+    setup <- core <- topology <- engine <- services, database, monitoring
          <- registry <- checks <- operations <- teaching <- drills <- classroom <- commands
 
 ``providers`` stands beside ``engine``. Packages of one layer, and the services among each other,
 see only the module ``interface`` of the other one: it declares the addresses, paths and names that
 are meant for others. A folder called ``agent`` holds what runs on machines: it may import only the
 standard library and other agent modules. ``app`` is deployed on its own and shares nothing.
+``setup`` runs before there is a .venv: it imports only the standard library and itself.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from provision.core.lab import ROOT
 
 LAYERS = (
+    ("setup",),
     ("core",),
     ("topology",),
     ("engine",),
@@ -149,6 +151,16 @@ def test_agents_import_nothing_of_the_controller() -> None:
             top = item.target.partition(".")[0]
             other = top in sys.stdlib_module_names or top in DEBIAN_ON_MACHINES
             if not other and "agent" not in item.parts:
+                problems.append(str(item))
+    assert not problems, listed(problems)
+
+
+def test_the_set_up_needs_only_the_standard_library() -> None:
+    problems = []
+    for path in modules():
+        for item in imports(path) if path.is_relative_to(ROOT / "provision" / "setup") else ():
+            top = item.target.partition(".")[0]
+            if top not in sys.stdlib_module_names and item.parts[:1] != ("setup",):
                 problems.append(str(item))
     assert not problems, listed(problems)
 

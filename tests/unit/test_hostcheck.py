@@ -10,8 +10,8 @@ import pytest
 from provision.commands import hostcheck
 from provision.commands.hostcheck import Row, rows
 from provision.core.lab import Lab, Topology
-from provision.providers import choice
 from provision.providers.base import PreflightProblem
+from provision.setup import choice
 
 MISSING, NOTE = (
     PreflightProblem("no x", "install x"),

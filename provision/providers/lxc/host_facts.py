@@ -3,75 +3,48 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from provision.core import apt_source
 from provision.core.lab import Lab
-from provision.providers.files import free_mib
 from provision.providers.image_recipe import load_recipe
 from provision.providers.lxc import host_firewall, images, paths
 from provision.providers.lxc.paths import LabPaths
 from provision.providers.lxc.privileged import is_installed, run
-
-PROGRAMS = {
-    "lxc-start": "lxc",
-    "mmdebstrap": "mmdebstrap",
-    "nft": "nftables",
-    "dnsmasq": "dnsmasq-base",
-    "ip": "iproute2",
-    "sysctl": "procps",
-    "unshare": "util-linux",
-    "flock": "util-linux",
-    "find": "findutils",
-    "tar": "tar",
-}
-"""Required programs and their Debian packages."""
-
-KERNEL_FEATURES = ("overlay", "bridge", "veth")
+from provision.setup import containers
+from provision.setup.containers import ContainerFacts
+from provision.setup.host_os import free_mib
 
 
 @dataclass(frozen=True)
-class LxcHostFacts:
-    """Facts of this host; the defaults are those of a suitable one.
+class LxcHostFacts(ContainerFacts):
+    """Facts of this host, also about one lab; the defaults are those of a suitable host.
 
     Args:
-        sudo: whether ``sudo`` works without a password.
-        keyring: whether Debian's archive keys are installed.
         networks: the networks that are in use, each with its user.
         on_overlay: folders that are on an overlay file system themselves.
     """
 
-    root: bool = True
-    sudo: bool = True
-    missing_programs: tuple[str, ...] = ()
-    keyring: bool = True
     free_mib: Mapping[str, int] = field(default_factory=dict)
     base_image_built: bool = False
     networks: tuple[tuple[IPv4Network, str], ...] = ()
-    missing_kernel_features: tuple[str, ...] = ()
     on_overlay: tuple[str, ...] = ()
     legacy_iptables: bool = False
 
 
 def collect(lab: Lab) -> LxcHostFacts:
     """The facts of this host."""
-    root = os.geteuid() == 0
+    host = containers.collect()
     built = (paths.cache() / "images" / images.base_key(load_recipe()) / "root").is_dir()
     folders = (paths.cache(), paths.HOST)
     mounts = Path("/proc/self/mounts").read_text()
     return LxcHostFacts(
-        root=root,
-        sudo=root or (is_installed("sudo") and run("checking sudo", ["true"], ok=()).ok),
-        missing_programs=tuple(name for name in PROGRAMS if not is_installed(name)),
-        keyring=Path(apt_source.KEYRING).exists(),
+        **vars(host),
         free_mib={str(path): free_mib(path) for path in folders},
         base_image_built=built,
         networks=used_networks(LabPaths.of(lab).bridge) if is_installed("ip") else (),
-        missing_kernel_features=_missing_kernel_features(),
         on_overlay=tuple(str(p) for p in folders if file_system_type(p, mounts) == "overlay"),
         legacy_iptables=host_firewall.has_legacy_filter(),
     )
@@ -110,20 +83,3 @@ def parse_networks(
         if target[:1].isdigit() and name != own_bridge:
             networks.setdefault(IPv4Network(target), f"a route to {target} over {name}")
     return tuple(networks.items())
-
-
-def _missing_kernel_features() -> tuple[str, ...]:
-    """Features that are neither active, nor built in, nor available as a module."""
-    tree = Path("/lib/modules") / os.uname().release
-    lists = [tree / "modules.builtin", tree / "modules.dep"]
-    modules = "".join(p.read_text(errors="replace") for p in lists if p.exists())
-    missing = []
-    for name in KERNEL_FEATURES:
-        active = Path("/sys/module", name).exists()
-        if name == "overlay":
-            active = active or "overlay" in Path("/proc/filesystems").read_text()
-        elif not modules:
-            active = True  # a kernel without modules: this cannot be determined
-        if not active and f"/{name}.ko" not in modules:
-            missing.append(name)
-    return tuple(missing)

@@ -8,40 +8,25 @@ from ipaddress import IPv4Network
 
 from provision.core.lab import Lab
 from provision.providers.base import PreflightProblem
-from provision.providers.lxc.host_facts import PROGRAMS, LxcHostFacts
+from provision.providers.lxc.host_facts import LxcHostFacts
 from provision.providers.lxc.paths import LabPaths
-
-MIN_FREE_MIB = 4096
-"""For the base image, two layers and three machines; LAB_MIN_FREE_MIB overrides it."""
+from provision.setup import containers
 
 
 def problems(lab: Lab, facts: LxcHostFacts) -> list[PreflightProblem]:
     """What prevents the lab from running on a host with these facts, and warnings."""
-    return [*_programs(facts), *_disk_space(facts), *_network(lab, facts), *_kernel(facts)]
-
-
-def _programs(facts: LxcHostFacts) -> Iterator[PreflightProblem]:
-    missing = {name: PROGRAMS[name] for name in facts.missing_programs}
-    if not facts.keyring:
-        missing["Debian's archive keys"] = "debian-archive-keyring"
-    if missing:
-        packages = " ".join(sorted(set(missing.values())))
-        yield PreflightProblem(
-            f"not installed: {', '.join(missing)}",
-            f"sudo apt-get install --no-install-recommends {packages}"
-            "    # scripts/up does this too",
-        )
-    if not facts.root and not facts.sudo:
-        yield PreflightProblem(
-            "creating containers needs root: you are not root, and sudo is not available without "
-            "a password",
-            "sudo -v    # or become root, then run the same command again",
-        )
+    return [
+        *containers.programs(facts),
+        *_disk_space(facts),
+        *_network(lab, facts),
+        *containers.kernel(facts),
+        *_file_systems(facts),
+    ]
 
 
 def _disk_space(facts: LxcHostFacts) -> Iterator[PreflightProblem]:
     setting = os.environ.get("LAB_MIN_FREE_MIB", "")
-    required = int(setting) if setting.isdecimal() else MIN_FREE_MIB
+    required = int(setting) if setting.isdecimal() else containers.MIN_FREE_MIB
     if facts.base_image_built:  # machines store only their changes
         required //= 4
     for folder, free in facts.free_mib.items():
@@ -74,11 +59,7 @@ def _network(lab: Lab, facts: LxcHostFacts) -> Iterator[PreflightProblem]:
         )
 
 
-def _kernel(facts: LxcHostFacts) -> Iterator[PreflightProblem]:
-    for feature in facts.missing_kernel_features:
-        yield PreflightProblem(
-            f"the kernel does not support {feature}", "use a Debian kernel, or --provider vagrant"
-        )
+def _file_systems(facts: LxcHostFacts) -> Iterator[PreflightProblem]:
     for folder in facts.on_overlay:
         yield PreflightProblem(
             f"{folder} is on an overlay file system, which cannot hold the upper layer of another",

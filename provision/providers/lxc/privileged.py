@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from provision.core.errors import ProviderError
 from provision.engine.agent.process import ProcessResult
-
-SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
-"""Folders that are not in the search path of ordinary users on Debian."""
+from provision.setup.privileges import is_installed as is_installed
+from provision.setup.privileges import search_path
 
 
 def run(
@@ -36,7 +34,7 @@ def run(
     """
     words = [os.fspath(word) for word in argv]
     words = list(as_root(words)) if root else words
-    environ = {**os.environ, "PATH": _search_path(), "LC_ALL": "C.UTF-8"}
+    environ = {**os.environ, "PATH": search_path(), "LC_ALL": "C.UTF-8"}
     try:
         process = subprocess.run(
             words, input=stdin, capture_output=True, check=False, env=environ, cwd="/"
@@ -66,11 +64,6 @@ def as_root(argv: Sequence[str]) -> tuple[str, ...]:
     return tuple(argv) if os.geteuid() == 0 else ("sudo", "-n", "--", *argv)
 
 
-def is_installed(program: str) -> bool:
-    """Whether a program is in the search path of the current user or of root."""
-    return shutil.which(program, path=_search_path()) is not None
-
-
 def write_file(path: Path, text: str) -> None:
     """Replace a file of root's atomically; every user may read it."""
     temporary = path.with_name(f".new.{os.getpid()}.{path.name}")
@@ -87,7 +80,3 @@ def make_folders(*folders: Path, mode: str = "755") -> None:
 def remove_tree(*paths: Path) -> None:
     """Remove folders with their content, without crossing into other file systems."""
     run(f"removing {paths[0]}", ["rm", "-rf", "--one-file-system", "--", *paths])
-
-
-def _search_path() -> str:
-    return f"{os.environ.get('PATH', '')}:{SBIN}"

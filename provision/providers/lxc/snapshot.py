@@ -15,11 +15,11 @@ from provision.core.errors import ProviderError
 from provision.core.lab import Lab
 from provision.core.parallel import for_each
 from provision.core.stored_machine import StoredMachine
-from provision.providers.files import free_mib
 from provision.providers.lxc import paths
 from provision.providers.lxc.container_config import render_config
 from provision.providers.lxc.paths import LabPaths
 from provision.providers.lxc.privileged import make_folders, remove_tree, run, write_file
+from provision.setup.host_os import free_mib
 
 SCRIPT = Path(__file__).with_name("copy-frozen.sh")
 COPY = ("cp", "-a", "--reflink=auto", "-T", "--")

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import re
 import shutil
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from provision.core.lab import Lab
-from provision.providers import choice
-from provision.providers.files import free_mib
 from provision.providers.routes import source_address
-from provision.providers.vagrant import host_os, record
+from provision.providers.vagrant import record
+from provision.setup import choice, host_os, virtual_machines
+from provision.setup.host_os import free_mib
+from provision.setup.virtual_machines import VirtualMachineFacts, vagrant_home
 
 OWN_BOX = "foobar-lab/debian-13"
 """The box that ``invoke box.build`` builds."""
@@ -28,19 +27,11 @@ Networking")."""
 
 
 @dataclass(frozen=True)
-class VagrantHostFacts:
-    """Facts of this host; the defaults are those of a suitable one.
+class VagrantHostFacts(VirtualMachineFacts):
+    """Facts of this host, also about one lab; the defaults are those of a suitable host.
 
     Args:
-        system: ``Linux``, ``macOS`` or ``Windows``.
-        arch: such as ``x86_64`` or ``arm64``.
         provider: ``virtualbox`` or ``libvirt``.
-        vagrant, virtualbox: versions, or empty.
-        driver: whether VirtualBox's kernel driver is loaded (Linux).
-        virtualization: whether the processor supports it; None if unknown.
-        hypervisor: whether another hypervisor (Hyper-V) is active.
-        plugin: whether vagrant-libvirt is installed.
-        libvirt: whether it runs and the user may use it.
         box: whether `OWN_BOX` is installed.
         own_box: whether the lab uses it.
         memory_mib: available; 0 if unknown.
@@ -52,17 +43,7 @@ class VagrantHostFacts:
         unmanaged: virtual machines with the lab's names that Vagrant does not know.
     """
 
-    system: str = "Linux"
-    arch: str = "x86_64"
     provider: str = "virtualbox"
-    vagrant: str = "2.4.9"
-    virtualbox: str = "7.2.0"
-    driver: bool = True
-    virtualization: bool | None = True
-    hypervisor: bool = False
-    plugin: bool = True
-    libvirt: bool = True
-    kvm: bool = True
     box: bool = True
     own_box: bool = False
     memory_mib: int = 0
@@ -77,36 +58,24 @@ class VagrantHostFacts:
 
 def collect(lab: Lab, provider: str) -> VagrantHostFacts:
     """The facts of this host for one of Vagrant's providers."""
-    system = choice.SYSTEMS.get(sys.platform, "Linux")
     created, pinned = record.created_machines(lab), record.load(lab)
     box = os.environ.get("LAB_BOX", "") or (OWN_BOX if provider == "libvirt" else "")
     names = [m.name for m in lab.machines]
-    version = host_os.output_of(["vagrant", "--version"]).strip().removeprefix("Vagrant ")
-    vboxmanage = choice.find_vboxmanage() if provider == "virtualbox" else None
+    host = virtual_machines.collect()
     home = vagrant_home()
     return VagrantHostFacts(
-        system=system,
-        arch=platform.machine().lower(),
+        **vars(host),
         provider=provider,
-        vagrant=version,
-        virtualbox=host_os.output_of([vboxmanage, "--version"]).strip() if vboxmanage else "",
-        driver=system != "Linux" or Path("/dev/vboxdrv").exists(),
-        virtualization=host_os.virtualization(system),
-        hypervisor=system == "Windows"
-        and "True" in host_os.windows_value("ComputerSystem", "HypervisorPresent"),
-        plugin=choice.has_libvirt_plugin(),
-        libvirt=any(os.access(path, os.W_OK) for path in choice.LIBVIRT_SOCKETS),
-        kvm=system == "Linux" and choice.kvm_works(),
         box=has_box(OWN_BOX, provider),
         own_box=box == OWN_BOX,
-        memory_mib=host_os.available_memory_mib(system),
+        memory_mib=host_os.available_memory_mib(host.system.kind),
         free_mib=((str(home), free_mib(home)),),
         source=source_address(str(lab.machines[0].address)) if lab.machines else None,
         ranges=parse_ranges(host_os.read_text(Path("/etc/vbox/networks.conf"))),
         created=tuple(n for n in names if n in created),
         unpinned=tuple(n for n in names if n in created and n not in pinned),
         orphaned=tuple(n for n in created if n not in names),
-        unmanaged=_unmanaged(lab, provider, vboxmanage, {uuid for _, uuid in created.values()}),
+        unmanaged=_unmanaged(lab, provider, {uuid for _, uuid in created.values()}),
     )
 
 
@@ -143,9 +112,8 @@ def unmanaged_machines(
     return result
 
 
-def _unmanaged(
-    lab: Lab, provider: str, vboxmanage: str | None, managed: set[str]
-) -> tuple[str, ...]:
+def _unmanaged(lab: Lab, provider: str, managed: set[str]) -> tuple[str, ...]:
+    vboxmanage = choice.find_vboxmanage() if provider == "virtualbox" else None
     if provider == "virtualbox" and vboxmanage:
         argv, prefix = [vboxmanage, "list", "vms"], f"{lab.root.name}_"
     elif provider == "libvirt" and shutil.which("virsh"):
@@ -155,11 +123,6 @@ def _unmanaged(
         return ()
     names = [m.name for m in lab.machines]
     return tuple(unmanaged_machines(names, host_os.output_of(argv), prefix, managed))
-
-
-def vagrant_home(environ: Mapping[str, str] = os.environ) -> Path:
-    """Vagrant's home folder, which contains the boxes."""
-    return Path(environ.get("VAGRANT_HOME") or "~/.vagrant.d").expanduser()
 
 
 def has_box(name: str, provider: str) -> bool:

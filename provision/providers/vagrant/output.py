@@ -84,9 +84,3 @@ def parse_snapshots(text: str) -> dict[str, tuple[str, ...]]:
         elif machine and line.strip():
             snapshots[machine].append(line.strip())
     return {name: tuple(names) for name, names in snapshots.items()}
-
-
-def parse_version(text: str) -> tuple[int, ...]:
-    """The numbers of a version such as ``2.4.9`` or ``7.1.6r167084``; empty when there are none."""
-    match = re.match(r"\D*(\d+(?:\.\d+)*)", text)
-    return tuple(map(int, match.group(1).split("."))) if match else ()

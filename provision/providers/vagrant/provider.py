@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +15,7 @@ from provision.core.parallel import for_each
 from provision.core.report import Report
 from provision.core.secrets import Secrets
 from provision.core.stored_machine import StoredMachine, StoredMachines
-from provision.providers import choice, snapshot_names
+from provision.providers import snapshot_names
 from provision.providers.base import PreflightProblem, RootCommand
 from provision.providers.routes import accepts_connections, source_address
 from provision.providers.vagrant import first_login, host_facts, preflight, record
@@ -29,6 +27,7 @@ from provision.providers.vagrant.client import (
     ssh_argv,
 )
 from provision.providers.vagrant.record import PinnedMachine
+from provision.setup import choice
 
 
 class VagrantProvider:
@@ -274,20 +273,9 @@ class VagrantProvider:
 
 
 def vagrants_provider(lab: Lab) -> str:
-    """Vagrant's provider for the lab's machines.
-
-    The one that created the existing machines; else VAGRANT_DEFAULT_PROVIDER; else VirtualBox if
-    it is installed; else libvirt on Linux.
-    """
+    """Vagrant's provider for the lab's machines: the one that created existing machines first."""
     current = {provider for provider, _ in record.created_machines(lab).values()}
-    if current:
-        return min(current)
-    setting = os.environ.get("VAGRANT_DEFAULT_PROVIDER", "")
-    if setting:
-        return setting
-    if choice.find_vboxmanage() is None and sys.platform == "linux":
-        return "libvirt"
-    return "virtualbox"
+    return min(current) if current else choice.vagrants_provider()
 
 
 def machine_state(state: str) -> str:

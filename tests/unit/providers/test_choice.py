@@ -9,9 +9,9 @@ import pytest
 from provision import providers
 from provision.core.errors import UsageError
 from provision.core.state import State
-from provision.providers import choice
-from provision.providers.choice import HostCapabilities as Capable
-from provision.providers.choice import kvm_works, select
+from provision.setup import choice
+from provision.setup.choice import HostCapabilities as Capable
+from provision.setup.choice import kvm_works, select
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provision.providers.vagrant import output
+from provision.setup.virtual_machines import parse_version
 
 UP = """\
 Bringing machine 'lb-01' up with 'virtualbox' provider...
@@ -90,4 +91,4 @@ def test_snapshots_by_machine_including_those_without() -> None:
     [("2.4.9", (2, 4, 9)), ("7.1.6r167084", (7, 1, 6)), ("Vagrant 2.3.4", (2, 3, 4)), ("", ())],
 )
 def test_versions(text: str, numbers: tuple[int, ...]) -> None:
-    assert output.parse_version(text) == numbers
+    assert parse_version(text) == numbers

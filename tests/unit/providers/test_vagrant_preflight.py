@@ -12,7 +12,13 @@ from provision.core.lab import Lab, rebase
 from provision.providers.base import PreflightProblem
 from provision.providers.vagrant import host_facts, preflight
 from provision.providers.vagrant.host_facts import VagrantHostFacts as Facts
-from provision.providers.vagrant.preflight import check_versions, problems
+from provision.providers.vagrant.preflight import problems
+from provision.setup.system import System, macos, windows
+from provision.setup.virtual_machines import check_versions
+
+LINUX, MACOS = System(), macos("15.1", "x86_64")
+WINDOWS = windows(22631, "AMD64", {})
+APPLE_SILICON = macos("15.1", "arm64")
 
 VIRSH = " 0a1b2c3d-0000-1111-2222-0123456789ab foobar-lab-7e5e8cf8-web-01\n"
 
@@ -24,8 +30,8 @@ def only(lab: Lab, facts: Facts) -> PreflightProblem:
     return result[0]
 
 
-@pytest.mark.parametrize("system", ["Linux", "macOS", "Windows"])
-def test_a_suitable_host_has_no_problems(lab: Lab, system: str) -> None:
+@pytest.mark.parametrize("system", [LINUX, MACOS, WINDOWS, APPLE_SILICON])
+def test_a_suitable_host_has_no_problems(lab: Lab, system: System) -> None:
     assert problems(lab, Facts(system)) == []
     assert problems(lab, Facts(system, virtualization=None)) == []
     assert problems(lab, Facts(provider="libvirt", virtualbox="")) == []
@@ -34,13 +40,13 @@ def test_a_suitable_host_has_no_problems(lab: Lab, system: str) -> None:
 @pytest.mark.parametrize(
     ("system", "vagrant", "virtualbox"),
     [
-        ("Linux", "apt-get", "virtualbox.org"),
-        ("macOS", "brew", "brew"),
-        ("Windows", "winget", "winget"),
+        (LINUX, "apt-get", "virtualbox.org"),
+        (MACOS, "brew", "brew"),
+        (WINDOWS, "winget", "winget"),
     ],
 )
 def test_missing_programs_are_reported_with_how_to_install_them_on_that_system(
-    lab: Lab, system: str, vagrant: str, virtualbox: str
+    lab: Lab, system: System, vagrant: str, virtualbox: str
 ) -> None:
     reported = problems(lab, Facts(system, vagrant="", virtualbox=""))
     assert [p.what for p in reported] == ["Vagrant is not installed", "VirtualBox is not installed"]
@@ -80,12 +86,12 @@ def test_processor_and_driver_for_virtualbox(lab: Lab) -> None:
     off = only(lab, Facts(virtualization=False))
     assert "VT-x" in off.what
     assert "--provider lxc" in off.hint
-    assert "lxc" not in only(lab, Facts("Windows", virtualization=False)).hint
-    hyper = only(lab, Facts("Windows", hypervisor=True, virtualization=False))
+    assert "lxc" not in only(lab, Facts(WINDOWS, virtualization=False)).hint
+    hyper = only(lab, Facts(WINDOWS, hypervisor=True, virtualization=False))
     assert "bcdedit /set hypervisorlaunchtype off" in hyper.hint
     assert not hyper.fatal
-    assert "arm64" in only(lab, Facts("macOS", arch="arm64", virtualbox="7.1.4")).what
-    assert problems(lab, Facts("macOS", arch="arm64", virtualbox="7.1.6")) == []
+    assert "arm64" in only(lab, Facts(APPLE_SILICON, virtualbox="7.1.4")).what
+    assert problems(lab, Facts(APPLE_SILICON, virtualbox="7.1.6")) == []
 
 
 def test_host_only_networks_must_be_where_virtualbox_allows_them(lab: Lab) -> None:
@@ -93,7 +99,7 @@ def test_host_only_networks_must_be_where_virtualbox_allows_them(lab: Lab) -> No
     problem = only(elsewhere, Facts())
     assert "only in 192.168.56.0/21, not 10.1.2.0/24" in problem.what
     assert "echo '* 10.1.2.0/24' >>/etc/vbox/networks.conf" in problem.hint
-    assert "networks.conf" not in only(elsewhere, Facts("Windows")).hint
+    assert "networks.conf" not in only(elsewhere, Facts(WINDOWS)).hint
     ranges = host_facts.parse_ranges("# ours\n* 10.0.0.0/8 192.168.0.0/16\n* fd00::/8\n")
     assert ranges == (IPv4Network("10.0.0.0/8"), IPv4Network("192.168.0.0/16"))
     assert problems(elsewhere, Facts(ranges=ranges)) == []
@@ -108,7 +114,7 @@ def test_requirements_of_libvirt(lab: Lab) -> None:
     assert "systemctl start libvirtd" in reported[1].hint
     assert "emulated" in reported[2].what
     assert reported[3].hint == "invoke box.build"
-    mac = problems(lab, Facts("macOS", provider="libvirt"))
+    mac = problems(lab, Facts(MACOS, provider="libvirt"))
     assert mac == [
         PreflightProblem(
             "libvirt is available on Linux only", "VAGRANT_DEFAULT_PROVIDER=virtualbox"

@@ -86,6 +86,7 @@ def emulate() -> None:
     """Start the emulation."""
     room = shutil.disk_usage("/")
     _libraries()
+    sys.modules["msvcrt"] = _msvcrt()
     for name in MODULES:
         sys.modules[name] = None  # type: ignore[assignment]
     for module, names in ((os, IN_OS), (signal, IN_SIGNAL), (socket, ("AF_UNIX",))):
@@ -96,6 +97,7 @@ def emulate() -> None:
     for name in ("LANG", "LC_ALL", "LOGNAME", "USER"):
         os.environ.pop(name, None)
     os.environ["USERNAME"] = "Administrator"
+    os.environ["PROCESSOR_ARCHITECTURE"] = "AMD64"
     _files()
     _processes(room)
     sys.platform = "win32"
@@ -103,6 +105,19 @@ def emulate() -> None:
     for stream in (sys.stdout, sys.stderr):
         assert isinstance(stream, io.TextIOWrapper)
         stream.reconfigure(encoding=CODE_PAGE, errors="strict")  # as for a pipe on Windows
+
+
+def _msvcrt() -> types.ModuleType:
+    """The module msvcrt, with its locks only (LockFile of Windows' fileapi.h)."""
+    fcntl = importlib.import_module("fcntl")
+    module = types.ModuleType("msvcrt")
+
+    def locking(descriptor: int, mode: int, length: int) -> None:
+        assert (mode, length) == (2, 1)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    vars(module).update(LK_NBLCK=2, locking=locking)
+    return module
 
 
 def _libraries() -> None:

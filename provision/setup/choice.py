@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-SYSTEMS = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}
-"""Names of operating systems by ``sys.platform``."""
+from provision.setup.system import SYSTEMS
 
 GEMS = (
     "/usr/share/rubygems-integration/all/gems",  # Debian's package vagrant-libvirt
@@ -62,6 +61,17 @@ def detect(environ: Mapping[str, str] = os.environ) -> HostCapabilities:
         libvirt=any(Path(path).exists() for path in LIBVIRT_SOCKETS) and has_libvirt_plugin(),
         kvm=system == "Linux" and kvm_works(),
     )
+
+
+def vagrants_provider(environ: Mapping[str, str] = os.environ) -> str:
+    """Vagrant's provider for new machines.
+
+    VAGRANT_DEFAULT_PROVIDER; else VirtualBox if it is installed; else libvirt on Linux.
+    """
+    if environ.get("VAGRANT_DEFAULT_PROVIDER"):
+        return environ["VAGRANT_DEFAULT_PROVIDER"]
+    linux = SYSTEMS.get(sys.platform, "Linux") == "Linux"
+    return "libvirt" if find_vboxmanage(environ) is None and linux else "virtualbox"
 
 
 def find_vboxmanage(environ: Mapping[str, str] = os.environ) -> str | None:

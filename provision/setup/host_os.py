@@ -1,9 +1,10 @@
-"""Facts that Linux, macOS and Windows provide in different ways (see `choice.SYSTEMS`)."""
+"""Facts that Linux, macOS and Windows provide in different ways (see `system.SYSTEMS`)."""
 
 from __future__ import annotations
 
 import ctypes
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +56,13 @@ def available_memory_mib(system: str) -> int:
     if kernel is None or not kernel.GlobalMemoryStatusEx(ctypes.byref(status)):
         return 0
     return int(status.available) // 2**20
+
+
+def free_mib(path: Path) -> int:
+    """The free disk space, in MiB, at a path, which need not exist."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free // 2**20
 
 
 def read_text(path: Path) -> str:

@@ -1,0 +1,89 @@
+"""The command lines of scripts/up and scripts/test."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from provision.setup import choice
+from provision.setup.apt import HOST_SOURCES, PackageSources
+from provision.setup.system import SYSTEMS
+
+CORE = "core"
+LONG_GROUPS = ("topologies", "diagnosis", "drills", "vm")
+"""Groups of tests after the core, in the order of their names in ``scripts/test --help``."""
+
+SELECTIONS = {
+    "--quick": (),
+    "--diagnosis": ("topologies", "diagnosis"),
+    "--vm": ("topologies", "vm"),
+    "--drills": ("topologies", "drills"),
+    "--all": LONG_GROUPS,
+}
+"""Options of scripts/test, and the groups that each selects in addition to the core."""
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """What scripts/up was asked for.
+
+    Args:
+        arguments: for ``invoke lab.up``.
+        provider: the one that ``lab.up`` will select.
+        sources: where packages come from.
+    """
+
+    arguments: tuple[str, ...]
+    provider: str
+    sources: PackageSources = HOST_SOURCES
+
+
+@dataclass(frozen=True)
+class TestOptions:
+    """What scripts/test was asked for.
+
+    Args:
+        groups: after the core.
+        arguments: for pytest, which then runs instead of the groups.
+    """
+
+    __test__ = False
+
+    groups: tuple[str, ...] = ("topologies",)
+    arguments: tuple[str, ...] = ()
+
+
+def parse_up(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> UpOptions:
+    """Parse the arguments of scripts/up; all of them are for ``invoke lab.up``."""
+    return UpOptions(tuple(arguments), provider_of(arguments, environ))
+
+
+def provider_of(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> str:
+    """The provider that ``lab.up`` selects for these arguments, for a lab without a record."""
+    for position, argument in enumerate(arguments):
+        if argument.startswith("--provider="):
+            return argument.partition("=")[2]
+        if argument == "--provider" and position + 1 < len(arguments):
+            return arguments[position + 1]
+    if environ.get("LAB_PROVIDER"):
+        return environ["LAB_PROVIDER"]
+    return choice.select(choice.detect(environ))[0]
+
+
+def parse_test(arguments: Sequence[str]) -> TestOptions:
+    """Parse the arguments of scripts/test; the last selection applies."""
+    groups: tuple[str, ...] = TestOptions.groups
+    others = []
+    for argument in arguments:
+        if argument in SELECTIONS:
+            groups = SELECTIONS[argument]
+        else:
+            others.append(argument)
+    return TestOptions(groups, tuple(others))
+
+
+def runs_containers() -> bool:
+    """Whether this system can run the machines of the live tests."""
+    return SYSTEMS.get(sys.platform, "Linux") == "Linux"

@@ -1,0 +1,6 @@
+@echo off
+rem The same as scripts/test, for Windows.
+setlocal
+call "%~dp0python.cmd" || exit /b 1
+%LAB_PYTHON% "%~dp0run.py" test %*
+exit /b %ERRORLEVEL%
