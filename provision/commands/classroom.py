@@ -120,8 +120,8 @@ def _require_room(
     topology = wanted.topology if wanted else topologies.load(topologies.find(record.topology))
     if not missing or topology is None or provider.name != "lxc":
         return
-    from provision.providers.files import free_mib
     from provision.providers.lxc import paths, sysctls
+    from provision.setup.host_os import free_mib
 
     room = capacity.read_room(free_mib(paths.HOST), sysctls.MINIMUM)
     needs = capacity.resources(topology, record.limits, room)
