@@ -250,7 +250,7 @@ REMOVED = (
     Fault(
         "an account",
         "lb-01",
-        "system",
+        "haproxy",
         "sed -i '/^haproxy:/d' /etc/passwd",
         "getent passwd haproxy",
     ),

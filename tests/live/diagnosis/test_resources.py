@@ -102,11 +102,18 @@ def test_every_copy_is_queried(repaired: RunningLab, name: str) -> None:
 
 SMALL = "/var/lib/lab-test"
 HOLD = """
-import socket, time
-held = []
+import selectors, socket, time
+held = selectors.DefaultSelector()
+def connect():
+    held.register(socket.create_connection(("127.0.0.1", 80)), selectors.EVENT_READ)
 for _ in range(3900):
-    held.append(socket.create_connection(("127.0.0.1", 80)))
-time.sleep(120)
+    connect()
+deadline = time.monotonic() + 120
+while time.monotonic() < deadline:
+    for key, _ in held.select(1):  # the balancer closes a connection without a request in time
+        held.unregister(key.fileobj)
+        key.fileobj.close()
+        connect()
 """
 CONNECTIONS = """
 import pymysql, time
