@@ -14,6 +14,7 @@ from provision.checks.observation import Observation
 from provision.core import growth
 from provision.core.growth import Growth
 from provision.core.lab import Machine
+from provision.core.pool.store import default_folder
 from provision.engine.agent.protocol import Probe
 from provision.engine.context import Context
 from provision.services.growth.agent.measure import GrowthFacts, growth_probe, measure
@@ -58,10 +59,15 @@ def _machine(context: Context, machine: Machine) -> Check:
 
 def _controller(context: Context) -> Check:
     directory = context.lab.directory
+    folders = {f".lab/{directory.name}": growth.CONTROLLER, str(default_folder()): growth.HOST}
 
     def judge(_observation: Observation) -> Verdict:
-        verdict = judge_growth(growth.CONTROLLER, controller_facts(directory))
-        cause = f"this computer, .lab/{directory.name}: {verdict.got}"
+        facts = controller_facts(directory)
+        verdicts = {where: judge_growth(entries, facts) for where, entries in folders.items()}
+        where, verdict = next(
+            (item for item in verdicts.items() if not item[1].ok), next(iter(verdicts.items()))
+        )
+        cause = f"this computer, {where}: {verdict.got}"
         return replace(verdict, cause=cause, severity="warning")  # no machine is at risk
 
     front, hint = context.lab.front.name, "invoke lab.snapshots"
@@ -69,9 +75,11 @@ def _controller(context: Context) -> Check:
 
 
 def controller_facts(directory: Path) -> GrowthFacts:
-    """What grows in a lab's folder."""
-    paths = {e.what: [str(directory / path) for path in e.paths] for e in growth.CONTROLLER}
-    return measure(paths)
+    """What grows in a lab's folder, and in the package pool."""
+    folders = ((directory, growth.CONTROLLER), (default_folder(), growth.HOST))
+    return measure(
+        {e.what: [str(top / path) for path in e.paths] for top, entries in folders for e in entries}
+    )
 
 
 def judge_growth(entries: Sequence[Growth], facts: GrowthFacts, *, owned: bool = True) -> Verdict:

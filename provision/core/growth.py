@@ -32,11 +32,34 @@ SCHEDULED_BACKUPS = 7
 BACKUPS_KEPT = 20
 """Backups in the lab's folder, the newest; those in another folder are not counted."""
 
+BACKUP_BYTES = 4096 * MIB
+"""Of all of them."""
+
 SNAPSHOTS = 20
 """Snapshots of a lab; lab.snapshot refuses another one."""
 
 OVERWRITTEN_KEPT = 50
 """Folders of copies of files that the lab has overwritten."""
+
+ERRANT_KEPT = 50
+"""Files of saved errant transactions, the newest, in the lab's folder and on a machine."""
+
+ERRANT_BYTES = 256 * MIB
+"""Of all of these files."""
+
+RECORDINGS_KEPT = 50
+"""Recordings of terminals, the newest."""
+
+RECORDINGS_BYTES = 256 * MIB
+
+DRILL_LOG_BYTES = 32 * MIB
+"""The log of drills; beyond it the oldest runs are forgotten."""
+
+VAGRANT_LOG_BYTES = 8 * MIB
+"""Vagrant's output; the former log is kept as well."""
+
+POOL_BYTES = 1536 * MIB
+"""The package pool; all topologies need some 300 MiB."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +183,21 @@ MACHINE = (
     ),
     # --- databases
     _purged(
+        "definitions of dropped accounts",
+        "/var/lib/foobar-lab/dropped-accounts.sql",
+        limit=MIB,
+        purge="trim",
+        role="mysql",
+    ),
+    _purged(
+        "errant transactions",  # until lab.up moves them to the controller
+        "/var/lib/foobar-lab/errant/*",
+        limit=ERRANT_BYTES,
+        count=ERRANT_KEPT,
+        purge="remove",
+        role="mysql",
+    ),
+    _purged(
         "binary logs",
         "/var/lib/mysql/binlog.*",
         limit=BINARY_LOG_BYTES,
@@ -209,13 +247,29 @@ MACHINE = (
 CONTROLLER = (
     Growth("releases", ("releases/*",), 128 * MIB, "app.deploy", count=RELEASES_KEPT + 2),
     Growth("snapshots", ("snapshots/*",), 4096 * MIB, "lab.snapshot", count=SNAPSHOTS),
-    Growth("backups", ("backups/*",), 4096 * MIB, "db.backup", count=BACKUPS_KEPT),
+    Growth("backups", ("backups/*",), BACKUP_BYTES, "db.backup", count=BACKUPS_KEPT),
     # A run of a drill records some lines, and up to 1000 commands per machine.
-    Growth("log of drills", ("drills/*",), 64 * MIB, "the user: nothing deletes it"),
-    # Nothing deletes them: they exist nowhere else.
-    Growth("errant transactions", ("errant/*",), 256 * MIB, "the user: nothing deletes them"),
+    Growth("log of drills", ("drills/events.jsonl",), DRILL_LOG_BYTES, "drill.start"),
+    Growth(
+        "errant transactions",
+        ("errant/*",),
+        ERRANT_BYTES,
+        "lab.up and db.rejoin, which keep the newest",
+        count=ERRANT_KEPT,
+    ),
+    Growth(
+        "recordings",
+        ("recordings/*",),
+        RECORDINGS_BYTES,
+        "each new recording",
+        count=RECORDINGS_KEPT,
+    ),
+    Growth("Vagrant's log", ("vagrant.log*",), 2 * VAGRANT_LOG_BYTES, "lab.up"),
 )
 """In ``.lab/LAB``."""
+
+HOST = (Growth("package pool", ("*",), POOL_BYTES, "lab.up and lab.prefetch"),)
+"""In the folder of the package pool, which all labs of a computer share."""
 
 
 def on_machine(roles: tuple[str, ...]) -> tuple[Growth, ...]:

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from provision.core.errors import LabError
-from provision.core.growth import BACKUPS_KEPT
+from provision.core.growth import BACKUP_BYTES, BACKUPS_KEPT
+from provision.core.retention import keep_newest
 from provision.database import servers
 from provision.database.agent import backup_file as archive
 from provision.database.agent.backup_file import BackupError
@@ -74,8 +75,7 @@ def backup(context: Context, fleet: Fleet, folder: Path | None = None) -> Backup
         local.unlink(missing_ok=True)
         raise LabError(f"the backup did not arrive complete: {error}") from None
     if folder is None:
-        for old in sorted(local.parent.glob(f"{SCHEMA}-*.tar"))[:-BACKUPS_KEPT]:
-            old.unlink()
+        keep_newest(local.parent.glob(f"{SCHEMA}-*.tar"), BACKUPS_KEPT, BACKUP_BYTES)
     return Backup(local, name, manifest.rows, manifest.gtids, local.stat().st_size)
 
 

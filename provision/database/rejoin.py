@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from provision.core.errors import LabError, UsageError
+from provision.database import saved_transactions
 from provision.database.agent.binlog import parse_commits
+from provision.database.agent.errant_files import SUFFIX
 from provision.database.agent.gtid import GtidSet
 from provision.database.agent.requests import FindErrant, Rebuild
 from provision.database.agent.results import ErrantTransactions
@@ -138,7 +140,7 @@ def _save(
         LabError: when the file does not hold all of them, unless they may be discarded.
     """
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = context.lab.directory / "errant" / f"{host.name}-{moment}.sql.gz"
+    path = saved_transactions.folder(context) / f"{host.name}-{moment}{SUFFIX}"
     # -vv adds the rows as readable comments to the events that mysql can replay.
     program = ["mysqlbinlog", "-vv", f"--include-gtids={errant.gtids}", *errant.logs]
     stream.fetch(host, stream.pipeline(program, ["gzip", "-c"]), path)
@@ -154,4 +156,5 @@ def _save(
     if not saved:
         path.unlink()
         return 0, None
+    saved_transactions.keep_newest_files(context, host.log)
     return saved, path

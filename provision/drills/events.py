@@ -11,14 +11,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from provision.core.atomic import write_atomically
 from provision.core.files import cannot_write, read_text
+from provision.core.growth import DRILL_LOG_BYTES
 from provision.core.locks import file_lock
 
 FOLDER = "drills"
 FILE = "events.jsonl"
+
+BEGINS = b'"kind": "starting"'
+"""In the first line of a run."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,20 @@ def read(directory: Path) -> tuple[DrillEvent, ...]:
     return tuple(events)
 
 
+def newest_runs(log: bytes, size: int) -> bytes:
+    """The end of a log with at most ``size`` bytes, from the beginning of a run.
+
+    The last run is always complete.
+    """
+    lines = log.splitlines(keepends=True)
+    starts = [number for number, line in enumerate(lines) if BEGINS in line]
+    lengths = list(accumulate(len(line) for line in reversed(lines)))[::-1]
+    first = next((start for start in starts if lengths[start] <= size), max(starts, default=0))
+    return b"".join(lines[first:])
+
+
 def append(directory: Path, run: int, kind: str, **values: Any) -> DrillEvent:
-    """Add an event, durably.
+    """Add an event, durably; a log that has grown too large forgets its oldest runs.
 
     Args:
         values: what JSON can hold.
@@ -80,6 +98,8 @@ def append(directory: Path, run: int, kind: str, **values: Any) -> DrillEvent:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+            if size > DRILL_LOG_BYTES:
+                write_atomically(file, newest_runs(file.read_bytes(), DRILL_LOG_BYTES // 2))
     except OSError as error:
         raise cannot_write(file, error) from None
     return event

@@ -56,6 +56,8 @@ class Fleet:
     def __exit__(self, *_: object) -> None:
         for host in self.hosts.values():
             host.close()
+        if self.pool is not None:
+            self.pool.keep_bound()
 
     def start(self) -> None:
         """Begin to log in and to start the agents, in the background.

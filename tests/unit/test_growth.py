@@ -17,8 +17,11 @@ from provision.core import growth
 from provision.core.errors import LabError
 from provision.core.growth import Growth
 from provision.core.lab import ROOT
+from provision.core.retention import keep_newest, rotate
+from provision.database import saved_transactions
 from provision.database.agent.backup import KEEP
 from provision.database.interface import BACKUP_FOLDER
+from provision.drills import events
 from provision.engine.agent.overwritten import FOLDER, KEPT
 from provision.operations import snapshot
 from provision.services.app import releases
@@ -232,3 +235,75 @@ def test_a_lab_has_a_limited_number_of_snapshots(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="20 snapshots, as many as a lab may have") as refused:
         snapshot.take(Opened(), "one-more", "", lambda *_: None)  # type: ignore[arg-type]
     assert refused.value.hint == "invoke lab.snapshot s00 --delete"
+
+
+def test_the_newest_files_are_kept_within_number_and_size(tmp_path: Path) -> None:
+    for number in range(6):
+        path = tmp_path / f"{number}.gz"
+        path.write_bytes(b"x" * 100)
+        os.utime(path, (number, number))
+    removed = keep_newest(tmp_path.glob("*.gz"), 4, 10_000)
+    assert [path.name for path in removed] == ["0.gz", "1.gz"]
+    assert [path.name for path in keep_newest(tmp_path.glob("*.gz"), 9, 250)] == ["2.gz", "3.gz"]
+    assert [path.name for path in keep_newest(tmp_path.glob("*.gz"), 9, 1)] == ["4.gz"]
+    assert keep_newest([tmp_path / "5.gz", tmp_path / "gone.gz"], 9, 1) == ()
+
+
+def test_saved_errant_transactions_are_bounded(tmp_path: Path) -> None:
+    lab = context(root=tmp_path)
+    folder = saved_transactions.folder(lab)
+    folder.mkdir(parents=True)
+    for number in range(growth.ERRANT_KEPT + 2):
+        path = folder / f"web-01-{number:03}.sql.gz"
+        path.touch()
+        os.utime(path, (number, number))
+    lines: list[str] = []
+    saved_transactions.keep_newest_files(lab, lines.append)
+    assert len(list(folder.iterdir())) == growth.ERRANT_KEPT
+    assert lines == [
+        f"removed web-01-{n:03}.sql.gz: the newest 50 such files are kept" for n in (0, 1)
+    ]
+
+
+def test_a_log_begins_again_beyond_its_bound(tmp_path: Path) -> None:
+    log = tmp_path / "vagrant.log"
+    rotate(log, 10)
+    log.write_text("x" * 10)
+    rotate(log, 10)
+    assert log.exists()
+    log.write_text("x" * 11)
+    rotate(log, 10)
+    assert [path.name for path in tmp_path.iterdir()] == ["vagrant.log.1"]
+
+
+def test_the_log_of_drills_forgets_its_oldest_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "DRILL_LOG_BYTES", 4096)
+    for run in range(1, 9):
+        events.append(tmp_path, run, "starting", drill="a")
+        for _ in range(5):
+            events.append(tmp_path, run, "check", text="x" * 100)
+    left = events.read(tmp_path)
+    assert events.path(tmp_path).stat().st_size < 2 * 4096
+    assert left[0].kind == "starting", "every run is complete"
+    assert left[0].run > 1
+    assert left[-1].run == 8
+    # The last run stays whatever its size.
+    for _ in range(90):
+        events.append(tmp_path, 8, "check", text="x" * 100)
+    assert {event.run for event in events.read(tmp_path)} == {8}
+    assert len(events.read(tmp_path)) == 96
+
+
+def test_the_package_pool_counts_on_the_controller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_POOL", str(tmp_path / "pool"))
+    archive = tmp_path / "pool" / "debian"
+    archive.mkdir(parents=True)
+    (archive / "a.deb").write_bytes(b"x" * 8192)
+    facts = controller_facts(tmp_path / "lab")
+    assert facts.sizes["package pool"].bytes == 8192
+    excess = replace(growth.HOST[0], limit=4096)
+    assert judge_growth((excess,), facts).got.startswith("package pool: 8 KiB, the bound is 4 KiB")

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from provision.core.pool import store as stored
+from provision.core.pool.prune import prune
 from provision.core.pool.store import Entry
 
 CONNECT_SECONDS = 20.0
@@ -56,6 +57,7 @@ class Pool:
     direct: Sequence[str] = ()
     offline: bool = False
     used: set[str] = field(default_factory=set)
+    _downloaded: bool = False
     _dead: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -75,6 +77,8 @@ class Pool:
             except PoolError:
                 if entry.immutable or not path.exists():
                     raise  # otherwise the recorded list serves on
+            else:
+                self._downloaded = True
         self.used.add(entry.name)
         return path
 
@@ -158,6 +162,12 @@ class Pool:
     def refresh(self) -> None:
         """Read the package lists from the archive again, at the next update of each machine."""
         self._mark_stale()
+
+    def keep_bound(self) -> None:
+        """After downloads: remove what exceeds the bound of the pool and is needed no more."""
+        if self._downloaded:
+            with contextlib.suppress(OSError):
+                prune(self.folder)
 
     def apt_options(self) -> tuple[str, ...]:
         """Settings for apt that reads from this pool.

@@ -60,8 +60,7 @@ def missing(folder: Path, name: str) -> list[str] | None:
         names = json.loads((folder / stored.SETS / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    encoded = (name.replace("%", "%25").replace(":", "%3A") for name in names)
-    return [name for name in encoded if not (folder / name).is_file()]
+    return [name for name in map(stored.encoded, names) if not (folder / name).is_file()]
 
 
 def main() -> None:
@@ -83,4 +82,5 @@ def main() -> None:
         status = subprocess.run(options.argv, env={**environ, PROXY: proxy}, check=False).returncode
     if status == 0 and pool.used:
         record(pool, options.name)
+    pool.keep_bound()
     raise SystemExit(status if status >= 0 else 128 - status)

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 CANONICAL = "http://debian.invalid/debian"
 """Debian's main archive in images, whatever mirror they were built from: the pool knows the mirror.
@@ -19,6 +20,9 @@ No host has this name (RFC 6761), so nothing is downloaded from a mirror that is
 
 SETS = ".sets"
 """Folder in the pool: which files an installation needed, one JSON file per package set."""
+
+PARTIAL = ".partial"
+"""Folder in the pool for downloads until they are complete."""
 
 STALE = ".stale"
 """In the pool: package lists that were recorded before this file are read from the archive."""
@@ -66,6 +70,11 @@ def parse_url(url: str) -> Entry | None:
     return Entry(last if last in _SHARED else own, match["base"], match["path"])
 
 
+def plain(name: str) -> str:
+    """The name of a stored file in the archive's own lists; apt quotes ``+`` in URLs."""
+    return unquote(name.replace("%3A", ":").replace("%25", "%"))
+
+
 def default_folder() -> Path:
     """The pool of this user: LAB_POOL; for root beside the images (LAB_CACHE)."""
     if os.environ.get("LAB_POOL"):
@@ -83,7 +92,12 @@ def default_folder() -> Path:
 
 def path_of(store: Path, entry: Entry) -> Path:
     """Where a file is in the pool; ``:`` is encoded, since Windows refuses it in names."""
-    return store / entry.archive / entry.path.replace("%", "%25").replace(":", "%3A")
+    return store / entry.archive / encoded(entry.path)
+
+
+def encoded(name: str) -> str:
+    """A path of an archive as the pool stores it."""
+    return name.replace("%", "%25").replace(":", "%3A")
 
 
 def problem(entry: Entry, file: Path) -> str:
@@ -132,7 +146,7 @@ def files(store: Path) -> Iterator[tuple[str, Path]]:
 
 def temporary(store: Path) -> Path:
     """A new empty file in the pool for a download."""
-    folder = store / ".partial"
+    folder = store / PARTIAL
     make_folder(store, folder)
     number, name = tempfile.mkstemp(dir=folder)
     os.close(number)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from provision.core.waiting import timeout_factor, wait_until
+from provision.database import saved_transactions
 from provision.database.agent.errant_files import errant_files_probe
 from provision.database.failover import feature
 from provision.database.failover.agent.rejoin_trigger import UNIT
@@ -25,9 +27,11 @@ def collect(context: Context, fleet: Fleet) -> tuple[str, ...]:
     """
     if not feature.enabled(context):
         return ()
-    folder = context.lab.directory / "errant"
+    folder = saved_transactions.folder(context)
     names = [m.name for m in context.lab.with_role("mysql") if m.name in fleet.hosts]
     moved = fleet.each(lambda host: _move(host, folder), names)
+    if any(moved.values()):
+        saved_transactions.keep_newest_files(context, partial(fleet.report, "host"))
     return tuple(
         f"{name}: it rejoined by itself; the transactions that only it had are in {path}"
         for name, paths in moved.items()

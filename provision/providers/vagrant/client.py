@@ -20,8 +20,10 @@ import vagrant
 
 from provision import topology as topology_files
 from provision.core.errors import ProviderError
+from provision.core.growth import VAGRANT_LOG_BYTES
 from provision.core.lab import DEFAULT_LAB, Lab
 from provision.core.report import Log, Report
+from provision.core.retention import rotate
 from provision.providers.vagrant import output
 
 T = TypeVar("T")
@@ -185,6 +187,7 @@ def run_vagrant(
         if progress:
             report(*progress)
 
+    rotate(log_file, VAGRANT_LOG_BYTES)
     with log_file.open("a", encoding="utf-8", buffering=1) as file:
         file.write(f"\n{time.strftime('%H:%M:%S')} vagrant {command}\n")
         with line_pipe(handle_line) as descriptor:
