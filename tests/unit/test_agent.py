@@ -28,6 +28,7 @@ from provision.engine.agent.protocol import (
     UnitRequest,
     UnitResponse,
 )
+from provision.engine.agent.unit_files import collect_last_change, last_change_probe
 from provision.engine.agent.waiting import AgentTimeoutError
 
 ME = "root" if os.geteuid() == 0 else ""
@@ -67,7 +68,6 @@ def test_a_file_is_written_and_rolled_back(tmp_path: Path) -> None:
 
 
 @needs_root
-@needs_root
 def test_a_restored_file_has_not_changed_until_it_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "conf"
     path.write_text("before")
@@ -83,6 +83,25 @@ def test_a_restored_file_has_not_changed_until_it_is_written_again(tmp_path: Pat
         assert change_time(str(path)) == unchanged
     path.write_text("by hand")
     assert change_time(str(path)) > unchanged
+
+
+@needs_root
+def test_a_restored_file_inside_a_tree_has_not_changed_either(tmp_path: Path) -> None:
+    tree = tmp_path / "conf.d"
+    tree.mkdir()
+    for name in ("a", "b"):
+        (tree / name).write_text("before")
+    probe = last_change_probe("nginx", [str(tree)])
+    unchanged = collect_last_change(probe.args)
+    time.sleep(0.02)
+    journal = files.Journal()
+    files.write(write(tree / "a", "refused"), journal, silent)
+    files.remove({"path": str(tree / "b")}, journal, silent)
+    assert collect_last_change(probe.args).changed > unchanged.changed
+    journal.roll_back()
+    assert collect_last_change(probe.args).changed == unchanged.changed
+    (tree / "b").write_text("by hand")
+    assert collect_last_change(probe.args).path == str(tree / "b")
 
 
 def test_links_are_created_replaced_and_rolled_back(tmp_path: Path) -> None:

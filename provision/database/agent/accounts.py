@@ -21,7 +21,8 @@ from provision.database.agent.probes import (
     read_recorded_accounts,
 )
 from provision.database.agent.session import MysqlError, MysqlSession, connect_local, quote_name
-from provision.engine.agent.files import Journal, write_atomically
+from provision.engine.agent.atomic import write_atomically
+from provision.engine.agent.files import Journal
 from provision.engine.agent.process import AgentError, Log
 from provision.engine.agent.registry import Args, action
 from provision.engine.agent.waiting import AgentTimeoutError, wait_until

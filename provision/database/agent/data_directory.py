@@ -11,7 +11,8 @@ from __future__ import annotations
 import errno
 import os
 
-from provision.engine.agent.files import Journal, write_atomically
+from provision.engine.agent.atomic import write_atomically
+from provision.engine.agent.files import Journal
 from provision.engine.agent.process import Log, must, run
 from provision.engine.agent.registry import Args, action
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from provision.database.agent.role_record import RoleRecord
-from provision.engine.agent.files import write_atomically
+from provision.engine.agent.atomic import write_atomically
 from provision.engine.agent.filesystem import read_text
 
 RECORD = "/etc/foobar-lab/mysql-role.json"

@@ -11,8 +11,11 @@ RESTORED = "/var/lib/foobar-lab/restored.json"
 """By path: the ctime of the restored file, and when its content had last changed."""
 
 
-def change_time(path: str) -> float:
+def change_time(path: str, restored: Mapping[str, tuple[float, float]] | None = None) -> float:
     """When a path itself last changed, in seconds; 0 when there is nothing.
+
+    Args:
+        restored: the result of `restored_paths`, for many paths.
 
     The mtime of what packages install: in a container these files belong to an image, whose ctime
     changes with every hard link that the host makes of them. The ctime of everything else.
@@ -23,15 +26,16 @@ def change_time(path: str) -> float:
         return 0.0
     if path.startswith("/usr/lib/"):
         return status.st_mtime
-    restored, before = _restored().get(path, (0.0, 0.0))
-    return before if status.st_ctime == restored else status.st_ctime
+    records = restored_paths() if restored is None else restored
+    since, before = records.get(path, (0.0, 0.0))
+    return before if status.st_ctime == since else status.st_ctime
 
 
 def record_restored(times: Mapping[str, float]) -> None:
     """Record when the content of restored paths had changed (`change_time` before their change)."""
     records = {
         path: (ctime, before)
-        for path, (ctime, before) in _restored().items()
+        for path, (ctime, before) in restored_paths().items()
         if path not in times and _ctime(path) == ctime
     }
     records |= {path: (ctime, before) for path, before in times.items() if (ctime := _ctime(path))}
@@ -48,7 +52,8 @@ def _ctime(path: str) -> float:
         return 0.0
 
 
-def _restored() -> dict[str, tuple[float, float]]:
+def restored_paths() -> dict[str, tuple[float, float]]:
+    """The records of `record_restored`: ctime of the restored path, time of its last change."""
     with contextlib.suppress(OSError, ValueError, TypeError), open(RESTORED, "rb") as file:
         return {
             path: (float(ctime), float(before)) for path, (ctime, before) in json.load(file).items()

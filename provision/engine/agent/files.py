@@ -9,6 +9,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from provision.engine.agent.atomic import replace_link, write_atomically
 from provision.engine.agent.change_time import change_time, record_restored
 from provision.engine.agent.filesystem import (
     TEXT_LIMIT,
@@ -223,7 +224,7 @@ class Journal:
                 return  # the change that failed was this one
         _remove_created(path, keep=kind in ("link", "file"))
         if kind == "link":
-            _replace_link(path, os.fsdecode(data))
+            replace_link(path, os.fsdecode(data))
         elif kind == "moved":
             self.copies.move_back(os.fsdecode(data), path)
         elif kind == "file" and status is not None:
@@ -241,39 +242,6 @@ def _remove_created(path: str, *, keep: bool) -> None:
     elif not keep:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-
-
-def write_atomically(path: str, data: bytes, mode: int, uid: int = 0, gid: int = 0) -> None:
-    """Write a file; a reader sees the old content or the new. A directory there is moved away."""
-    temporary = _unused(f"{path}.lab-new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-        file.write(data)
-        os.fchown(file.fileno(), uid, gid)
-        os.fchmod(file.fileno(), mode)
-        file.flush()
-        os.fsync(file.fileno())
-    if is_real_directory(path):
-        Copies().move(path)
-    try:
-        os.replace(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise
-
-
-def _unused(temporary: str) -> str:
-    if is_real_directory(temporary):
-        Copies().move(temporary)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
-    return temporary
-
-
-def _replace_link(path: str, target: str) -> None:
-    temporary = _unused(f"{path}.lab-new")
-    os.symlink(target, temporary)
-    os.replace(temporary, path)
 
 
 def _ids(owner: str, group: str) -> tuple[int, int]:
@@ -315,7 +283,7 @@ def link(args: Args, journal: Journal, log: Log) -> None:
     """Make ``path`` a symbolic link to ``target``."""
     journal.keep(args["path"])
     journal.make_parents(args["path"])
-    _replace_link(args["path"], args["target"])
+    replace_link(args["path"], args["target"])
 
 
 @action("directory")

@@ -15,8 +15,9 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from provision.engine.agent.atomic import write_atomically
 from provision.engine.agent.codec import decode, encode
-from provision.engine.agent.files import Journal, write_atomically
+from provision.engine.agent.files import Journal
 from provision.engine.agent.filesystem import kind_of, read_bytes, read_text, status_of
 from provision.engine.agent.overwritten import BACKUPS, move_to_backups
 from provision.engine.agent.packages import HELD, installed_packages

@@ -16,8 +16,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from provision.engine.agent.atomic import write_atomically
 from provision.engine.agent.codec import decode, encode
-from provision.engine.agent.files import Journal, write_atomically
+from provision.engine.agent.files import Journal
 from provision.engine.agent.filesystem import is_real_directory, read_text, shown
 from provision.engine.agent.originals import OriginalPath, original, restore
 from provision.engine.agent.process import AgentError, Log, run

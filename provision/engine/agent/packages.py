@@ -9,7 +9,8 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from provision.engine.agent.files import Journal, write_atomically
+from provision.engine.agent.atomic import write_atomically
+from provision.engine.agent.files import Journal
 from provision.engine.agent.package_relay import RECORD
 from provision.engine.agent.process import AgentError, Log, ProcessResult, must, run
 from provision.engine.agent.protocol import Probe

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from provision.engine.agent.change_time import change_time
+from provision.engine.agent.change_time import change_time, restored_paths
 from provision.engine.agent.files import Journal
 from provision.engine.agent.filesystem import is_real_directory, walk
 from provision.engine.agent.process import AgentError, Log, must, run
@@ -150,13 +150,11 @@ def _program_replaced(pid: str) -> bool:
 @collector("last-change")
 def collect_last_change(args: Args) -> LastChange:
     """See `last_change_probe`. Python's caches are written by the process itself."""
-    latest = LastChange("", 0.0)
+    latest, restored = LastChange("", 0.0), restored_paths()
     for top in args["paths"]:
-        if not is_real_directory(top):
-            entries = [(top, change_time(top))]
-        else:
-            entries = [(path, status.st_ctime) for path, status in walk(top)]
-        for path, changed in entries:
+        paths = [path for path, _ in walk(top)] if is_real_directory(top) else [top]
+        for path in paths:
+            changed = change_time(path, restored)
             if changed > latest.changed:
                 latest = LastChange(path, changed)
     return latest

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from provision.database.failover.agent.daemon import WARNING, ChangeLog
 from provision.database.failover.agent.rules import GuardReport
-from provision.engine.agent.files import write_atomically
+from provision.engine.agent.atomic import write_atomically
 
 UNIT = "lab-rejoin.service"
 

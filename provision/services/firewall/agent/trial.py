@@ -17,8 +17,9 @@ import os
 import re
 from dataclasses import dataclass
 
+from provision.engine.agent.atomic import write_atomically
 from provision.engine.agent.codec import decode, encode
-from provision.engine.agent.files import Journal, write_atomically
+from provision.engine.agent.files import Journal
 from provision.engine.agent.filesystem import read_text
 from provision.engine.agent.process import AgentError, Log, must, run
 from provision.engine.agent.protocol import Confirmation, Probe

@@ -9,7 +9,8 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from provision.engine.agent.files import Journal, write_atomically
+from provision.engine.agent.atomic import write_atomically
+from provision.engine.agent.files import Journal
 from provision.engine.agent.process import Log
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, action, collector

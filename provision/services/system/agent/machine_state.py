@@ -13,7 +13,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from provision.engine.agent.files import Journal, write_atomically
+from provision.engine.agent.atomic import write_atomically
+from provision.engine.agent.files import Journal
 from provision.engine.agent.filesystem import read_text
 from provision.engine.agent.process import AgentError, Log, must, run
 from provision.engine.agent.protocol import Probe
