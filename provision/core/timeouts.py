@@ -130,6 +130,9 @@ class Timeouts:
 
 TIMEOUTS = Timeouts()
 
+SERVICE_STOP_SECONDS = 10
+"""After which a service that hangs while it stops is killed; systemd's default is 90 s."""
+
 CHECK_INTERVAL = 500
 """Milliseconds between health checks of a server."""
 

@@ -85,3 +85,35 @@ def test_the_rendered_ladder_of_a_topology(name: str) -> None:
             assert health_connect + health < check < TIMEOUTS.app_read
             assert connect + read < server_read < server
             assert connect + write < server < client - queue
+
+
+DEBIANS = {"nginx.service": 5}
+"""TimeoutStopSec= in Debian's units, which no drop-in of the lab changes."""
+
+NO_PROCESS = re.compile(r"^Type=oneshot", re.MULTILINE)
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_a_service_that_hangs_is_killed_soon(topology: str) -> None:
+    """Otherwise its restart takes 90 s (systemd-system.conf(5), DefaultTimeoutStopSec=)."""
+    at = context(topology)
+    missing, seen = set(), set()
+    for machine in at.lab.machines:
+        units = at.desired(machine)
+        texts: dict[str, str] = {}
+        for resource in (resource for unit in units for resource in unit.resources):
+            if isinstance(resource, File):
+                name = re.sub(r"\.d/[\w-]+\.conf$", "", resource.path).rpartition("/")[2]
+                texts[name] = texts.get(name, "") + resource.content
+        for unit in units:
+            text = texts.get(unit.service, "")
+            if not unit.service.endswith(".service") or NO_PROCESS.search(text):
+                continue
+            if unit.service.startswith(("ssh", "systemd-")):
+                continue  # part of every Debian, and not a service of the site
+            seen.add(unit.service)
+            values = [int(value) for value in re.findall(r"^TimeoutStopSec=(\d+)", text, re.M)]
+            if not 0 < min(values, default=DEBIANS.get(unit.service, 0)) <= 60:
+                missing.add(unit.service)
+    assert len(seen) > 2
+    assert not missing

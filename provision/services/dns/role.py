@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
+from provision.core.timeouts import SERVICE_STOP_SECONDS
 from provision.engine.context import Context
 from provision.engine.plan import Unit
 from provision.engine.resources import File, NoFile, OwnedDirectory, Service
@@ -11,6 +12,7 @@ from provision.engine.role import Allow, Role, Sandbox
 
 CONFIG = "/etc/dnsmasq.d/lab.conf"
 SERVICE = "dnsmasq.service"
+DROP_IN = f"/etc/systemd/system/{SERVICE}.d/lab.conf"
 PORT = 53
 
 
@@ -28,6 +30,11 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
             (
                 OwnedDirectory("/etc/dnsmasq.d", service=True),
                 File(CONFIG, context.render("dns/lab.conf.j2", machine)),
+                File(
+                    DROP_IN,
+                    context.render("system/stop.conf.j2", machine, seconds=SERVICE_STOP_SECONDS),
+                    passive=True,
+                ),
                 Service(SERVICE),
             ),
             service=SERVICE,
@@ -39,7 +46,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """Dnsmasq is stopped and not configured."""
-    return (Unit("dns-gone", (Service(SERVICE, running=False), NoFile(CONFIG))),)
+    return (Unit("dns-gone", (Service(SERVICE, running=False), NoFile(CONFIG), NoFile(DROP_IN))),)
 
 
 ROLE = Role(

@@ -13,7 +13,7 @@ from provision.core.package_set import PackageSet
 from provision.engine.agent.protocol import Readiness
 from provision.engine.context import Context
 from provision.engine.plan import Resource, Unit
-from provision.engine.resources import File, OwnedDirectory, Service
+from provision.engine.resources import File, NoFile, OwnedDirectory, Service
 from provision.engine.role import Allow, Role, Sandbox, Tier
 from provision.services.haproxy.interface import (
     BACKEND,
@@ -26,6 +26,7 @@ from provision.services.haproxy.runtime_state import ServerStates
 from provision.services.tls import interface as tls
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
+DROP_IN = f"/etc/systemd/system/{SERVICE}.d/lab.conf"
 PEERS_PORT = 1024
 """The port of HAProxy's peers protocol between balancers (configuration manual, "peers")."""
 
@@ -119,6 +120,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         queue_bound=capacity.queue_bound(context.lab),
         busy=busy,
     )
+    drop_in = context.render("system/stop.conf.j2", machine, seconds=timeouts.SERVICE_STOP_SECONDS)
     certificates = tls.certificate_files(context, machine)
     config, digest = with_digest(config, certificates)
     return (
@@ -128,6 +130,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
                 *certificates,
                 OwnedDirectory("/etc/haproxy/conf.d", ("*.cfg",), service=True),
                 File(CONFIG, config),
+                File(DROP_IN, drop_in, passive=True),
                 Service(SERVICE),
             ),
             service=SERVICE,
@@ -165,7 +168,7 @@ def _needs(context: Context, machine: Machine) -> tuple[str, ...]:
 
 def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
     """HAProxy is stopped."""
-    return (Unit("haproxy-gone", (Service(SERVICE, running=False),)),)
+    return (Unit("haproxy-gone", (Service(SERVICE, running=False), NoFile(DROP_IN))),)
 
 
 def ports(context: Context, machine: Machine) -> tuple[Allow, ...]:

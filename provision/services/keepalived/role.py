@@ -18,7 +18,7 @@ from __future__ import annotations
 from provision.core.errors import LabError
 from provision.core.lab import Machine
 from provision.core.package_set import PackageSet
-from provision.core.timeouts import TIMEOUTS
+from provision.core.timeouts import SERVICE_STOP_SECONDS, TIMEOUTS
 from provision.engine.context import Context
 from provision.engine.plan import Unit
 from provision.engine.resources import File, NoFile, Service
@@ -84,6 +84,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         "socket": haproxy.SOCKET,
         "drain_seconds": DRAIN_SECONDS,
         "arp_seconds": ARP_SECONDS,
+        "stop_seconds": SERVICE_STOP_SECONDS,
     }
 
     def text(name: str) -> str:
