@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from provision.engine.agent import commands, files, http, overwritten, trees, units
+from provision.engine.agent.atomic import write_atomically
 from provision.engine.agent.change_time import change_time
 from provision.engine.agent.process import AgentError, run
 from provision.engine.agent.protocol import (
@@ -401,12 +402,11 @@ def test_a_path_that_cannot_be_restored_does_not_stop_the_others(
     for path in (first, second):
         journal.keep(str(path))
         path.write_text("new\n")
-    write = files.write_atomically
 
     def fails_for_second(path: str, *args: Any) -> None:
         if path == str(second):
             raise OSError(16, "Device or resource busy")
-        write(path, *args)
+        write_atomically(path, *args)
 
     monkeypatch.setattr(files, "write_atomically", fails_for_second)
     with pytest.raises(files.RollbackError, match="second: Device or resource busy") as raised:

@@ -23,9 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provision.engine.agent import overwritten, package_files, registry
+from provision.engine.agent.atomic import write_atomically
 from provision.engine.agent.codec import decode, encode
 from provision.engine.agent.commands import command_probe
-from provision.engine.agent.files import Journal, path_probe, write_atomically
+from provision.engine.agent.files import Journal, path_probe
 from provision.engine.agent.filesystem import read_text, shown
 from provision.engine.agent.gathering import Gathering
 from provision.engine.agent.owned import owned_probe
