@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from typing import Any
 
 from provision.core import growth
@@ -39,6 +40,7 @@ from provision.engine.resources import Directory, File, HeldPackages, OwnedDirec
 from provision.engine.role import Allow, Role, Sandbox, Tier
 from provision.services.app.interface import uses_database
 
+LOOPBACK = IPv4Address("127.0.0.1")
 SERVICE = "mysql.service"
 CONFIG = "/etc/mysql/mysql.conf.d/zz-lab.cnf"
 DROP_IN = "/etc/systemd/system/mysql.service.d/lab.conf"
@@ -208,7 +210,9 @@ def compare_with_primary(context: Context) -> Probe[Comparison]:
 
 def _server(context: Context, machine: Machine) -> Unit:
     """Configuration, certificate and service of mysqld."""
-    certificate, key = context.authority.issue(machine.name, [machine.address], [machine.name])
+    # Applications on the machines connect through a local port (services/app/database.py).
+    addresses = [machine.address, LOOPBACK]
+    certificate, key = context.authority.issue(machine.name, addresses, [machine.name])
     config = configuration(context, machine)
     replicas = [m.name for m in context.lab.with_role("mysql") if m.name != context.state.primary]
     restart_last = context.rolling and machine.name == context.state.primary

@@ -211,6 +211,8 @@ def _prepare(context: Context, fleet: Fleet, report: Report, before: str, *, mig
         _unpack_migrations(context, fleet)
         if application(context).database and not uses_database_already(context):
             _create_schema(context, fleet, report)
+        if uses_database(context):
+            _start_proxies(context, fleet, report)
         if migrate and application(context).is_guest_book:
             _migrate(context, fleet, report)
     except LabError as error:
@@ -242,6 +244,14 @@ def _unpack_migrations(context: Context, fleet: Fleet) -> None:
         release = _units(context, machine).get("release")
         if "app" not in machine.roles and release and machine.name in fleet.hosts:
             _apply(fleet.host(machine.name), release)
+
+
+def _start_proxies(context: Context, fleet: Fleet, report: Report) -> None:
+    """Start the database proxy on every application server, or bring it to the current state."""
+    for machine in context.lab.with_role("app"):
+        for unit in app.proxies(context, machine):
+            report(machine.name, "starting the database proxy")
+            _apply(fleet.host(machine.name), unit)
 
 
 def _migrate(context: Context, fleet: Fleet, report: Report) -> None:

@@ -122,6 +122,25 @@ def test_flask_with_database_static_files_and_requirements(
     assert running["machines"] == list(ROTATION)
 
 
+def test_its_database_follows_a_promotion_at_once(guest_book: RunningLab, tmp_path: Path) -> None:
+    lab, folder = guest_book, applications.flask(tmp_path / "flask")
+    before = lab.session().context.state.primary
+    other = next(name for name in ROTATION if name != before)
+    options = (*OPTIONS, "--env", "GREETING=hi")
+    lab.invoke("app.deploy", str(folder), "--version", "76.1", *options)
+    count = lab.get("/").json()["visits"]
+    try:
+        with visitors(lab, "/health") as failed:
+            lab.invoke("db.promote", other)
+            pages = [lab.get("/") for _ in range(6)]
+        assert [page.status_code for page in pages] == [200] * 6
+        assert pages[-1].json()["visits"] == count + 6, "every server writes to the new primary"
+        assert failed == []
+        assert "no changes" in lab.invoke("lab.plan", "--detailed-exitcode").stdout
+    finally:
+        lab.invoke("db.promote", before)
+
+
 def test_a_release_that_does_not_start_is_quoted_and_leaves_nothing(
     guest_book: RunningLab, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from provision.engine.plan import Unit
 from provision.engine.resources import File
 from provision.services.app import process, releases
 from provision.services.app import role as app
+from provision.services.app.agent.database_proxy import READ_PORT, WRITE_PORT
 from provision.services.app.application import (
     Application,
     Record,
@@ -266,8 +267,8 @@ def test_variables_reach_the_process_unchanged(lab: Context) -> None:
     assert variables["LAB_SITE"] == "www.foobar.com"
     assert variables["LAB_RELEASE"] == "7"
     primary, replica = (urlsplit(variables[n]) for n in ("DATABASE_URL", "DATABASE_REPLICA_URL"))
-    assert primary.hostname == str(lab.primary.address)
-    assert replica.hostname == str(lab.lab.machine("web-02").address)
+    assert (primary.hostname, primary.port) == ("127.0.0.1", WRITE_PORT)
+    assert (replica.hostname, replica.port) == ("127.0.0.1", READ_PORT)
     assert unquote(primary.password or "") == lab.secrets.password("mysql-own-app")
     assert parse_qs(primary.query) == {"ssl_ca": ["/etc/foobar/ca.pem"]}
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
 
 from provision.core import capacity
 from provision.core.lab import Machine
 from provision.core.timeouts import TIMEOUTS
-from provision.database.interface import OWN_ACCOUNT, OWN_PASSWORD, OWN_SCHEMA
 from provision.engine.context import Context
 from provision.engine.resources import Tree
+from provision.services.app import database
 from provision.services.app.application import Application
 from provision.services.app.interface import application
 from provision.services.app.virtualenv import VirtualEnvironment
@@ -23,9 +22,6 @@ DEFAULTS = (
     " --worker-tmp-dir /dev/shm --forwarded-allow-ips=*"
 )
 """For an application without a gunicorn.conf.py, as in the guest book's."""
-
-CA = "/etc/foobar/ca.pem"
-MYSQL_PORT = 3306
 
 
 def command(app: Application, release: Tree, environment: VirtualEnvironment | None) -> str:
@@ -57,28 +53,11 @@ def settings(context: Context, machine: Machine, reads: list[str]) -> str:
         "LAB_SITE": context.lab.site,
         "LAB_HOST": machine.name,
         "LAB_RELEASE": context.state.release,
-        **(database_variables(context, reads) if app.database else {}),
+        **(database.variables(context) if app.database else {}),
         **app.environment,
     }
     lines = [f"{name}={quoted(value)}" for name, value in variables.items()]
     return context.render("app/own.env.j2", machine, lines=lines)
-
-
-def database_variables(context: Context, reads: list[str]) -> dict[str, str]:
-    """Addresses of the writable database and of the one that is nearest for reads."""
-    nearest = context.lab.machine(reads[0])
-    return {
-        "DATABASE_URL": database_url(context, context.primary),
-        "DATABASE_REPLICA_URL": database_url(context, nearest),
-        "DATABASE_CA": CA,
-    }
-
-
-def database_url(context: Context, server: Machine) -> str:
-    """The address of one database, with the account of the user's own application."""
-    password = quote(context.secrets.password(OWN_PASSWORD), safe="")
-    account = f"{OWN_ACCOUNT}:{password}"
-    return f"mysql://{account}@{server.address}:{MYSQL_PORT}/{OWN_SCHEMA}?ssl_ca={quote(CA)}"
 
 
 def quoted(value: str) -> str:

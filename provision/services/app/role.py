@@ -20,7 +20,7 @@ from provision.engine.plan import Resource, Unit
 from provision.engine.resources import Directory, File, Link, Service, Tree, User
 from provision.engine.resources.files import TreeFile, TreeLink, tree_files, tree_links
 from provision.engine.role import Allow, Role, Tier
-from provision.services.app import process, wheels
+from provision.services.app import database, process, wheels
 from provision.services.app.interface import (
     HEALTH_PORT,
     HEALTH_SOCKET,
@@ -29,6 +29,7 @@ from provision.services.app.interface import (
     SOCKET,
     application,
     listen_address,
+    uses_database,
 )
 from provision.services.app.migrations import Migrations
 from provision.services.app.virtualenv import REQUIREMENTS, VirtualEnvironment
@@ -210,12 +211,23 @@ def absent(context: Context, machine: Machine) -> tuple[Unit, ...]:
     A replica has them too: it can become the primary at any moment.
     """
     stopped = (Service(unit, running=False) for unit in (*LISTENERS, SERVICE))
-    units = [Unit("app-gone", tuple(stopped))]
+    units = [Unit("app-gone", tuple(stopped)), *_no_proxy(context)]
     if "nginx" in machine.roles:
         units.append(Unit("release", (*_files(context), _current(context))))
     elif "mysql" in machine.roles and application(context).is_guest_book:
         units.append(Unit("release", _files(context)))
     return (*units, *_schema(context, machine))
+
+
+def proxies(context: Context, machine: Machine) -> tuple[Unit, ...]:
+    """The database proxy of an application server, once an application of the user's needs it."""
+    if not uses_database(context):
+        return ()
+    return (database.proxy(context, machine, read_order(context, machine)),)
+
+
+def _no_proxy(context: Context) -> tuple[Unit, ...]:
+    return (database.no_proxy(),) if uses_database(context) else ()
 
 
 def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
@@ -240,11 +252,12 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
     return (
         Unit("release", (User("foobar", HOME), *_files(context), *_environment(context))),
         *_schema(context, machine),
+        *proxies(context, machine),
         Unit(
             "app",
             (
                 _current(context),
-                File("/etc/foobar/ca.pem", context.authority.pem()),
+                File(database.CA, context.authority.pem()),
                 File(
                     "/etc/foobar/app.env",
                     process.settings(context, machine, read_order(context, machine)),
