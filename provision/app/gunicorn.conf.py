@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-import ssl
 import sys
-import threading
-import time
 from typing import Any
 
 bind = "unix:/run/foobar/gunicorn.sock"
@@ -55,48 +52,29 @@ def on_starting(server: Any) -> None:
 
     from foobar import health
 
-    server.health_socket = health.take_socket(os.environ)
-    server.health_board = health.Board()
-    server.health_activity = health.Activity()
+    server.health = health.Supervisor(health.take_socket(os.environ), health.Activity())
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give a new process its place on the board."""
-    worker.health_server = server
-    worker.health_place = server.health_board.claim()
+    """A new process begins."""
+    server.health.pre_fork(worker)
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Forget a process that has exited."""
-    server.health_board.release(worker.health_place)
+    """A process has exited."""
+    server.health.child_exit(worker)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the health listener of a process that has loaded the application."""
-    from foobar import health
-
-    server = worker.health_server
-    if server.health_socket is None:
-        return
-    tls = None
-    if worker.cfg.certfile:
-        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        tls.load_cert_chain(worker.cfg.certfile, worker.cfg.keyfile)
-
-    def loop_age() -> float:
-        return float(time.monotonic() - worker.tmp.last_update())
-
-    state = (server.health_board, worker.health_place, server.health_activity)
-    args = (*state, worker.cfg.threads, loop_age)
-    threading.Thread(target=health.tick, args=args, name="tick", daemon=True).start()
-    health.Listener(server.health_socket, worker.wsgi, server.health_board, tls).start()
+    """A process has loaded the application."""
+    worker.health.start(worker, worker.wsgi)
 
 
 def pre_request(worker: Any, _request: Any) -> None:
     """A thread begins a request."""
-    worker.health_server.health_activity.begin()
+    worker.health.activity.begin()
 
 
 def post_request(worker: Any, _request: Any, _environ: Any, _response: Any) -> None:
     """A thread has ended a request."""
-    worker.health_server.health_activity.end()
+    worker.health.activity.end()

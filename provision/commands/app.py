@@ -33,6 +33,8 @@ from provision.services.app.releases import StoredRelease
         "static": "its folder that Nginx serves as /static/ (default: none)",
         "env": "NAME=VALUE for its environment; may be repeated",
         "env-file": "a file with such a line per variable (default: none)",
+        "workers": "its processes (default: its gunicorn.conf.py's, else 2)",
+        "threads": "requests of a process at once (default: its gunicorn.conf.py's, else 4)",
         "database": "give it a MySQL schema, and DATABASE_URL",
     },
 )
@@ -45,6 +47,8 @@ def deploy(
     health: str = "",
     static: str = "",
     env_file: str = "",
+    workers: int = 0,
+    threads: int = 0,
     database: bool = False,
     lab: str = "",
 ) -> None:
@@ -55,14 +59,18 @@ def deploy(
         context = session.context
         source = stored.source(context, path, version)
         options = {"--wsgi": wsgi, "--health": health, "--static": static}
-        given = [name for name, value in options.items() if value]
+        numbers = {"--workers": workers, "--threads": threads}
+        given = [name for name, value in (*options.items(), *numbers.items()) if value]
         given += ["--env"] * bool(environment) + ["--database"] * database
         application: Application | None = None
         if given and not path:
             raise UsageError(f"{given[0]} needs a folder", "invoke app.deploy PATH --wsgi app:app")
         if wsgi:
             application = own_application(
-                wsgi, health or "/", static, environment, database=database
+                *(wsgi, health or "/", static, environment),
+                database=database,
+                workers=workers,
+                threads=threads,
             )
         elif given:
             raise UsageError(
@@ -71,11 +79,13 @@ def deploy(
         elif not path and version and source != stored.bundled():
             application = stored.application_of(context, version)
         release = stored.store(context, source, version, application)
-        _print_left_out(source, release)
+        _print_notes(source, release)
         _deploy(session, release, migrate=True)
 
 
-def _print_left_out(source: Path, release: StoredRelease) -> None:
+def _print_notes(source: Path, release: StoredRelease) -> None:
+    for line in release.notes:
+        print(line, flush=True)
     if release.left_out:
         print(f"left out of {release.version}:", flush=True)
         for line in release.left_out:

@@ -63,22 +63,26 @@ def preferred_apps(lab: Lab, web: Machine) -> tuple[Machine, ...]:
     return share or (apps[position % len(apps)],)
 
 
-def server_slots(lab: Lab, web: Machine) -> int:
-    """``maxconn`` of a web server: the slots of its application servers, shared with others."""
+def server_slots(lab: Lab, web: Machine, slots: int = SLOTS) -> int:
+    """``maxconn`` of a web server: the slots of its application servers, shared with others.
+
+    Args:
+        slots: concurrent requests of an application server.
+    """
     webs = lab.with_role("nginx")
     users = [app for other in webs for app in preferred_apps(lab, other)]
-    return max(1, sum(SLOTS // users.count(app) for app in preferred_apps(lab, web)))
+    return max(1, sum(slots // users.count(app) for app in preferred_apps(lab, web)))
 
 
-def queue_bound(lab: Lab) -> int:
+def queue_bound(lab: Lab, app_slots: int = SLOTS) -> int:
     """Requests that wait per available web server; the balancer refuses further ones."""
-    slots = [server_slots(lab, web) for web in lab.with_role("nginx")]
-    return QUEUE_PER_SLOT * min(slots, default=SLOTS)
+    slots = [server_slots(lab, web, app_slots) for web in lab.with_role("nginx")]
+    return QUEUE_PER_SLOT * min(slots, default=app_slots)
 
 
-def nginx_requests(lab: Lab, web: Machine) -> int:
+def nginx_requests(lab: Lab, web: Machine, slots: int = SLOTS) -> int:
     """Requests that Nginx passes on at once: slots and queue, where no balancer holds the queue.
 
     Behind a balancer it is only a backstop: all web servers may share one application server.
     """
-    return server_slots(lab, web) + queue_bound(lab)
+    return server_slots(lab, web, slots) + queue_bound(lab, slots)

@@ -12,17 +12,16 @@ from dataclasses import dataclass, field, replace
 
 from provision.core.errors import LabError
 from provision.core.exit_status import ExitStatus
-from provision.core.growth import RELEASES_KEPT
 from provision.core.lab import Machine
 from provision.core.report import Report
 from provision.database import role as mysql
-from provision.engine.agent.protocol import Action, UnitRequest
-from provision.engine.apply import apply_unit, inspect, inspect_unit, send
+from provision.engine.apply import apply_unit, inspect, inspect_unit
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host
 from provision.engine.plan import Unit
 from provision.operations import preparation
+from provision.operations.machine_releases import prune, remove_release
 from provision.operations.verification import running_version, verify_release
 from provision.services.app import releases
 from provision.services.app import role as app
@@ -30,9 +29,6 @@ from provision.services.app.interface import application, record_database, uses_
 from provision.services.app.releases import Release
 from provision.services.haproxy.drained import DrainTimeout, drained, put_back
 from provision.services.nginx import role as nginx
-
-KEPT = RELEASES_KEPT
-"""Releases that stay on a machine, the current one among them."""
 
 NOTHING_CHANGED = "no server was updated, and nothing was recorded"
 
@@ -46,6 +42,7 @@ class Rollout:
         changing: whether health checks of the two releases differ.
         touched: the application servers that may run the new release.
         fronts: whether the web servers on machines of their own were changed.
+        balancers: whether the balancers were changed.
     """
 
     context: Context
@@ -54,6 +51,7 @@ class Rollout:
     changing: bool = False
     touched: list[Machine] = field(default_factory=list)
     fronts: bool = False
+    balancers: bool = False
 
 
 def deploy(
@@ -90,10 +88,11 @@ def deploy(
             rollout.touched.append(machine)
             _update(after, rollout, machine)
         _change_fronts(after, rollout)
+        _change_balancers(after, rollout)
     releases.record_deployment(context, version)
     for machine in _with_releases(context):
         if machine.name in fleet.hosts:
-            _prune(fleet.host(machine.name), releases.history(after), version)
+            prune(fleet.host(machine.name), releases.history(after), version)
     releases.prune(after)
 
 
@@ -144,6 +143,8 @@ def _roll_back(rollout: Rollout) -> str:
     try:
         if rollout.fronts:
             _change_fronts(context, replace(rollout, report=report))
+        if rollout.balancers:
+            _change_balancers(context, replace(rollout, report=report))
     except LabError as error:
         failures.append(f"rolling back to {version} failed: {error.what}")
     return "\n".join(failures)
@@ -160,13 +161,6 @@ def _forget(rollout: Rollout, version: str) -> None:
             except LabError as error:  # the next deployment replaces it
                 rollout.report(machine.name, f"{version} could not be removed: {error.what}")
     releases.discard(rollout.context, version)
-
-
-def remove_release(host: Host, *versions: str) -> None:
-    """Remove releases and their virtual environments from a machine, complete or not."""
-    folders = (app.RELEASES, app.ENVIRONMENTS)
-    paths = [f"{folder}/{version}" for version in versions for folder in folders]
-    send(host, "releases", UnitRequest((Action("remove-trees", {"paths": paths}),)), hint="")
 
 
 # --- steps ---------------------------------------------------------------------------------------
@@ -305,31 +299,14 @@ def _change_fronts(context: Context, rollout: Rollout, *, changing: bool = False
             _apply(host, units["nginx"])
 
 
-# --- releases on the machines --------------------------------------------------------------------
-
-
-def superfluous(present: list[str], history: list[str], current: str) -> list[str]:
-    """The releases to remove from a machine, so that the last `KEPT` deployed ones remain.
-
-    Args:
-        present: versions on the machine, the one unpacked last at the end.
-        history: versions in the order in which they were deployed.
-        current: the running one.
-    """
-    never_deployed = [version for version in present if version not in history]
-    deployed = [version for version in history if version in present and version != current]
-    candidates = [*never_deployed, *deployed]
-    return candidates[: max(0, len(candidates) - (KEPT - 1))]
-
-
-def _prune(host: Host, history: list[str], current: str) -> None:
-    present = host.run("ls", "-1tr", app.RELEASES).stdout.split()
-    partial = [name.partition(".lab-")[0] for name in present if ".lab-" in name]
-    complete = [name for name in present if ".lab-" not in name]
-    old = superfluous(complete, history, current)
-    old += [name for name in partial if name not in complete]
-    if old:
-        remove_release(host, *old)
+def _change_balancers(context: Context, rollout: Rollout) -> None:
+    """How many requests each server gets, where the releases differ in that."""
+    if application(context).slots == application(rollout.context).slots and not rollout.balancers:
+        return
+    rollout.balancers = True
+    for machine in context.lab.with_role("haproxy"):
+        rollout.report(machine.name, "reloading HAProxy for the release")
+        _apply(rollout.fleet.host(machine.name), _units(context, machine)["haproxy"])
 
 
 def list_releases(context: Context, fleet: Fleet) -> tuple[Release, ...]:

@@ -233,7 +233,7 @@ def test_the_service_runs_the_application(lab: Context) -> None:
 
 
 def test_a_gunicorn_configuration_and_requirements_are_used(tmp_path: Path, flask: Path) -> None:
-    (flask / "gunicorn.conf.py").write_text("workers = 1")
+    (flask / "gunicorn.conf.py").write_text("workers = 3")
     (flask / "requirements.txt").write_text("flask")
     here = deployed(tmp_path, flask, own())
     wheels = here.lab.directory / "releases" / ".wheels" / "7"
@@ -241,8 +241,9 @@ def test_a_gunicorn_configuration_and_requirements_are_used(tmp_path: Path, flas
     for name in ("pip-26.0-py3-none-any.whl", "flask-3.1.3-py3-none-any.whl"):
         (wheels / name).write_bytes(b"PK")
     service = file(here, "web-01", "app", "/etc/systemd/system/foobar.service")
-    start = "/srv/foobar/environments/7/bin/python -m gunicorn -c gunicorn.conf.py app:app"
-    assert f"ExecStart={start}\n" in service
+    python = "/srv/foobar/environments/7/bin/python"
+    start = f"{python} -m gunicorn -c {process.CODE}/gunicorn.conf.py --workers 3 --threads 1"
+    assert f"ExecStart={start} app:app\n" in service
     environment = app.virtual_environment(here)
     assert environment
     before = unit(here, "web-01", "app").fingerprint
@@ -288,7 +289,9 @@ def test_a_schema_of_its_own_stays_for_a_rollback(lab: Context) -> None:
 def test_nginx_serves_its_folder_and_translates_the_health_check(lab: Context) -> None:
     site = file(lab, "web-01", "nginx", "/etc/nginx/sites-available/www")
     assert "alias /srv/foobar/current/assets/;" in site
-    assert "rewrite ^ /health last;" in site
+    health = site.partition("location ~ ^/healthz(/write)?$ {")[2].partition("}")[0]
+    assert "rewrite ^ /health break;" in health
+    assert "proxy_pass http://$health;" in health
     assert "default-src" not in site  # its pages may need any script
     assert "favicon" not in site
     guest_book = replace(lab, state=replace(lab.state, release=""))
@@ -297,17 +300,16 @@ def test_nginx_serves_its_folder_and_translates_the_health_check(lab: Context) -
     assert "alias /srv/foobar/current/foobar/static/;" in site
 
 
-def test_a_deployment_needs_no_other_configuration_of_the_balancer(
+def haproxy(lab: Context) -> str:
+    return file(lab, "lb-01", "haproxy", "/etc/haproxy/haproxy.cfg")
+
+
+def test_an_equally_large_application_needs_no_other_configuration_of_the_balancer(
     lab: Context, tmp_path: Path, flask: Path
 ) -> None:
-    """A deployment updates application and web servers only."""
     guest_book = replace(lab, state=replace(lab.state, release=""))
     without_static = deployed(tmp_path / "second", flask, own())
-    path = "/etc/haproxy/haproxy.cfg"
-    configurations = {
-        file(here, "lb-01", "haproxy", path) for here in (guest_book, lab, without_static)
-    }
-    assert len(configurations) == 1
+    assert len({haproxy(here) for here in (guest_book, lab, without_static)}) == 1
 
 
 def test_a_database_machine_gets_no_files_of_it(tmp_path: Path, flask: Path) -> None:

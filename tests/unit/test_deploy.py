@@ -13,7 +13,7 @@ from provision.core.errors import LabError, UsageError
 from provision.core.growth import RELEASES_KEPT
 from provision.engine.context import Context
 from provision.operations import restart
-from provision.operations.deploy import KEPT, superfluous
+from provision.operations.machine_releases import KEPT, superfluous
 from provision.services.app import releases
 from provision.services.app import role as app
 from provision.services.app.application import Record, load_record, save_record

@@ -17,7 +17,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler
 
@@ -63,30 +63,46 @@ def take_socket(environ: dict[str, str] | os._Environ[str]) -> socket.socket | N
 
 
 class Activity:
-    """Which requests a process serves, and when the last one began or ended."""
+    """Which requests a process serves, and when the last one began or ended.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    `read_seconds` and `write_seconds`: without progress for so long, busy threads are stuck.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        read_seconds: float = STUCK_SECONDS,
+        write_seconds: float = STUCK_SECONDS,
+    ) -> None:
         self._clock = clock
+        self._seconds = (read_seconds, write_seconds)
         self._lock = threading.Lock()
-        self._busy = 0
+        self._busy = [0, 0]
         self._changed = clock()
 
-    def begin(self) -> None:
+    def begin(self, *, write: bool = False) -> None:
         """A thread begins a request."""
-        self._change(1)
+        self._change(1, write)
 
-    def end(self) -> None:
+    def end(self, *, write: bool = False) -> None:
         """A thread has ended a request."""
-        self._change(-1)
+        self._change(-1, write)
+
+    @property
+    def busy(self) -> int:
+        """The number of requests that are served."""
+        with self._lock:
+            return sum(self._busy)
 
     def stuck(self, threads: int) -> bool:
-        """Whether all threads are busy and none has made progress for STUCK_SECONDS."""
+        """Whether all threads are busy and none has made progress for too long."""
         with self._lock:
-            return self._busy >= threads and self._clock() - self._changed > STUCK_SECONDS
+            allowed = self._seconds[self._busy[True] > 0]
+            return sum(self._busy) >= threads and self._clock() - self._changed > allowed
 
-    def _change(self, by: int) -> None:
+    def _change(self, by: int, write: bool) -> None:
         with self._lock:
-            self._busy += by
+            self._busy[write] += by
             self._changed = self._clock()
 
 
@@ -136,8 +152,10 @@ class Listener:
         wsgi: Callable[..., Iterable[bytes]],
         board: Board,
         tls: ssl.SSLContext | None,
+        paths: Sequence[str] = PATHS,
     ) -> None:
         self._listening = listening
+        self._paths = paths
         self._wsgi = wsgi
         self._board = board
         self._tls = tls
@@ -181,7 +199,7 @@ class Listener:
                 _log.exception("a health check failed")
 
     def _respond(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") not in PATHS:
+        if environ.get("PATH_INFO") not in self._paths:
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [b"health checks only\n"]
         problem = self._board.problem()
@@ -211,3 +229,49 @@ def tick(
     while True:
         board.write(place, stuck=activity.stuck(threads) or loop_age() > LOOP_SECONDS)
         time.sleep(TICK_SECONDS)
+
+
+class Supervisor:
+    """The health of all processes: gunicorn's master makes one, and the hooks call its methods."""
+
+    def __init__(self, listening: socket.socket | None, activity: Activity) -> None:
+        self.activity = activity
+        self._listening = listening
+        self._board = Board()
+
+    def pre_fork(self, worker: Any) -> None:
+        """Give a new process its place on the board."""
+        worker.health = self
+        worker.health_place = self._board.claim()
+
+    def child_exit(self, worker: Any) -> None:
+        """Forget a process that has exited."""
+        self._board.release(worker.health_place)
+
+    def start(
+        self,
+        worker: Any,
+        wsgi: Callable[..., Iterable[bytes]],
+        *,
+        paths: Sequence[str] = PATHS,
+        beats: bool = True,
+    ) -> None:
+        """Start the health listener of a process that has loaded the application.
+
+        Args:
+            paths: what it responds to.
+            beats: whether gunicorn's accept loop beats also while requests are served.
+        """
+        if self._listening is None:
+            return
+        tls = None
+        if worker.cfg.certfile:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(worker.cfg.certfile, worker.cfg.keyfile)
+
+        def loop_age() -> float:
+            return float(time.monotonic() - worker.tmp.last_update()) if beats else 0.0
+
+        args = (self._board, worker.health_place, self.activity, worker.cfg.threads, loop_age)
+        threading.Thread(target=tick, args=args, name="tick", daemon=True).start()
+        Listener(self._listening, wsgi, self._board, tls, paths).start()

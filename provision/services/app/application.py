@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from provision.core import capacity
 from provision.core.atomic import write_atomically
 from provision.core.errors import LabError, UsageError
 from provision.core.files import read_text
@@ -44,6 +45,8 @@ class Application:
         static: a folder of the release that Nginx serves as ``/static/``; empty for none.
         environment: variables of the process.
         database: whether it has a schema of its own, and ``DATABASE_URL``.
+        workers: processes of gunicorn; ``threads``: requests that each serves at once.
+        event_loop: its processes serve requests in an event loop instead of threads.
     """
 
     wsgi: str = ""
@@ -51,6 +54,14 @@ class Application:
     static: str = GUEST_BOOK_STATIC
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     database: bool = False
+    workers: int = capacity.WORKERS
+    threads: int = capacity.THREADS
+    event_loop: bool = False
+
+    @property
+    def slots(self) -> int:
+        """The requests that an application server serves at once."""
+        return min(self.workers * self.threads, capacity.CONNECTIONS)
 
     @property
     def is_guest_book(self) -> bool:
@@ -115,9 +126,19 @@ def save_record(directory: Path, version: str, record: Record) -> None:
 
 
 def own_application(
-    wsgi: str, health: str, static: str, environment: Mapping[str, str], *, database: bool
+    wsgi: str,
+    health: str,
+    static: str,
+    environment: Mapping[str, str],
+    *,
+    database: bool,
+    workers: int = 0,
+    threads: int = 0,
 ) -> Application:
     """An application of the user's own.
+
+    Args:
+        workers: 0 for those of its gunicorn.conf.py, which `releases.store` reads; so ``threads``.
 
     Raises:
         UsageError: when a value is invalid.
@@ -138,7 +159,7 @@ def own_application(
         _require_variable(name, value)
         if database and name in DATABASE_VARIABLES:
             raise UsageError(f"{name} is set by --database", f"leave out --env {name}=…")
-    return Application(wsgi, health, static, dict(environment), database)
+    return Application(wsgi, health, static, dict(environment), database, workers, threads)
 
 
 def _require_variable(name: str, value: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from provision.core import capacity
-from provision.core.lab import Machine
+from provision.core.lab import ROOT, Machine
 from provision.core.timeouts import TIMEOUTS
 from provision.engine.context import Context
 from provision.engine.resources import Tree
@@ -16,20 +17,30 @@ from provision.services.app.virtualenv import VirtualEnvironment
 
 GUNICORN = "/usr/bin/gunicorn"
 CONFIG = "gunicorn.conf.py"
-DEFAULTS = (
-    f"--worker-class gthread --workers {capacity.WORKERS} --threads {capacity.THREADS} --timeout 30"
-    f" --graceful-timeout {TIMEOUTS.app_stop // 1000}"
-    " --worker-tmp-dir /dev/shm --forwarded-allow-ips=*"
-)
-"""For an application without a gunicorn.conf.py, as in the guest book's."""
+HERE = Path(__file__).parent
+HEALTH = ROOT / "provision" / "app" / "foobar" / "health.py"
+CODE = "/usr/local/lib/foobar-lab/app"
+"""The lab's part of gunicorn's configuration for an application of the user's own."""
 
 
 def command(app: Application, release: Tree, environment: VirtualEnvironment | None) -> str:
     """The beginning of ExecStart=, without what gunicorn starts and without TLS."""
     program = f"{environment.path}/bin/python -m gunicorn" if environment else GUNICORN
-    if app.is_guest_book or any(path == CONFIG for path, _, _ in release.files):
+    if app.is_guest_book:
         return f"{program} -c {CONFIG}"
-    return f"{program} {DEFAULTS}"
+    if app.event_loop:
+        numbers = f"--workers {app.workers} --worker-connections {app.threads}"
+        return f"{program} -c {CONFIG} {numbers}"
+    numbers = f"--workers {app.workers} --threads {app.threads}"
+    return f"{program} -c {CODE}/{CONFIG} {numbers}"
+
+
+def configuration(app: Application) -> tuple[Tree, ...]:
+    """The configuration that starts the health listener of an application with threads."""
+    if app.is_guest_book or app.event_loop:
+        return ()
+    files = {CONFIG: HERE / "agent" / "gunicorn_own.py", "health.py": HEALTH}
+    return (Tree(CODE, tuple((name, False, path.read_bytes()) for name, path in files.items())),)
 
 
 def settings(context: Context, machine: Machine, reads: list[str]) -> str:
@@ -53,6 +64,10 @@ def settings(context: Context, machine: Machine, reads: list[str]) -> str:
         "LAB_SITE": context.lab.site,
         "LAB_HOST": machine.name,
         "LAB_RELEASE": context.state.release,
+        "LAB_HEALTH": app.health,
+        "LAB_READ_SECONDS": f"{TIMEOUTS.nginx_read / 1000:g}",
+        "LAB_WRITE_SECONDS": f"{TIMEOUTS.nginx_write / 1000:g}",
+        "LAB_STOP_SECONDS": f"{TIMEOUTS.app_stop // 1000}",
         **(database.variables(context) if app.database else {}),
         **app.environment,
     }

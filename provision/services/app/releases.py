@@ -27,11 +27,10 @@ from provision.services.app.application import (
     save_record,
 )
 from provision.services.app.collect import CollectedRelease, collect, summary
-from provision.services.app.virtualenv import REQUIREMENTS
+from provision.services.app.concurrency import CONFIG, concurrency
+from provision.services.app.folder import require_application
 
 HISTORY = "history.json"
-REQUIRED_FILES = ("gunicorn.conf.py", "foobar/__init__.py", "migrations/0001_notes.sql")
-"""A folder without one of these is not a release of the guest book."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,12 @@ class StoredRelease:
 
     Args:
         left_out: one line per reason, for the user.
+        notes: what else the user should know, one line each.
     """
 
     version: str
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def current(context: Context) -> str:
@@ -107,12 +108,13 @@ def store(
     """
     application = application or Application()
     release = collect(folder)
-    _require_application(folder, release, application)
+    require_application(folder, release, application)
+    application, notes = _with_concurrency(application, release)
     version = _valid(version or _version_in(folder))
     files = [file for file in release.files if file[0] != "VERSION"]
     files.append(("VERSION", False, version.encode() + b"\n"))
     release = replace(release, files=tuple(sorted(files)))
-    stored = StoredRelease(version, summary(release.left_out))
+    stored = StoredRelease(version, summary(release.left_out), notes)
     deployed = is_taken(context, version)
     if deployed:
         taken = app.release_folder(replace(context, state=replace(context.state, release=version)))
@@ -127,6 +129,24 @@ def store(
         save_record(context.lab.directory, version, Record(application, deployed))
         _write(release, app.stored_release(context, version))
     return stored
+
+
+def _with_concurrency(
+    application: Application, release: CollectedRelease
+) -> tuple[Application, tuple[str, ...]]:
+    """The application with its processes and threads, and notes about them."""
+    if application.is_guest_book:
+        return application, ()
+    config = next((data for path, _, data in release.files if path == CONFIG), None)
+    given = (application.workers, application.threads)
+    result = concurrency(config, application.environment, *given)
+    resolved = replace(
+        application,
+        workers=result.workers,
+        threads=result.threads,
+        event_loop=result.event_loop,
+    )
+    return resolved, result.notes
 
 
 def is_taken(context: Context, version: str) -> bool:
@@ -146,54 +166,6 @@ def discard(context: Context, version: str) -> None:
     shutil.rmtree(app.stored_release(context, version), ignore_errors=True)
     wheels.discard(context.lab.directory, version)
     record_path(context.lab.directory, version).unlink(missing_ok=True)
-
-
-def _require_application(folder: Path, release: CollectedRelease, application: Application) -> None:
-    """Refuse a folder without the files that its application needs.
-
-    Raises:
-        UsageError: naming what is missing.
-    """
-    paths = {path for path, _, _ in release.files} | {path for path, _ in release.links}
-    name = shown(str(folder))
-    if application.is_guest_book:
-        missing = [required for required in REQUIRED_FILES if required not in paths]
-        if missing:
-            raise UsageError(
-                f"{name} is not a release of the guest book: {', '.join(missing)} missing",
-                "see provision/app; a WSGI application of your own needs --wsgi"
-                f" {_guess(paths) or 'MODULE:NAME'}",
-            )
-    else:
-        module = application.module.replace(".", "/")
-        top = module.partition("/")[0]
-        own = {f"{module}.py", f"{module}/__init__.py"} & paths or (folder / module).is_dir()
-        if not own and (REQUIREMENTS not in paths or _has_module(top, paths)):
-            guess = _guess(paths)
-            raise UsageError(
-                f"{name} has no module {application.module}, which --wsgi names",
-                f"use --wsgi {guess}" if guess else f"add {module}.py, or correct --wsgi",
-            )
-        static = application.static
-        if static and not any(path.startswith(f"{static}/") for path in paths):
-            raise UsageError(
-                f"{name} has no files in {static}/, which --static names",
-                "correct --static, or leave it out",
-            )
-    if REQUIREMENTS in paths:
-        wheels.require_packages(folder / REQUIREMENTS)
-
-
-def _has_module(name: str, paths: set[str]) -> bool:
-    return f"{name}.py" in paths or any(path.startswith(f"{name}/") for path in paths)
-
-
-def _guess(paths: set[str]) -> str:
-    """What --wsgi could be, from names that Django and Flask projects use; or empty."""
-    for path in sorted(paths):
-        if path.endswith("/wsgi.py") and path.count("/") == 1:
-            return f"{path.removesuffix('.py').replace('/', '.')}:application"
-    return next((f"{m}:app" for m in ("app", "wsgi", "main") if f"{m}.py" in paths), "")
 
 
 def _version_in(folder: Path) -> str:

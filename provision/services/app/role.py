@@ -257,6 +257,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
             "app",
             (
                 _current(context),
+                *process.configuration(app),
                 File(database.CA, context.authority.pem()),
                 File(
                     "/etc/foobar/app.env",

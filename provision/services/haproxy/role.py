@@ -15,6 +15,7 @@ from provision.engine.context import Context
 from provision.engine.plan import Resource, Unit
 from provision.engine.resources import File, NoFile, OwnedDirectory, Service
 from provision.engine.role import Allow, Role, Sandbox, Tier
+from provision.services.app.interface import application
 from provision.services.haproxy.interface import (
     BACKEND,
     SERVICE,
@@ -55,7 +56,7 @@ def backend_servers(context: Context) -> tuple[BackendServer, ...]:
     for machine in context.lab.with_role("nginx"):
         destination = f"{machine.address}:{443 if https else 80}"
         destination += f" verifyhost {machine.name}" if https else ""
-        slots = capacity.server_slots(context.lab, machine)
+        slots = capacity.server_slots(context.lab, machine, application(context).slots)
         admin = context.state.admin.get(machine.name)
         weight = 0 if admin == "drain" else context.state.weights.get(machine.name, WEIGHT)
         options = " disabled" if admin == "maint" else ""
@@ -117,7 +118,7 @@ def units(context: Context, machine: Machine) -> tuple[Unit, ...]:
         timeouts=timeouts.TIMEOUTS,
         times=timeouts,
         capacity=capacity,
-        queue_bound=capacity.queue_bound(context.lab),
+        queue_bound=capacity.queue_bound(context.lab, application(context).slots),
         busy=busy,
     )
     drop_in = context.render("system/stop.conf.j2", machine, seconds=timeouts.SERVICE_STOP_SECONDS)

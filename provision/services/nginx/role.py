@@ -48,14 +48,14 @@ def _pages(context: Context, machine: Machine) -> dict[str, str]:
 
 
 def _site(context: Context, machine: Machine, *, changing: bool = False) -> File:
-    pages = _pages(context, machine)
+    pages, application = _pages(context, machine), app.application(context)
     text = context.render(
         "nginx/site.conf.j2",
         machine,
         balancers=context.lab.with_role("haproxy"),
         visitors=Upstream("app", app.SOCKET, app.PORT),
         health=Upstream("health", app.HEALTH_SOCKET, app.HEALTH_PORT),
-        requests=capacity.nginx_requests(context.lab, machine),
+        requests=capacity.nginx_requests(context.lab, machine, application.slots),
         capacity=capacity,
         timeouts=TIMEOUTS,
         upstreams=upstreams(context, machine),
@@ -63,7 +63,7 @@ def _site(context: Context, machine: Machine, *, changing: bool = False) -> File
         tls=tls,
         headers=headers,
         policy=headers.policy_with_styles(*pages.values()),
-        application=app.application(context),
+        application=application,
         changing=changing,
     )
     return File(SITE, text)

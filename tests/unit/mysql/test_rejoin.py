@@ -21,7 +21,7 @@ UUID = "22222222-2222-2222-2222-222222222222"
 
 class Fleet:
     def host(self, name: str) -> Any:
-        return type("Host", (), {"name": name})()
+        return type("Host", (), {"name": name, "log": print})()
 
 
 @pytest.fixture
