@@ -58,7 +58,7 @@ class CheckResult:
             return "skipped"
         if self.verdict.ok:
             return "ok"
-        if self.verdict.severity == "warning":
+        if self.verdict.severity == "warning" and not (self.verdict.passing and self.blocked_by):
             return "warning"
         return "skipped" if self.blocked_by else "failed"
 
@@ -66,6 +66,11 @@ class CheckResult:
     def ok(self) -> bool:
         """Whether it passed; a warning passes, and a check that does not apply."""
         return self.verdict.ok or self.status == "warning"
+
+    @property
+    def settled(self) -> bool:
+        """Whether it passed, and waiting would change nothing."""
+        return self.ok and (self.verdict.ok or not self.verdict.passing)
 
 
 def passed_if(ok: bool, expected: str, got: str) -> Verdict:

@@ -35,7 +35,8 @@ def evaluate(checks: Iterable[Check], observation: Observation) -> tuple[CheckRe
     judged = {check.name: _judge(check, observation) for check in checks}
     failed = {name for name, result in judged.items() if not result.ok}
     position = {name: number for number, name in enumerate(judged)}
-    reachable = {name: _upstream(name, judged) & failed for name in failed}
+    open_ones = (name for name, result in judged.items() if not result.settled)
+    reachable = {name: _upstream(name, judged) & failed for name in open_ones}
     upstream = {
         # Of two checks that require each other, the earlier one is the prerequisite.
         name: {u for u in above if name not in reachable[u] or position[u] < position[name]}

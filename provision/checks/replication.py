@@ -58,6 +58,8 @@ def _semisync(name: str, replicas: list[str]) -> Check:
         return replace(
             equals(SEMISYNC, SEMISYNC if status.semisync_active else "asynchronous (fallback)"),
             cause="semi-sync has fallen back to asynchronous: a commit waits for no replica",
+            severity="warning",  # writes continue; a crash of the primary can lose the last ones
+            passing=True,  # it returns with the replica
         )
 
     replicating = [f"replication/{replica}" for replica in replicas]

@@ -23,6 +23,7 @@ class Verdict:
             the summary shows the service and ``got``.
         hint: the command that fixes this failure, if the check's own does not.
         skipped: the check does not apply; ``got`` says why, and ``ok`` is True.
+        passing: a warning that usually ends soon; ``lab.up`` and ``lab.restart`` wait for that.
     """
 
     ok: bool
@@ -33,6 +34,7 @@ class Verdict:
     cause: str = ""
     hint: str = ""
     skipped: bool = False
+    passing: bool = False
 
 
 @dataclass(frozen=True)

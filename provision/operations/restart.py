@@ -223,7 +223,7 @@ def _wait_until_healthy(
     def healthy() -> bool:
         observation = observe(context, fleet, {}, with_requests=False)
         results = evaluate(selected, observation)
-        failed[:] = [result for result in results if not result.ok]
+        failed[:] = [result for result in results if not result.settled]
         if failed:
             names = ", ".join(result.check.name for result in failed[:3])
             report(machine or failed[0].check.machine, f"waiting for {names}")

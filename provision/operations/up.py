@@ -145,7 +145,9 @@ def unchanged(
         report(name, "reading its state")
     observation = observe(context, fleet, session.provider.state(session.lab))
     judged = checks.judge(context, observation)
-    if not all(result.ok for result in judged) or not drift.no_difference(context, observation):
+    if not all(result.settled for result in judged) or not drift.no_difference(
+        context, observation
+    ):
         return None, (), context
     releases.remove_undeployed(context)
     outcomes = []
@@ -183,11 +185,12 @@ def check_until_ok(
         nonlocal results
         observation = observe(context, fleet, provider.state(context.lab))
         results = checks.judge(context, observation)
-        causes = checks.root_causes(results)
-        if causes:
-            first = causes[0].result.check
+        waiting = [cause.result for cause in checks.root_causes(results)]
+        waiting += [result for result in results if result.status == "warning"]
+        first = next((result.check for result in waiting if not result.settled), None)
+        if first is not None:
             report(first.machine, f"waiting for {first.name}")
-        return not causes
+        return first is None
 
     with contextlib.suppress(Timeout):
         wait_until(all_ok, CHECK_DEADLINE, "the checks to pass", interval=0.5)

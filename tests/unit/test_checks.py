@@ -181,13 +181,6 @@ def stats(old: str, new: str) -> Fault:
             "no socket",
         ),
         (
-            mysql("web-01", semisync_active=False),
-            "semisync/web-01",
-            "web-01",
-            "mysql",
-            "asynchronous (fallback)",
-        ),
-        (
             replica("web-02", sql_running="No"),
             "replication/web-02",
             "web-02",
@@ -295,6 +288,17 @@ def test_a_fault_fails_the_check_of_its_machine_and_service(
     assert (result.check.machine, result.check.service) == (machine, blamed)
     assert got in result.verdict.got
     assert result.verdict.expected != result.verdict.got
+
+
+def test_a_fallback_of_semi_sync_is_a_warning_that_is_waited_for() -> None:
+    fallen_back = mysql("web-01", semisync_active=False)(observation())
+    result = results(fallen_back)["semisync/web-01"]
+    assert (result.status, result.ok, result.settled) == ("warning", True, False)
+    assert result.verdict.got == "asynchronous (fallback)"
+    # It is a consequence of a replica that does not replicate.
+    judged = results(replica("web-02", sql_running="No")(fallen_back))
+    assert judged["semisync/web-01"].status == "skipped"
+    assert judged["semisync/web-01"].blocked_by == ("replication/web-02",)
 
 
 def without(machine: str, **changes: Any) -> Observation:

@@ -9,6 +9,7 @@ import json
 from urllib.parse import quote
 
 from provision.core.lab import Machine
+from provision.core.timeouts import SERVICE_STOP_SECONDS
 from provision.database.interface import CHECK_USER, OWN_ACCOUNT, OWN_PASSWORD, OWN_SCHEMA
 from provision.engine.context import Context
 from provision.engine.payload import programs
@@ -55,7 +56,13 @@ def proxy(context: Context, machine: Machine, reads: list[str]) -> Unit:
         "password": context.secrets.password("mysql-check"),
         "ca": CA,
     }
-    service = context.render("app/lab-database.service.j2", machine, code=CODE, config=CONFIG)
+    service = context.render(
+        "app/lab-database.service.j2",
+        machine,
+        code=CODE,
+        config=CONFIG,
+        stop_seconds=SERVICE_STOP_SECONDS,
+    )
     return Unit(
         UNIT,
         (
