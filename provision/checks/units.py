@@ -87,21 +87,31 @@ def _unit(context: Context, machine: Machine, unit: str) -> Check:
         state = health(context, observation, machine).units.get(unit)
         return judge_service(short, service_state(state))
 
-    service, prerequisites = blamed(unit), _configured(name, unit)
+    service = blamed(context, machine, unit)
+    prerequisites = _configured(name, unit, service)
     return Check(f"service/{name}/{short}", name, service, "invoke lab.up", judge, prerequisites)
 
 
-def blamed(unit: str) -> str:
-    """The service at fault when a unit does not run: that of a socket is its service."""
-    if unit.endswith(".socket"):
-        return unit.removesuffix(".socket").removesuffix("-dev-log")
-    return unit.removesuffix(".service")
+def blamed(context: Context, machine: Machine, unit: str) -> str:
+    """The service at fault when a unit does not run: that of a socket is its service.
+
+    A socket belongs to the service that is configured with it; Debian's to the one of its name.
+    """
+    if not unit.endswith(".socket"):
+        return unit.removesuffix(".service")
+    for configured in context.desired(machine):
+        if configured.service and any(
+            isinstance(resource, Service) and resource.unit == unit
+            for resource in configured.resources
+        ):
+            return configured.service.removesuffix(".service")
+    return unit.removesuffix(".socket").removesuffix("-dev-log")
 
 
-def _configured(name: str, unit: str) -> tuple[str, ...]:
+def _configured(name: str, unit: str, service: str) -> tuple[str, ...]:
     """What a unit needs; with a socket, the service that it belongs to."""
     short = unit.removesuffix(".service")
-    return (*requires.configured(name, short), f"drift/{name}/{blamed(unit)}")
+    return (*requires.configured(name, short), f"drift/{name}/{service}")
 
 
 def service_state(health: UnitHealth | None) -> ServiceState | None:
@@ -131,7 +141,9 @@ def _triggered(context: Context, machine: Machine, unit: str) -> Check:
         return Verdict(ok, expected, got, "" if ok else state.journal, cause=cause)
 
     hint = f"invoke lab.ssh {name} -- sudo systemctl start {unit}"
-    return Check(f"service/{name}/{short}", name, short, hint, judge, _configured(name, unit))
+    return Check(
+        f"service/{name}/{short}", name, short, hint, judge, _configured(name, unit, short)
+    )
 
 
 def _others(context: Context, machine: Machine) -> Check:

@@ -8,7 +8,14 @@ import pytest
 
 from provision.checks.base import Verdict
 from provision.checks.history import judge_backup, judge_flapping, judge_restarts, judge_timer
-from provision.checks.units import as_warning, judge_others, repair_verb, service_state
+from provision.checks.units import (
+    as_warning,
+    blamed,
+    judge_others,
+    needed,
+    repair_verb,
+    service_state,
+)
 from provision.database.agent.backup_age import BackupAge
 from provision.engine.agent.unit_health import (
     UnitHealth,
@@ -188,3 +195,14 @@ def test_other_units_of_existing_machines_are_warnings() -> None:
     failed = Verdict(False, "expected", "got")
     assert as_warning(failed, context("simple", provider="ssh")).severity == "warning"
     assert as_warning(failed, context("simple", provider="lxc")) == failed
+
+
+@pytest.mark.parametrize("topology", ["distributed", "scaled"])
+def test_a_socket_belongs_to_the_service_that_is_configured_with_it(topology: str) -> None:
+    at = context(topology)
+    for machine in at.lab.with_role("app"):
+        sockets = [unit for unit in needed(at, machine) if unit.startswith("foobar")]
+        assert len(sockets) > 2
+        assert {blamed(at, machine, unit) for unit in sockets} == {"foobar"}
+        assert blamed(at, machine, "systemd-journald-dev-log.socket") == "systemd-journald"
+        assert blamed(at, machine, "ssh.socket") == "ssh"
