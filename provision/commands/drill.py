@@ -15,8 +15,8 @@ from provision.core.errors import LabError, UsageError
 from provision.core.exit_status import ExitStatus
 from provision.core.hints import for_lab
 from provision.core.lab import ROOT
-from provision.drills import catalogue, events, flow
-from provision.drills.hints import next_hint
+from provision.drills import catalogue, flow
+from provision.drills.hints import give_hint
 from provision.drills.ordeals import plain
 from provision.drills.probes import ProbeResult
 from provision.drills.run import DrillRun, of_lab, require_current
@@ -198,25 +198,17 @@ def _show_status(session: Session, run: DrillRun, probed: tuple[ProbeResult, ...
 def hint(c: Any, lab: str = "") -> None:
     """Show the next hint; hints are counted."""
     session = open_session(lab)
-    run = require_current(session.lab.directory)
-    exercise = flow.exercise_of(session, run)
-    given = {int(event.values["number"]) for event in run.events if event.kind == "hint"}
-    with flow.judging(session, lambda *_: None) as judge:
-        found = next_hint(exercise.hints, given, judge.holds)
-    text = ""
-    if found is not None:
-        text = exercise.hints[found].text
-        events.append(session.lab.directory, run.number, "hint", number=found, text=text)
-        given.add(found)
-    left = len(exercise.hints) - len(given)
-    values = results.DrillHint(drill=run.drill, text=text, given=len(given), left=left)
+    given = give_hint(session)
+    values = results.DrillHint(
+        drill=given.drill, text=given.text, given=given.given, left=given.left
+    )
     if publish(values):
         return
-    if found is None:
+    if not given.text:
         print("there is no further hint for the present state")
         print(for_lab("next: invoke drill.solution", session.lab.name))
         return
-    show_drill.print_markdown(text)
+    show_drill.print_markdown(given.text)
 
 
 def _check(lab: str) -> None:

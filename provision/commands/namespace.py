@@ -25,6 +25,7 @@ TASKS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "snapshots": ("snapshot", "restore", "snapshots"),
     },
     "app": {"app": ()},
+    "board": {"board": ()},
     "lb": {"lb": ()},
     "db": {"db": ()},
     "monitor": {"monitor": ()},
@@ -37,6 +38,7 @@ TASKS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "drill_class": ("course", "report"),
         "drill_end": ("solution", "solve", "finish", "give-up"),
         "drill_files": ("lint", "new", "try"),
+        "drill_replay": ("replay",),
         "drill_watch": ("watch",),
     },
     "class": {

@@ -39,13 +39,18 @@ pre { margin: 0; font-size: 13px; }
 Row = Mapping[str, Any]
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """One line per run, with a header (RFC 4180)."""
+def as_csv(rows: Sequence[Row], first: Sequence[str] = ()) -> str:
+    """One line per run, with a header (RFC 4180).
+
+    Args:
+        first: further columns before the others.
+    """
+    columns = (*first, *COLUMNS)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(columns)
     for row in rows:
-        writer.writerow([_cell(row.get(name, "")) for name in COLUMNS])
+        writer.writerow([_cell(row.get(name, "")) for name in columns])
     return stream.getvalue()
 
 

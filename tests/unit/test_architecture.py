@@ -3,7 +3,7 @@
 Packages form layers, and a module imports only from its own package or from a lower layer:
 
     setup <- core <- topology <- engine <- services, database, monitoring
-         <- registry <- checks <- operations <- teaching <- drills <- classroom <- commands
+         <- registry <- checks <- operations <- teaching <- drills <- classroom <- board <- commands
 
 ``providers`` stands beside ``engine``. Packages of one layer, and the services among each other,
 see only the module ``interface`` of the other one: it declares the addresses, paths and names that
@@ -36,6 +36,7 @@ LAYERS = (
     ("teaching",),
     ("drills",),
     ("classroom",),
+    ("board",),
     ("commands",),
 )
 RANK = {package: rank for rank, packages in enumerate(LAYERS) for package in packages}

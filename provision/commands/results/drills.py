@@ -168,6 +168,22 @@ class DrillReport(TypedDict):
     runs: list[DrillRunValues]
 
 
+class DrillRecording(TypedDict):
+    """One recorded terminal."""
+
+    machine: str
+    started: Time
+    seconds: Seconds
+    file: Annotated[str, "asciicast v2"]
+
+
+class DrillRecordings(TypedDict):
+    """The recorded terminals of a run."""
+
+    run: Annotated[int, "its number in this lab"]
+    recordings: list[DrillRecording]
+
+
 class PostMortem(TypedDict):
     """A draft of a post-mortem."""
 
