@@ -36,7 +36,7 @@ class Seat:
 
 
 @dataclass(frozen=True)
-class Room:
+class BoardRoom:
     """Everybody who may use a board.
 
     Args:
@@ -97,7 +97,7 @@ class Throttle:
 class Gate:
     """Checks codes and cookies of one room."""
 
-    def __init__(self, room: Room, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, room: BoardRoom, clock: Callable[[], float] = time.time) -> None:
         self.room = room
         self._clock = clock
 
@@ -140,6 +140,6 @@ class Gate:
         return hmac.new(self.room.key, text, hashlib.sha256).hexdigest()
 
 
-def visible(room: Room, visitor: Visitor) -> Iterable[Seat]:
+def visible(room: BoardRoom, visitor: Visitor) -> Iterable[Seat]:
     """The seats that a visitor may see."""
     return (seat for seat in room.seats if visitor.may_see(seat))

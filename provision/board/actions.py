@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from provision.board.access import Room, Visitor
+from provision.board.access import BoardRoom, Visitor
 from provision.board.lab_watch import LabWatch
 from provision.core.errors import LabError, UsageError
 from provision.core.hints import for_lab
@@ -34,7 +34,7 @@ SHOWN_SECONDS = 60.0
 class Actions:
     """Starts commands on the labs of a room."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: BoardRoom) -> None:
         self._room = room
 
     def require_allowed(self, visitor: Visitor, kind: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from provision.board.access import Gate, Room, Seat, Visitor, visible
+from provision.board.access import BoardRoom, Gate, Seat, Visitor, visible
 from provision.board.actions import Actions
 from provision.board.lab_watch import LabWatch, Opener
 from provision.board.limits import CONNECTIONS, CONNECTIONS_PER_TEAM
@@ -39,7 +39,7 @@ class Board:
 
     def __init__(
         self,
-        room: Room,
+        room: BoardRoom,
         run_values: RunValues,
         root: Path = ROOT,
         opener: Opener = open_session,

@@ -7,13 +7,15 @@ import contextlib
 import errno
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from provision.board.access import Room
+from provision.board.access import BoardRoom
 from provision.board.app import application
 from provision.board.board import Board, RunValues
 from provision.board.limits import MESSAGE_BYTES
@@ -24,6 +26,9 @@ from provision.core.files import read_text
 from provision.core.lab import ROOT
 from provision.core.locks import file_lock
 from provision.core.pki import CertificateAuthority
+
+if TYPE_CHECKING:
+    import uvicorn
 
 PORT = 8090
 LOOPBACK = "127.0.0.1"
@@ -157,7 +162,7 @@ def _has_board(directory: Path) -> LabError:
 
 
 def serve(
-    room: Room,
+    room: BoardRoom,
     place: ListenAddress,
     run_values: RunValues,
     ready: Callable[[], None],
@@ -200,8 +205,10 @@ def serve(
             ssl_keyfile=str(place.certificate[1]) if place.certificate else None,
         )
         server = uvicorn.Server(config)
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
 
         async def run() -> None:
+            _end_on_signals(server)
             serving = asyncio.ensure_future(server.serve(sockets=[listener]))
             while not server.started and not serving.done():
                 await asyncio.sleep(0.01)
@@ -211,3 +218,15 @@ def serve(
 
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(run())
+
+
+def _end_on_signals(server: uvicorn.Server) -> None:
+    """End in order: uvicorn itself would raise the signal again before anything is cleaned up."""
+
+    def end() -> None:
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        with contextlib.suppress(NotImplementedError, AttributeError):  # Windows
+            loop.add_signal_handler(getattr(signal, name), end)

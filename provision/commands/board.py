@@ -14,7 +14,7 @@ from provision.core.lab import ROOT
 from provision.core.secrets import Secrets
 
 if TYPE_CHECKING:
-    from provision.board.access import Room
+    from provision.board.access import BoardRoom
     from provision.board.server import ListenAddress
 
 
@@ -67,20 +67,20 @@ def _listen_address(directory: Path, bind: str, port: str) -> ListenAddress:
     return server.ListenAddress(address, chosen, certificate)
 
 
-def _lab_room(lab: str) -> tuple[Room, Path]:
+def _lab_room(lab: str) -> tuple[BoardRoom, Path]:
     """One lab, and the directory of its CA."""
-    from provision.board.access import Room, Seat
+    from provision.board.access import BoardRoom, Seat
 
     session = open_session(lab)
     directory, name = session.lab.directory, session.lab.name
     seat = Seat(name, name, access_code(directory, TEAM))
     code = access_code(directory, TEACHER)
-    return Room(f"lab {name}", (seat,), code, _cookie_key(directory)), directory
+    return BoardRoom(f"lab {name}", (seat,), code, _cookie_key(directory)), directory
 
 
-def _class_room() -> tuple[Room, Path]:
+def _class_room() -> tuple[BoardRoom, Path]:
     """The labs of the class, and the directory of the class's CA."""
-    from provision.board.access import Room, Seat
+    from provision.board.access import BoardRoom, Seat
 
     members = classroom.require()
     if not members.teams:
@@ -88,7 +88,7 @@ def _class_room() -> tuple[Room, Path]:
     seats = tuple(Seat(team.name, team.lab, team.code) for team in members.teams)
     seeds = {team.name: team.seed for team in members.teams}
     directory = classroom.folder(ROOT)
-    room = Room(
+    room = BoardRoom(
         members.title,
         seats,
         members.code,

@@ -38,6 +38,7 @@ GOLDEN = RECORDED.parent / "json"
 
 TERMINAL = {
     "lab.completion": "prints a script for a shell",
+    "board.serve": "runs until it is stopped; the page has JSON of its own",
     "lab.ssh": "hands the terminal to ssh",
     "db.shell": "hands the terminal to MySQL's client",
 }

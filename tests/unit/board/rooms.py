@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from provision.board import server
-from provision.board.access import Room, Seat
+from provision.board.access import BoardRoom, Seat
 from provision.board.app import application
 from provision.board.board import Board
 from provision.board.limits import MESSAGE_BYTES
@@ -186,7 +186,7 @@ class RunningBoard:
             self.providers[team] = FakeProvider(machines)
             self.directory(team).mkdir(parents=True)
         self.codes = {team: f"{team.upper():A<5}-22222" for team in teams}
-        self.room = Room(
+        self.room = BoardRoom(
             "Friday",
             tuple(Seat(team, team, self.codes[team]) for team in teams),
             TEACHER,

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from provision.board.access import Gate, Room, Seat, Throttle, Visitor
+from provision.board.access import BoardRoom, Gate, Seat, Throttle, Visitor
 from provision.board.limits import BODY_BYTES, LOGIN_FAILURES, LOGIN_SECONDS, SESSION_SECONDS
 from tests.unit.board.rooms import TEACHER, Client, RunningBoard
 
-ROOM = Room(
+ROOM = BoardRoom(
     "x", (Seat("red", "red", "AAAAA-22222"), Seat("blue", "blue", "BBBBB-33333")), TEACHER, b"key"
 )
 API = (
@@ -71,9 +71,9 @@ def test_a_cookie_is_valid_for_its_team_and_time_only() -> None:
 
 def test_a_new_code_ends_the_old_cookies() -> None:
     cookie = Gate(ROOM).cookie(Visitor("red", teacher=False))
-    changed = Room("x", (Seat("red", "red", "CCCCC-22222"),), TEACHER, b"key")
+    changed = BoardRoom("x", (Seat("red", "red", "CCCCC-22222"),), TEACHER, b"key")
     assert Gate(changed).visitor(cookie) is None
-    assert Gate(Room("x", ROOM.seats, TEACHER, b"other")).visitor(cookie) is None
+    assert Gate(BoardRoom("x", ROOM.seats, TEACHER, b"other")).visitor(cookie) is None
 
 
 def test_wrong_codes_are_limited_by_address() -> None:

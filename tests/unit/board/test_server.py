@@ -65,11 +65,11 @@ SERVE = """
 import sys
 from pathlib import Path
 from provision.board import server
-from provision.board.access import Room, Seat
+from provision.board.access import BoardRoom, Seat
 directory = Path(sys.argv[1]) / ".lab" / "red"
 files = server.certificate_files(directory, server.parse_address("127.0.0.2"))
 place = server.ListenAddress(server.parse_address("127.0.0.2"), int(sys.argv[2]), files)
-room = Room("x", (Seat("red", "red", "AAAAA-22222"),), "TTTTT-22222", b"key")
+room = BoardRoom("x", (Seat("red", "red", "AAAAA-22222"),), "TTTTT-22222", b"key")
 server.serve(room, place, lambda run: {}, lambda: print("ready", flush=True), Path(sys.argv[1]))
 """
 
