@@ -107,7 +107,7 @@ class PageTerminal:
         threading.Thread(target=self._read, name=name, daemon=True).start()
 
     def _read(self) -> None:
-        ended = "the shell has ended"
+        ended = ""
         try:
             while not self._closed:
                 with self._may_read:
@@ -121,8 +121,9 @@ class PageTerminal:
                 self._in_loop(self._append, data)
         except Exception as error:
             ended = f"the connection to {self.machine} was lost ({error or type(error).__name__})"
-        if not self._connection.is_connected:
-            ended = f"the connection to {self.machine} was lost"
+        if not ended:
+            lost = f"the connection to {self.machine} was lost"
+            ended = "the shell has ended" if self._channel.eof_received else lost
         self._in_loop(self._end, ended)
         self._connection.close()
 
