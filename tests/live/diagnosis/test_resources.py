@@ -104,16 +104,18 @@ SMALL = "/var/lib/lab-test"
 HOLD = """
 import selectors, socket, time
 held = selectors.DefaultSelector()
-def connect():
-    held.register(socket.create_connection(("127.0.0.1", 80)), selectors.EVENT_READ)
-for _ in range(3900):
-    connect()
+def connect(source):
+    client = socket.create_connection(("127.0.0.1", 80), source_address=(source, 0))
+    held.register(client, selectors.EVENT_READ, source)
+for number in range(3900):  # the balancer accepts at most 1000 from one address
+    connect(f"127.0.1.{1 + number % 5}")
 deadline = time.monotonic() + 120
 while time.monotonic() < deadline:
-    for key, _ in held.select(1):  # the balancer closes a connection without a request in time
+    for key, _ in held.select(1):  # closed, because no request came in time
         held.unregister(key.fileobj)
         key.fileobj.close()
-        connect()
+        connect(key.data)
+    time.sleep(0.1)
 """
 CONNECTIONS = """
 import pymysql, time
