@@ -17,8 +17,9 @@
 Live tests need Linux containers: on macOS and Windows the core is linters, types, unit and golden
 tests, and no other group runs.
 
-With LAB_TEST_MINUTES=55, no group after core starts once 55 minutes have passed, and the order of
-these groups rotates with the commit; one line names each group that was left out.
+With LAB_TEST_MINUTES=55, no group after core starts once 55 minutes have passed, the order of these
+groups rotates with the commit, and so does the fifth of the drills that is tried; one line names each
+group that was left out.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ LOCKS = ("requirements-dev.lock", "requirements.lock")
 
 CORE_MARKERS = " and ".join(f"not {group}" for group in ("vm", "topologies", "diagnosis", "drills"))
 WITHOUT_CONTAINERS = f"{CORE_MARKERS} and not live"
+DRILL_SHARES = 5
+
 IN_TWO_PROCESSES = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
 
 
@@ -62,9 +65,12 @@ def main(arguments: Sequence[str]) -> int:
         if status:
             return status
     minutes = os.environ.get("LAB_TEST_MINUTES", "")
-    commit = host_os.output_of(["git", "-C", str(ROOT), "rev-parse", "--verify", "--quiet", "HEAD"])
+    head = ["git", "-C", str(ROOT), "rev-parse", "--verify", "--quiet", "HEAD"]
+    commit = host_os.output_of(head).strip()
+    if minutes:
+        os.environ.update({**drill_share(commit), **os.environ})
     return run_groups(
-        ordered(selected.groups if containers else (), minutes, commit.strip()),
+        ordered(selected.groups if containers else (), minutes, commit),
         lambda group: run_group(group, containers=containers),
         lambda: int((time.monotonic() - started) / 60),
         int(minutes or 1000),
@@ -110,6 +116,15 @@ def ordered(groups: Sequence[str], minutes: str, commit: str) -> list[str]:
         return list(groups)
     first = int(commit[:6] or "0", 16) % len(groups)
     return [*groups[first:], *groups[:first]]
+
+
+def drill_share(commit: str) -> dict[str, str]:
+    """The environment of the drills' tests under a limit of time: a fifth of them, and one seed."""
+    number = int(commit[:6] or "0", 16)
+    return {
+        "LAB_DRILL_SHARE": f"{number % DRILL_SHARES}/{DRILL_SHARES}",
+        "LAB_DRILL_SEEDS": str(1 + number // DRILL_SHARES % 2),
+    }
 
 
 def run_groups(

@@ -1,6 +1,8 @@
 """Every drill: healthy, broken, wrong fix refused, solved over a terminal, restored.
 
-One drill: ``scripts/test tests/live/drills -k wrong-backend-port``. LAB_DRILL_SEEDS=1 saves time.
+One drill: ``scripts/test tests/live/drills -k wrong-backend-port``. LAB_DRILL_SEEDS=1 saves time,
+and so does LAB_DRILL_SHARE=2/5: every fifth drill, starting with the third. `scripts/test` takes another
+share for each commit when its time is limited.
 """
 
 from __future__ import annotations
@@ -35,10 +37,16 @@ def cases(topology: str, part: int = 0, parts: int = 1) -> pytest.MarkDecorator:
         ("drill", "seed"),
         [
             pytest.param(drill, seed, id=f"{drill.id}-{seed}")
-            for drill in tried[part::parts]
+            for drill in share(tried[part::parts])
             for seed in seeds(drill)
         ],
     )
+
+
+def share(drills: list[Drill]) -> list[Drill]:
+    """The drills of this run: all of them unless LAB_DRILL_SHARE says otherwise."""
+    first, _, step = os.environ.get("LAB_DRILL_SHARE", "0/1").partition("/")
+    return drills[int(first) :: int(step)]
 
 
 def seeds(drill: Drill) -> list[str]:

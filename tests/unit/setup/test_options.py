@@ -10,7 +10,7 @@ import pytest
 from provision.core.lab import ROOT
 from provision.setup import apt, choice, options, tests, virtual_environment
 from provision.setup.options import LONG_GROUPS, TestOptions, parse_test, provider_of
-from provision.setup.tests import ordered, pytest_words, run_groups
+from provision.setup.tests import drill_share, ordered, pytest_words, run_groups
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,13 @@ def test_the_order_of_groups_rotates_with_the_commit_under_a_limit_only() -> Non
     assert ordered(LONG_GROUPS, "55", "") == list(LONG_GROUPS)
     assert ordered(("vm",), "55", "000001") == ["vm"]
     assert sorted(ordered(LONG_GROUPS, "55", "00000300")) == sorted(LONG_GROUPS)
+
+
+def test_every_drill_is_in_a_share() -> None:
+    shares = [drill_share(f"{number:06x}ffff") for number in range(10)]
+    assert {share["LAB_DRILL_SHARE"] for share in shares} == {f"{n}/5" for n in range(5)}
+    assert len({tuple(share.values()) for share in shares}) == 10  # with both seeds
+    assert drill_share("") == {"LAB_DRILL_SHARE": "0/5", "LAB_DRILL_SEEDS": "1"}
 
 
 def test_every_group_runs_after_a_failure_and_none_after_the_limit(
