@@ -18,8 +18,8 @@ Live tests need Linux containers: on macOS and Windows the core is linters, type
 tests, and no other group runs.
 
 With LAB_TEST_MINUTES=55, no group after core starts once 55 minutes have passed, the order of these
-groups rotates with the commit, and so does the fifth of the drills that is tried; one line names each
-group that was left out.
+groups rotates with the commit, and so does the fifth of the drills that is tried; one line names
+each group that was left out.
 """
 
 from __future__ import annotations

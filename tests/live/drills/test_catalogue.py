@@ -1,8 +1,8 @@
 """Every drill: healthy, broken, wrong fix refused, solved over a terminal, restored.
 
 One drill: ``scripts/test tests/live/drills -k wrong-backend-port``. LAB_DRILL_SEEDS=1 saves time,
-and so does LAB_DRILL_SHARE=2/5: every fifth drill, starting with the third. `scripts/test` takes another
-share for each commit when its time is limited.
+and so does LAB_DRILL_SHARE=2/5: every fifth drill, starting with the third. `scripts/test`
+takes another share for each commit when its time is limited.
 """
 
 from __future__ import annotations
