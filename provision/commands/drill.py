@@ -17,7 +17,7 @@ from provision.core.hints import for_lab
 from provision.core.lab import ROOT
 from provision.drills import catalogue, flow
 from provision.drills.hints import give_hint
-from provision.drills.ordeals import plain
+from provision.drills.ordeals import SETTLE_SECONDS, plain
 from provision.drills.probes import ProbeResult
 from provision.drills.run import DrillRun, of_lab, require_current
 from provision.operations.session import Session
@@ -163,7 +163,8 @@ def status(c: Any, lab: str = "") -> None:
     try:
         proofs = flow.exercise_of(session, run).proofs
         with flow.judging(session, lambda *_: None) as judge:
-            probed = judge.judge(plain(proofs))
+            # After a solution, a server that returns gets few requests for some seconds.
+            probed = judge.settle(plain(proofs), SETTLE_SECONDS if run.solved else 0.0)
     except LabError as error:
         print(f"the proofs cannot be judged: {error.what}")
     _show_status(session, run, probed)
