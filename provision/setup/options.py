@@ -73,15 +73,13 @@ def provider_of(arguments: Sequence[str], environ: Mapping[str, str] = os.enviro
 
 
 def parse_test(arguments: Sequence[str]) -> TestOptions:
-    """Parse the arguments of scripts/test; the last selection applies."""
-    groups: tuple[str, ...] = TestOptions.groups
-    others = []
-    for argument in arguments:
-        if argument in SELECTIONS:
-            groups = SELECTIONS[argument]
-        else:
-            others.append(argument)
-    return TestOptions(groups, tuple(others))
+    """Parse the arguments of scripts/test; several selections add up."""
+    selected = [SELECTIONS[argument] for argument in arguments if argument in SELECTIONS]
+    others = tuple(argument for argument in arguments if argument not in SELECTIONS)
+    if not selected:
+        return TestOptions(arguments=others)
+    wanted = {group for groups in selected for group in groups}
+    return TestOptions(tuple(group for group in LONG_GROUPS if group in wanted), others)
 
 
 def runs_containers() -> bool:

@@ -12,6 +12,7 @@
   scripts/test --diagnosis  core, topologies and diagnosis
   scripts/test --vm         core, topologies and vm
   scripts/test --drills     core, topologies and drills
+  scripts/test --diagnosis --drills  several selections add up
   scripts/test ARGUMENTS    pytest with these arguments, such as `scripts/test -k haproxy`
 
 Live tests need Linux containers: on macOS and Windows the core is linters, types, unit and golden

@@ -41,7 +41,7 @@ def test_the_provider_of_an_up(
         ((), ("topologies",), ()),
         (("--quick",), (), ()),
         (("--all",), LONG_GROUPS, ()),
-        (("--drills", "--vm"), ("topologies", "vm"), ()),
+        (("--vm", "--drills"), ("topologies", "drills", "vm"), ()),
         (("-k", "x", "--quick"), (), ("-k", "x")),
         (("tests/unit", "--collect-only"), ("topologies",), ("tests/unit", "--collect-only")),
     ],
