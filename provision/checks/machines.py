@@ -44,6 +44,8 @@ def _reachable(name: str) -> Check:
         got = ", ".join(filter(None, (state, error, overload)))
         ok = name in observation.results and not overload
         cause, hint = f"the machine is {state}", "invoke lab.up"
+        if state == "killed":
+            cause = "its power was cut"
         if overload:
             cause, hint = overload, f"invoke lab.ssh {name} -- top -b -n 1"
         elif state == "running":  # lab.up would need SSH, too

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,11 @@ from provision.commands.base import (
     remainder,
     task,
 )
+from provision.commands.progress import Progress
 from provision.commands.results import database as results
 from provision.commands.show_database import automatic_values, outage_values, server_values
 from provision.core import next_steps
 from provision.core.errors import LabError, UsageError
-from provision.core.hints import for_lab
 from provision.core.ssh_config import ssh_command
 from provision.database import backup as db_backup
 from provision.database import promote as db_promote
@@ -39,11 +40,7 @@ from provision.database.servers import DatabaseServer
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
 from provision.operations.outage import measure_outage
-from provision.services.app.interface import application, uses_database
-
-
-def _log(text: str) -> None:
-    print(text, file=sys.stderr)
+from provision.services.app.interface import uses_database
 
 
 @contextlib.contextmanager
@@ -54,7 +51,7 @@ def _databases(opened: Session, *, lock: bool = False) -> Iterator[tuple[Context
         lock: whether to keep other commands off the lab meanwhile.
     """
     guard = opened.lock() if lock else contextlib.nullcontext()
-    with guard, opened.fleet(lambda machine, text: _log(f"{machine}: {text}")) as fleet:
+    with guard, Progress() as report, opened.fleet(report) as fleet:
         yield failover.adopt(opened.context, fleet), fleet
 
 
@@ -172,9 +169,6 @@ def promote(
         print(f"{name} replicates from it")
     for name, reason in done.not_repointed.items():
         print(f"{name} does not replicate from it yet: {reason}")
-    if application(context).database:
-        text = "invoke lab.up gives the application the address of the new primary"
-        print(next_steps.labelled(for_lab(text, opened.lab.name)))
 
 
 @task(
@@ -269,7 +263,8 @@ def restore(c: Any, file: str, to: str = "", lab: str = "") -> None:
     opened = open_session(lab)
     until = recovery.parse_time(to) if to else None
     with _databases(opened, lock=True) as (context, fleet):
-        done = db_restore.restore(context, fleet, Path(file).expanduser(), until, log=_log)
+        log = partial(fleet.report, "host")
+        done = db_restore.restore(context, fleet, Path(file).expanduser(), until, log=log)
     values = results.DataRestored(
         primary=context.state.primary,
         rows=dict(done.rows),

@@ -14,6 +14,7 @@ from provision.core.errors import LabError, UsageError
 from provision.core.hints import for_lab
 from provision.core.ssh_config import ssh_command
 from provision.database.failover import control as failover
+from provision.operations import power_cuts
 from provision.operations import restart as rolling_restart
 from provision.operations.journal import unit_of
 
@@ -82,31 +83,45 @@ def halt(c: Any, machine: str = "", lab: str = "") -> None:
     session = open_session(lab)
     names = [session.lab.machine(machine).name] if machine else []
     with session.lock(), Progress() as report:
+        states = session.machine_states()
         session.provider.halt(session.lab, report, names)
-    halted = names or [m.name for m in session.lab.machines]
-    publish(results.ActionValues(machines=halted, changed=True))
-    print(f"shut down: {', '.join(halted)}")
+        halted = [n for n in names or states if states[n] not in ("halted", "killed", "absent")]
+        power_cuts.forget(session.lab.directory, halted)
+    publish(results.ActionValues(machines=halted, changed=bool(halted)))
+    for name in names or states:
+        if name not in halted:
+            print(f"{name} was {states[name]} already")
+    if halted:
+        print(f"shut down: {', '.join(halted)}")
 
 
 @task(result=results.ActionValues, positional=["machine"])
 def kill(c: Any, machine: str, lab: str = "") -> None:
     """Cut the power of one machine, as a fault."""
     session = open_session(lab)
-    session.provider.kill(session.lab, session.lab.machine(machine).name)
-    publish(results.ActionValues(machines=[machine], changed=True))
-    print(f"the power of {machine} is cut")
-    print(for_lab(f"next: invoke lab.start {machine}", session.lab.name))
+    name = session.lab.machine(machine).name
+    state = session.machine_states()[name]
+    if changed := state not in ("halted", "killed", "absent"):
+        session.provider.kill(session.lab, name)
+        power_cuts.record(session.lab.directory, name)
+    publish(results.ActionValues(machines=[name], changed=changed))
+    print(f"the power of {name} is cut" if changed else f"{name} was {state} already")
+    print(for_lab(f"next: invoke lab.start {name}", session.lab.name))
 
 
 @task(result=results.ActionValues, positional=["machine"])
 def start(c: Any, machine: str, lab: str = "") -> None:
     """Start one machine without configuring it."""
     session = open_session(lab)
+    name = session.lab.machine(machine).name
     with session.lock():
-        session.provider.start(session.lab, session.lab.machine(machine).name)
-        states = session.machine_states()
-    publish(results.ActionValues(machines=[machine], changed=True))
-    print(f"{machine} is {states[machine]}; its services were not checked")
+        before = session.machine_states()[name]
+        session.provider.start(session.lab, name)
+        power_cuts.forget(session.lab.directory, [name])
+        after = session.machine_states()[name]
+    publish(results.ActionValues(machines=[name], changed=before != after))
+    started = f"{name} is {after}" if before != after else f"{name} was {after} already"
+    print(f"{started}; its services were not checked")
     print(for_lab("next: invoke lab.check", session.lab.name))
 
 

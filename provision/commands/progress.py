@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """A `Report` on stderr that shows the current step of every machine and its duration."""
+    """A `Report` on stderr that shows the current step of every machine and its duration.
+
+    Lines have the seconds since the first progress of the command, so that they only grow. What
+    remains on the screen in the end has no durations: no step runs any more.
+    """
+
+    _begun: float | None = None
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -23,7 +29,10 @@ class Progress:
         self._rows: dict[str, tuple[str, float]] = {}
         self._printed: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._started = time.monotonic()
+        if Progress._begun is None:
+            Progress._begun = time.monotonic()
+        self._started = Progress._begun
+        self._ended = False
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not self._quiet:
@@ -42,6 +51,7 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
+            self._ended = True
             self._live.stop()
             self._live = None
             signals.cursor_hidden(False)
@@ -62,5 +72,6 @@ class Progress:
         now = time.monotonic()
         with self._lock:
             for machine, (doing, since) in self._rows.items():
-                table.add_row(f"[bold]{machine}[/]", doing, f"[dim]{now - since:.0f} s[/]")
+                duration = "" if self._ended else f"[dim]{now - since:.0f} s[/]"
+                table.add_row(f"[bold]{machine}[/]", doing, duration)
         return table

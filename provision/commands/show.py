@@ -318,7 +318,8 @@ def status(
         for line in ("", text, *next_steps.labelled(warning["next"]).splitlines()):
             console.print(line, markup=False, soft_wrap=True)
     if observation.results:
-        console.print(f"\n{values['url']} is {context.lab.site}")
+        # Nothing was requested from it: lab.check does that.
+        console.print(f"\nsite: {context.lab.site} at {values['url']}")
 
 
 def _database_text(data: results.DatabaseSummary) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from provision.core.errors import HostError
+from provision.database.agent.gtid import GtidSet
 from provision.database.agent.requests import FindLogged
 from provision.database.operations import LONG_TIMEOUT, execute
 from provision.database.promotion import Promotion
@@ -93,9 +94,12 @@ def _since_last_commit(
 ) -> Outage | None:
     """The time since the last transaction that the new primary received from the old one."""
     until = round(time.time() * 1_000_000)
-    request = FindLogged(done.applied - done.applied.last_of_each_source, until)
+    before = done.applied - done.applied.last_of_each_source
     try:
-        logged = execute(host, request, LONG_TIMEOUT)
+        logged = execute(host, FindLogged(before, until), LONG_TIMEOUT)
+        since = GtidSet(",".join(logged.gtids)) - done.applied
+        if since:  # the new primary has committed transactions of its own already
+            logged = execute(host, FindLogged(before | since, until), LONG_TIMEOUT)
         now = float(host.run("date", "+%s.%N").stdout) - (time.monotonic() - done.writable_at)
     except (HostError, ValueError):
         return None

@@ -15,6 +15,7 @@ from provision.core.locks import lab_lock
 from provision.core.report import Report
 from provision.core.state import State
 from provision.engine.fleet import Fleet, quiet, running
+from provision.operations import power_cuts
 from provision.providers.base import Provider
 from provision.providers.package_pool import open_pool
 from provision.topology.labs import open_lab
@@ -49,8 +50,8 @@ class Session:
         return running(self.lab, self.provider, report, open_pool())
 
     def machine_states(self) -> dict[str, str]:
-        """By machine: ``running``, ``halted`` or ``absent``, according to the provider."""
-        return dict(self.provider.state(self.lab))
+        """By machine: ``running``, ``halted``, ``killed`` (see `lab.kill`) or ``absent``."""
+        return power_cuts.with_killed(self.lab.directory, self.provider.state(self.lab))
 
     def thaw(self) -> tuple[str, ...]:
         """Continue machines that a killed ``lab.snapshot`` left frozen; returns their names.

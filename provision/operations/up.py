@@ -28,6 +28,7 @@ from provision.database.rejoin import rejoin_errant
 from provision.engine.context import Context
 from provision.engine.converge import Outcome, converge
 from provision.engine.fleet import Fleet
+from provision.operations import power_cuts
 from provision.operations.session import Session
 from provision.providers.base import PreflightProblem, Provider
 from provision.providers.package_pool import open_pool
@@ -84,6 +85,7 @@ def boot(session: Session, report: Report) -> Fleet:
     lab, context = session.lab, session.context
     packages = {machine.name: context.packages(machine) for machine in lab.machines}
     endpoints = session.provider.up(lab, report, packages)
+    power_cuts.forget(lab.directory, endpoints)
     write_ssh_config(lab, endpoints)
     problem = session.provider.network_problem(lab)
     if problem:
@@ -143,11 +145,10 @@ def unchanged(
     fleet.report = report
     for name in fleet.hosts:
         report(name, "reading its state")
-    observation = observe(context, fleet, session.provider.state(session.lab))
+    observation = observe(context, fleet, session.machine_states())
     judged = checks.judge(context, observation)
-    if not all(result.settled for result in judged) or not drift.no_difference(
-        context, observation
-    ):
+    settled = all(result.settled for result in judged)
+    if not settled or not drift.no_difference(context, observation):
         return None, (), context
     releases.remove_undeployed(context)
     outcomes = []

@@ -144,6 +144,26 @@ def test_without_a_failed_write_from_the_last_transaction() -> None:
     assert new.asked[0].after == GtidSet(f"{UUID}:1-8"), "only the last one is looked up"
 
 
+def test_what_the_new_primary_commits_itself_is_not_the_last_transaction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = "22222222-2222-2222-2222-222222222222:1"
+    new = Machine("web-02", clock=7000.0)
+
+    def execute(host: Machine, request: FindLogged, _timeout: float) -> LoggedTransactions:
+        host.asked.append(request)
+        logged = {f"{UUID}:9": 6890.0, own: 6990.5}
+        left = {gtid: at for gtid, at in logged.items() if GtidSet(gtid) - request.after}
+        last = round(max(left.values()) * 1e6)
+        return LoggedTransactions(tuple(left), last, GtidSet(), ())
+
+    monkeypatch.setattr(outage, "execute", execute)
+    lasted = measured(promotion(), new)
+    assert lasted is not None
+    assert lasted.seconds == pytest.approx(100, abs=0.5)
+    assert new.asked[1].after == GtidSet(f"{UUID}:1-8,{own}")
+
+
 def test_a_balancer_that_does_not_respond_is_not_a_witness() -> None:
     new = Machine("web-02", clock=7000.0, commit=6890.0)
     lasted = measured(promotion(), Machine("lb-01", down=True), new)

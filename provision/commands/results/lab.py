@@ -43,7 +43,7 @@ class MachineStatus(TypedDict):
     machine: str
     address: str
     roles: list[str]
-    state: Annotated[str, "of the provider: running, halted or absent"]
+    state: Annotated[str, "running, halted, killed (its power was cut) or absent"]
     services: NotRequired[Annotated[dict[str, str], "systemd's state by service"]]
     units: NotRequired[Annotated[dict[str, str], "systemd units with a problem, and which"]]
     database: NotRequired[DatabaseSummary]
