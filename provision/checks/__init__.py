@@ -54,6 +54,7 @@ __all__ = [
     "judge",
     "probes",
     "root_causes",
+    "status_probes",
     "summary",
 ]
 
@@ -93,6 +94,12 @@ PROBED = (*(module for module in LISTED if module not in WITHOUT_PROBES), monito
 def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:
     """What the checks need to know of one machine."""
     for module in PROBED:
+        yield from module.probes(context, machine)
+
+
+def status_probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:
+    """What `lab.status` shows of one machine: a few of all probes, and no drift."""
+    for module in (machines, units, database, replication, balancer):
         yield from module.probes(context, machine)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from provision.checks.observation import NOT_SENT, Observation
 from provision.checks.site_requests import SiteObservation, observe_site, write_marker
 from provision.core import clock
 from provision.core.errors import HostError
+from provision.core.lab import Machine
 from provision.core.parallel import finish_in_time
 from provision.core.waiting import timeout_factor
 from provision.engine.agent.protocol import Probe, Results
@@ -51,13 +52,19 @@ class Marker:
 
 
 def observe(
-    context: Context, fleet: Fleet, states: Mapping[str, str], *, with_requests: bool = True
+    context: Context,
+    fleet: Fleet,
+    states: Mapping[str, str],
+    *,
+    with_requests: bool = True,
+    probes_of: Callable[[Context, Machine], Iterable[Probe[Any]]] = checks.probes,
 ) -> Observation:
     """Collect everything that checks judge, within `DEADLINE`.
 
     Args:
         states: according to the provider, by machine.
         with_requests: False skips requests to the site, and the row that they write.
+        probes_of: what is asked of each machine.
     """
     end = clock.now() + DEADLINE
     fleet.start()  # while the templates are rendered
@@ -65,7 +72,7 @@ def observe(
     errors: dict[str, str] = {}
     hints: dict[str, str] = {}
     marker = Marker()
-    probes = {name: list(checks.probes(context, context.lab.machine(name))) for name in fleet.hosts}
+    probes = {name: list(probes_of(context, context.lab.machine(name))) for name in fleet.hosts}
     if not with_requests:
         marker.sent.set()
 

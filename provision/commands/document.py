@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from provision.commands.results.envelope import SCHEMA_VERSION, Envelope, ErrorValues
+from provision.core import next_steps
 from provision.core.errors import OUTPUT_LINES, LabError
 from provision.core.hints import for_lab
 
@@ -124,13 +125,17 @@ def exit_status(code: object) -> int:
 
 
 def _completed(value: Any, lab: str) -> Any:
-    """The value with ``--lab`` in every next command, and null for what JSON does not have."""
+    """The value as JSON has it: null for what it does not have.
+
+    Every next command stands alone on its line, with ``--lab``, as on the screen.
+    """
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
         plain = {str(key): _completed(item, lab) for key, item in value.items()}
-        if lab and isinstance(plain.get("next"), str):
-            plain["next"] = for_lab(plain["next"], lab)
+        if isinstance(plain.get("next"), str):
+            command = for_lab(plain["next"], lab) if lab else plain["next"]
+            plain["next"] = "\n".join(next_steps.lines_of(command))
         return plain
     if isinstance(value, list | tuple):
         return [_completed(item, lab) for item in value]

@@ -52,7 +52,9 @@ def status(session: Session, fleet: Fleet, states: Mapping[str, str]) -> None:
     context, observation, screen = session.context, Observation(states), console()
     if fleet.hosts:
         context = failover.adopt(context, fleet)
-        observation = observe(context, fleet, states, with_requests=False)
+        observation = observe(
+            context, fleet, states, with_requests=False, probes_of=checks.status_probes
+        )
     values = show.status_values(context, observation)
     if not publish(values):
         show.status(screen, context, observation, values)

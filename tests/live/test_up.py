@@ -67,6 +67,20 @@ def test_a_run_without_changes_takes_one_round_trip_per_machine(lab: RunningLab)
     assert all(not o.changed and o.error is None for o in outcomes.values())
 
 
+def logins(lab: RunningLab, machine: str) -> int:
+    """How often sshd has accepted a login, this one included."""
+    command = "journalctl -q -u ssh -u 'ssh@*' --grep 'Accepted publickey' -o cat | wc -l"
+    return int(lab.out(machine, "sudo", "sh", "-c", command))
+
+
+@pytest.mark.parametrize("task", ["lab.up", "lab.status", "lab.check"])
+def test_a_command_without_changes_logs_in_once_per_machine(lab: RunningLab, task: str) -> None:
+    names = ("lb-01", "web-01", "web-02")
+    before = {name: logins(lab, name) for name in names}
+    lab.invoke(task)
+    assert {name: logins(lab, name) - before[name] - 1 for name in names} == dict.fromkeys(names, 1)
+
+
 # --- drift ---------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from invoke.parser.parser import Parser
 from invoke.tasks import Task
 
 import tasks
+from provision import checks
 from provision.checks.observation import Observation
 from provision.commands import base, show
 from provision.commands.progress import Progress
 from provision.core.errors import LabError, UsageError
 from provision.core.lab import ROOT
+from provision.engine.agent.protocol import Results
 from provision.engine.plan import Change, Difference, Plan, Unit, UnitPlan
 from provision.engine.resources import File, Packages
 from tests.unit.samples import RECORDED, context, observation
@@ -236,6 +239,21 @@ def test_the_status_of_a_lab() -> None:
     assert second["database"]["lag_seconds"] == 1
     off = show.status_values(here, Observation(dict.fromkeys(observed.states, "halted")))
     assert all(m["state"] == "halted" and "services" not in m for m in off["machines"])
+
+
+def test_the_status_needs_only_the_probes_that_it_asks_for() -> None:
+    here, full = context(str(RECORDED / "lab.yml")), observation()
+    kept = {
+        machine.name: {probe.name for probe in checks.status_probes(here, machine)}
+        for machine in here.lab.machines
+    }
+    few = {
+        name: Results(name, {n: r for n, r in results.responses.items() if n in kept[name]})
+        for name, results in full.results.items()
+    }
+    assert sum(map(len, kept.values())) < 30
+    shown = show.status_values(here, replace(full, results=few))
+    assert shown == show.status_values(here, full)
 
 
 def test_progress_without_a_terminal_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:

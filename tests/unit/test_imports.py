@@ -69,6 +69,24 @@ def test_a_typing_error_in_a_task_imports_its_namespace() -> None:
     assert namespace.requested(["--list"]) == set()
 
 
+@pytest.mark.parametrize("name", ["distributed", "secured", "scaled"])
+def test_lab_status_asks_a_machine_only_for_what_it_shows(name: str) -> None:
+    """All checks need some two hundred probes of a machine, and every file that the lab owns."""
+    here = context(name)
+    for machine in here.lab.machines:
+        asked = list(checks.status_probes(here, machine))
+        assert len(asked) <= 10
+        assert {probe.kind for probe in asked} <= {
+            "command",
+            "mysql.comparison",
+            "mysql.server",
+            "service",
+            "socket",
+            "units-health",
+        }
+        assert all(probe in list(checks.probes(here, machine)) for probe in asked)
+
+
 @pytest.mark.parametrize("machine", ["lb-01", "web-01", "web-02"])
 def test_a_machine_imports_only_what_its_probes_need(machine: str) -> None:
     """At each connection, every machine compiles and imports these; two cores do all of it."""

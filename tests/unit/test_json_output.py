@@ -233,6 +233,20 @@ def test_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert err == "error: no machine web-09\nnext: invoke lab.status --lab two\n"
 
 
+def test_next_commands_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    hint = "invoke lab.status shows which machines run; invoke lab.up continues"
+
+    def work() -> None:
+        raise LabError("web-01 is not running", hint)
+
+    _, shown, _ = run(capsys, work)
+    lines = [
+        "invoke lab.status --lab two    # shows which machines run",
+        "invoke lab.up --lab two    # continues",
+    ]
+    assert shown["error"]["next"].splitlines() == lines
+
+
 def test_an_error_after_values_keeps_both(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> None:
         publish(labs())
