@@ -9,6 +9,7 @@ from typing import Any
 from provision.commands import document
 from provision.commands.base import open_session, publish, remainder, task
 from provision.commands.bring_up import configure
+from provision.commands.confirmation import confirmed
 from provision.commands.progress import Progress
 from provision.commands.results import lab as results
 from provision.core.errors import UsageError
@@ -47,7 +48,7 @@ def trust(c: Any, machine: str, yes: bool = False, lab: str = "") -> None:
     if keys.is_pinned:
         print("it is pinned already: nothing to do")
         return
-    if not _confirmed("pin the presented key?", yes):
+    if not confirmed("pin the presented key?", yes):
         print("nothing was changed")
         return
     with session.lock():
@@ -104,7 +105,7 @@ def rebuild(
     plan = rebuilding.plan_rebuild(session, machine, accept_data_loss)
     text = f"{machine} is removed and created again" + (f"; {plan.data}" if plan.data else "")
     print(text)
-    if not _confirmed(f"rebuild {machine}?", yes):
+    if not confirmed(f"rebuild {machine}?", yes):
         print("nothing was changed")
         return
     target = session.lab.machine(machine)
@@ -125,16 +126,3 @@ def _up(session: Session) -> results.Configured:
         fleet = steps.boot(session, report)
     with fleet:
         return configure(session, fleet)
-
-
-def _confirmed(question: str, yes: bool) -> bool:
-    """Ask, unless confirmed on the command line.
-
-    Raises:
-        UsageError: when the user cannot be asked.
-    """
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise UsageError(f"not confirmed: {question}", "pass --yes to confirm")
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

@@ -12,6 +12,7 @@ from provision.classroom.running import TeamRun, Words, fill_in
 from provision.commands import class_runs, document, usage
 from provision.commands.base import number, publish, remainder, task
 from provision.commands.classroom import START
+from provision.commands.confirmation import confirmed
 from provision.commands.results import classroom as results
 from provision.core import classroom
 from provision.core.classroom import Team
@@ -92,7 +93,7 @@ def reset(c: Any, team: str = "", yes: bool = False) -> None:
     record = classroom.require()
     teams = class_runs.chosen(record, team)
     names = ", ".join(member.name for member in teams)
-    if not class_runs.confirm(f"reset the labs of {names}, and lose all changes?", yes):
+    if not confirmed(f"reset the labs of {names}, and lose all changes?", yes):
         print("nothing was changed")
         return
     lost = [m.name for m in teams if START not in archive.names(ROOT / ".lab" / m.lab)]
@@ -131,7 +132,7 @@ def destroy(c: Any, team: str = "", yes: bool = False) -> None:
         return
     teams = class_runs.chosen(record, team)
     names = ", ".join(member.name for member in teams)
-    if not class_runs.confirm(f"remove the labs of {names} and all their data?", yes):
+    if not confirmed(f"remove the labs of {names} and all their data?", yes):
         print("nothing was removed")
         return
     words: Words = ["lab.destroy", "--yes"]

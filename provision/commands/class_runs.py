@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Sequence
 
 from provision.classroom.running import Runner, TeamRun, Words, at_once
@@ -101,16 +100,3 @@ def require_success(runs: Sequence[TeamRun], hint: str) -> None:
         what = f"it failed for {len(failed)} of {len(runs)} teams:"
         log = classroom.folder() / "logs" / f"{failed[0].team.lab}.log"
         raise LabError("\n".join([what, *lines]), f"less {log}; {hint}")
-
-
-def confirm(question: str, yes: bool) -> bool:
-    """Ask, unless confirmed on the command line.
-
-    Raises:
-        UsageError: when the user cannot be asked.
-    """
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise UsageError(f"not confirmed: {question}", "pass --yes to confirm")
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

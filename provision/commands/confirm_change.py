@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from provision.commands.confirmation import confirmed
 from provision.commands.progress import Progress
-from provision.core.errors import UsageError
 from provision.core.lab import Lab
 from provision.core.state import State
 from provision.operations.topology_change import TopologyChange, topology_change
@@ -37,16 +37,13 @@ def confirmed_change(
     loses = [removed.machine for removed in change.removed if removed.loses_data]
     title = f"the topology {new.topology.name} does not have {names}; removed with them:"
     text = "\n".join([title, *change.lines()])
-    if not yes and not sys.stdin.isatty():
-        hint = "pass --yes to confirm"
-        raise UsageError(text, f"{hint}; to keep a copy: invoke db.backup" if loses else hint)
-    print(text)
-    if not yes:
-        warning = f" Data of {', '.join(loses)} may be lost." if loses else ""
-        reply = input(f"remove {names}?{warning} [y/N] ")
-        if reply.strip().lower() not in ("y", "yes"):
-            print("nothing was changed")
-            return None
+    if yes or sys.stdin.isatty():
+        print(text)
+    warning = f" Data of {', '.join(loses)} may be lost." if loses else ""
+    hint = "pass --yes to confirm" + ("; to keep a copy: invoke db.backup" if loses else "")
+    if not confirmed(f"remove {names}?{warning}", yes, refused=text, hint=hint):
+        print("nothing was changed")
+        return None
     sys.stdout.flush()
     return change
 

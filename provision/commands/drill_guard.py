@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from provision.commands.confirmation import confirmed
 from provision.core.errors import UsageError
 from provision.core.lab import LAB_NAME, ROOT
 
@@ -60,9 +61,6 @@ def before(kind: str, lab: str, arguments: Mapping[str, Any], root: Path = ROOT)
 
 
 def _confirm(what: str, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(what, "pass --yes to do it nevertheless; it is recorded")
-    if input(f"{what}; continue? [y/N] ").strip().lower() not in ("y", "yes"):
+    hint = "pass --yes to do it nevertheless; it is recorded"
+    if not confirmed(f"{what}; continue?", yes, refused=what, hint=hint):
         raise UsageError("nothing was changed", "invoke drill.status shows the drill")

@@ -17,10 +17,10 @@ from provision.commands.base import (
     publish,
     task,
 )
+from provision.commands.confirmation import confirmed
 from provision.commands.progress import Progress
 from provision.commands.results import lab as results
 from provision.commands.unfinished import note_unfinished
-from provision.core.errors import UsageError
 from provision.core.exit_status import ExitStatus
 from provision.core.interrupted_restore import refuse_interrupted
 from provision.core.locks import lab_lock
@@ -142,13 +142,11 @@ def destroy(c: Any, lab: str = "", yes: bool = False) -> None:
         print(f"there is no lab {name}: nothing to do")
         return
     provider, _ = providers.choose("", recorded)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError(f"this removes lab {name} and its data", "pass --yes to confirm")
-        if input(f"remove lab {name}, its machines and all their data? [y/N] ").lower() != "y":
-            publish(results.ActionValues(machines=[], changed=False))
-            print("nothing was removed")
-            return
+    question = f"remove lab {name}, its machines and all their data?"
+    if not confirmed(question, yes, refused=f"this removes lab {name} and its data"):
+        publish(results.ActionValues(machines=[], changed=False))
+        print("nothing was removed")
+        return
     with lab_lock(opened.directory), Progress() as report:
         provider.destroy(opened, report)
     labs.delete_directory(opened)

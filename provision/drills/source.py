@@ -21,7 +21,6 @@ from provision.topology.nodes import parse_yaml
 FENCE = "---"
 MODEL = "configs/drills/web/site-link-removed.md"
 PROBE_KINDS = ("check", "get", "run", "load")
-EXPRESSIONS = ("output", "absent")
 
 
 class DrillFileError(LabError):

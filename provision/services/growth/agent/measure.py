@@ -8,7 +8,6 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, collector
@@ -106,8 +105,3 @@ def _files(top: str, covered: set[str]) -> Iterator[str]:
             path = os.path.join(folder, name)
             if path not in covered and size_of(path):
                 yield path
-
-
-def patterns_of(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """The patterns of entries by name."""
-    return {entry["what"]: list(entry["paths"]) for entry in entries}
