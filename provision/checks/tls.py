@@ -99,6 +99,7 @@ def _behind_balancer(context: Context, client: str, server: Machine) -> Check:
 
 def _site(context: Context) -> Iterator[Check]:
     front, site = context.lab.front.name, context.lab.site
+    page = app.application(context).page
 
     def version(observation: Observation) -> Verdict:
         handshake = observation.tls
@@ -118,7 +119,7 @@ def _site(context: Context) -> Iterator[Check]:
     def redirect(observation: Observation) -> Verdict:
         response = observation.response("redirect")
         got = f"{response.status} to {response.header('location') or 'nowhere'}"
-        return equals(f"301 to https://{site}/", response.error or got)
+        return equals(f"301 to https://{site}{page}", response.error or got)
 
     def hsts(observation: Observation) -> Verdict:
         header = "strict-transport-security"

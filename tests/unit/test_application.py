@@ -35,6 +35,7 @@ from provision.services.app.application import (
     save_record,
 )
 from provision.services.app.interface import application, record_database, uses_database
+from provision.services.tls.https import SiteResponse
 from tests.unit.samples import context
 
 NASTY = 'he said "hi" $HOME `x` \\ % é\nsecond line'
@@ -357,6 +358,14 @@ def test_without_a_static_folder_its_checks_are_skipped(tmp_path: Path, flask: P
     judged = evaluate(checks.checks(here), Observation({}))
     skipped = {result.check.name for result in judged if result.verdict.skipped}
     assert {"static", "static/web-01", "static/web-02"} <= skipped
+
+
+def test_the_redirect_to_https_keeps_the_path_of_its_page(tmp_path: Path, flask: Path) -> None:
+    here = deployed(tmp_path, flask, own(health="/health"), "secured")
+    location = {"location": f"https://{here.lab.site}/health"}
+    seen = Observation({}, responses={"redirect": SiteResponse(301, location)})
+    judged = {result.check.name: result for result in evaluate(checks.checks(here), seen)}
+    assert judged["redirect"].verdict.ok
 
 
 def test_paths_end_at_the_application(lab: Context) -> None:
