@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from provision.board.limits import RECORDING_BYTES
+from provision.core.growth import RECORDINGS_BYTES, RECORDINGS_KEPT
+from provision.core.retention import keep_newest
 
 FOLDER = "recordings"
 SWITCH = "on"
@@ -95,6 +97,11 @@ class Cast:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = _create(self.path)
+            keep_newest(
+                self.path.parent.glob(f"*{SUFFIX}"),
+                RECORDINGS_KEPT,
+                RECORDINGS_BYTES - RECORDING_BYTES,
+            )
         except OSError as error:
             self._stop(error.strerror or str(error))
             return

@@ -259,7 +259,7 @@ CONTROLLER = (
     ),
     Growth(
         "recordings",
-        ("recordings/*",),
+        ("recordings/*.cast",),
         RECORDINGS_BYTES,
         "each new recording",
         count=RECORDINGS_KEPT,

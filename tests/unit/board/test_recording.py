@@ -186,3 +186,14 @@ def test_what_is_no_recording_is_ignored(tmp_path: Path) -> None:
     for name, text in {"a.cast": "", "b.cast": "{}", "c.cast": "[1]", "d.cast": "nonsense"}.items():
         (folder / name).write_text(text)
     assert casts.of_lab(tmp_path) == []
+
+
+def test_the_oldest_recordings_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "RECORDINGS_KEPT", 3)
+    for number in range(5):
+        cast = Cast(tmp_path, "web-01", number, (80, 24))
+        assert cast.output(b"x")
+        cast.close()
+        time.sleep(0.02)  # a time stamp of the file system is as coarse as the kernel's clock tick
+    left = sorted(path.stem[-1] for path in recording.folder(tmp_path).glob("*.cast"))
+    assert left == ["2", "3", "4"]
