@@ -26,10 +26,10 @@ DISK_MIB = 450
 DISK_RESERVE_MIB = 2048
 INOTIFY_PER_MACHINE = 20
 AIO_PER_DATABASE = 2300
-KEYS_PER_MACHINE = 15
-"""Of root; a user of a service, whose limit is lower, has some five."""
+KEYS_PER_MACHINE = 20
+USER_KEYS_PER_MACHINE = 2
+"""Of each user of a service, which has the same number in all machines, and a low limit."""
 
-USER_KEYS_PER_MACHINE = 5
 PROCESSES_PER_MACHINE = 150
 """Processes and threads, with some for a command and its backups."""
 

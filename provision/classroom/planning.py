@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from provision.topology import networks
 def plan(definition: Definition, existing: Class | None, root: Path) -> Class:
     """The class as it shall be. Teams that exist keep their lab, network and code.
 
-    Nothing is written but the secrets of new teams' labs.
+    Nothing is written; new teams have no code yet (`issue`).
 
     Raises:
         LabError: when the class that exists is another one, or a lab or no network is free.
@@ -44,21 +45,33 @@ def plan(definition: Definition, existing: Class | None, root: Path) -> Class:
         )
     teams = []
     for name, seed in definition.seeds.items():
-        lab = known[name].lab if name in known else definition.lab(name)
-        directory = root / ".lab" / lab
-        Secrets(directory).team_key()
-        network = known[name].network if name in known else str(places[name])
-        teams.append(Team(name, lab, network, access_code(directory, TEAM), seed))
+        old = known.get(name)
+        new_team = Team(name, definition.lab(name), str(places.get(name, "")), "", seed)
+        teams.append(replace(old, seed=seed) if old else new_team)
     return Class(
         title=definition.title,
         topology=reference,
         teams=tuple(teams),
-        code=access_code(classroom.folder(root), TEACHER),
+        code=existing.code if existing else "",
         provider=definition.provider,
         course=definition.course,
         file=definition.file,
         limits=with_limits(definition).limits,
     )
+
+
+def issue(record: Class, root: Path) -> Class:
+    """The class with a key and a code of every team, and the teacher's code.
+
+    Those of a lab that was destroyed are new.
+    """
+    teams = []
+    for team in record.teams:
+        directory = root / ".lab" / team.lab
+        Secrets(directory).team_key()
+        teams.append(replace(team, code=access_code(directory, TEAM)))
+    code = access_code(classroom.folder(root), TEACHER)
+    return replace(record, teams=tuple(teams), code=code)
 
 
 def _require_same(existing: Class, topology: str, definition: Definition) -> None:

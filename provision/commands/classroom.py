@@ -78,6 +78,7 @@ def up(
         statuses = {s.team.name: s for s in standing.of_teams(record.teams, ROOT)}
         missing = [team for team in record.teams if _unfinished(statuses[team.name])]
         _require_room(record, wanted, missing, len(record.teams) - len(missing))
+        record = planning.issue(record, ROOT)
         classroom.save(record)
         print(
             f"{record.title}: {len(record.teams)} teams, {len(missing)} labs to bring up, "

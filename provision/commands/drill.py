@@ -100,6 +100,8 @@ def list_(c: Any, level: str = "", layer: str = "", topology: str = "", lab: str
         "minutes": "time limit (default: the drill's own)",
         "exam": "refuse lab.check, lab.plan, lab.up, lab.restart and the solution",
         "team": "a name for drill.report (default: none)",
+        "spare": "boot a copy of the good state while the drill starts: drill.finish and "
+        "drill.reset then return to it in about a second (provider lxc)",
     },
 )
 def start(
@@ -112,6 +114,7 @@ def start(
     minutes: str = "",
     exam: bool = False,
     team: str = "",
+    spare: bool = False,
     lab: str = "",
 ) -> None:
     """Start a drill: something breaks."""
@@ -126,7 +129,14 @@ def start(
     limit = round(number(minutes, "--minutes", 1, 240)) if minutes else 0
     with session.lock(), Progress() as report:
         run = flow.start(
-            session, selected, chosen_seed, report, exam=exam, minutes=limit, team=team
+            session,
+            selected,
+            chosen_seed,
+            report,
+            exam=exam,
+            minutes=limit,
+            team=team,
+            spare=spare,
         )
     _show_status(session, run, ())
 

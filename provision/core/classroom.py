@@ -16,7 +16,7 @@ from typing import Any
 from provision.core.atomic import write_atomically
 from provision.core.errors import LabError, UsageError
 from provision.core.files import read_private
-from provision.core.lab import LAB_NAME, ROOT
+from provision.core.lab import LAB_NAME, ROOT, Lab
 from provision.core.limits import Limits
 from provision.core.secrets import TEAM_KEY
 from provision.core.suggestions import suggestion
@@ -121,6 +121,18 @@ def load(root: Path = ROOT) -> Class | None:
             f"restore it from a copy; or rm {shlex.quote(str(path))}, then remove the labs: "
             "invoke lab.list",
         ) from None
+
+
+def limits_of(lab: Lab) -> Limits:
+    """The limits of a lab: its class's, and where that has none its topology's.
+
+    Raises:
+        LabError: when the record of the class is damaged.
+    """
+    record = load(lab.root)
+    if record is not None and record.of_lab(lab.name):
+        return record.limits.over(lab.topology.limits)
+    return lab.topology.limits
 
 
 def require(root: Path = ROOT) -> Class:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from provision import checks
 from provision.core.errors import LabError, UsageError
+from provision.core.parallel import in_parallel
 from provision.core.report import Report
 from provision.database.failover import control as failover
 from provision.drills import events, inject, shortcuts
@@ -25,6 +26,7 @@ from provision.drills.source import load
 from provision.operations import restore as restoring
 from provision.operations import snapshot as snapshotting
 from provision.operations import snapshot_archive as archive
+from provision.operations import spare as sparing
 from provision.operations import up as steps
 from provision.operations.session import Session
 
@@ -125,12 +127,14 @@ def start(
     exam: bool = False,
     minutes: int = 0,
     team: str = "",
+    spare: bool = False,
 ) -> DrillRun:
     """Save the good state, and cause the fault. Call it with the lab locked.
 
     Args:
         exam: whether commands that give much away are refused.
         minutes: instead of the drill's own.
+        spare: whether the good state is booted beforehand (`provision.operations.spare`).
 
     Raises:
         LabError: when the drill cannot start; the lab is then as it was.
@@ -160,6 +164,7 @@ def start(
         "topology": session.lab.topology.name,
         "exam": exam,
         "team": team,
+        "spare": spare,
         "primary": primary,
         "changed": changed,
         "baseline": asdict(baseline),
@@ -198,8 +203,20 @@ def _begin(session: Session, report: Report) -> DrillRun:
     run = require_current(session.lab.directory, begun=False)
     exercise = exercise_of(session, run)
     try:
-        changed = float(run.events[0].values["changed"])
-        cause(session, exercise, changed, lambda *_: report("host", "preparing the drill"))
+        values = run.events[0].values
+        changed = float(values["changed"])
+
+        def break_it() -> None:
+            cause(session, exercise, changed, lambda *_: report("host", "preparing the drill"))
+
+        def boot_spare() -> None:
+            try:
+                sparing.prepare(session, GOOD_STATE, report)
+            except LabError as error:
+                report("host", f"continuing without a spare: {error.what.splitlines()[0]}")
+
+        both = {"fault": break_it, "spare": boot_spare}
+        in_parallel(both if values.get("spare") else {"fault": break_it})
     except LabError as error:
         restore_good_state(session, report)
         events.append(session.lab.directory, run.number, "failed", why=error.what)

@@ -139,6 +139,25 @@ class Provider(Protocol):
         `prepare_restore`.
         """
 
+    def prepare_spare(
+        self,
+        lab: Lab,
+        name: str,
+        machines: Mapping[str, StoredMachine],
+        probes: Mapping[str, Sequence[str]],
+        report: Report,
+    ) -> None:
+        """Boot the machines of a snapshot beforehand, so that its restore need not boot them.
+
+        Args:
+            lab: as it was when the snapshot was taken.
+            probes: by machine, a command that succeeds on it when the lab's services work.
+
+        Raises:
+            ProviderError: when the provider cannot do that, or a machine does not boot; the
+                snapshot stays as it is.
+        """
+
     def delete_snapshot(self, lab: Lab, name: str, report: Report) -> bool:
         """Delete a snapshot. Idempotent.
 

@@ -58,13 +58,16 @@ def create(lab: Lab, machine: Machine, lower: Sequence[Path], user: str, key: st
     write_file(folder / "config", render_config(lab, machine, lower))
 
 
-def start(lab: Lab, name: str) -> None:
+def start(lab: Lab, name: str, paths: LabPaths | None = None) -> None:
     """Start a container; returns before it has booted.
+
+    Args:
+        paths: of the set that it is of; the current one by default.
 
     Raises:
         ProviderError: when LXC cannot start it; with the last lines of its log.
     """
-    paths = LabPaths.of(lab)
+    paths = paths or LabPaths.of(lab)
     action = f"starting {name}"
     log = paths.machine(name) / "log"
     run(action, ["rm", "-f", "--", log])
@@ -72,7 +75,7 @@ def start(lab: Lab, name: str) -> None:
     veth = paths.veth(lab.machine(name).address)
     if (INTERFACES / veth).exists():  # of a killed container; the kernel removes it later
         run(action, ["ip", "link", "delete", "dev", veth], ok=())
-    options = ["-P", str(paths.directory), "-n", name, "-d", "-l", "ERROR", "-o", str(log)]
+    options = ["-P", str(paths.lxc), "-n", name, "-d", "-l", "ERROR", "-o", str(log)]
     result = run(action, ["lxc-start", *options], ok=())
     if not result.ok:
         logged = run(f"reading the log of {name}", ["tail", "-n", "20", log], ok=()).stdout
@@ -92,8 +95,8 @@ def frozen_machines(paths: LabPaths, cgroups: Path = CGROUPS) -> frozenset[str]:
     """
     prefix = paths.cgroup("payload", "") + "."
     files = [
-        *cgroups.glob(f"freezer/{prefix}*/freezer.state"),
-        *cgroups.glob(f"{prefix}*/cgroup.freeze"),
+        *cgroups.glob(f"freezer/{paths.lab_cgroup}/{prefix}*/freezer.state"),
+        *cgroups.glob(f"{paths.lab_cgroup}/{prefix}*/cgroup.freeze"),
     ]
     frozen = set()
     for path in files:
@@ -105,31 +108,30 @@ def frozen_machines(paths: LabPaths, cgroups: Path = CGROUPS) -> frozenset[str]:
 
 def thaw(paths: LabPaths, name: str) -> None:
     """Continue a frozen container."""
-    run(f"thawing {name}", ["lxc-unfreeze", "-P", paths.directory, "-n", name], ok=())
+    run(f"thawing {name}", ["lxc-unfreeze", "-P", paths.lxc, "-n", name], ok=())
 
 
 def shut_down(lab: Lab, name: str) -> None:
     """Shut a container down cleanly; it is killed after `SHUTDOWN_SECONDS`."""
     if name in frozen_machines(LabPaths.of(lab)):
         thaw(LabPaths.of(lab), name)
-    options = ["-P", str(LabPaths.of(lab).directory), "-n", name, "-t", str(SHUTDOWN_SECONDS)]
+    options = ["-P", str(LabPaths.of(lab).lxc), "-n", name, "-t", str(SHUTDOWN_SECONDS)]
     run(f"stopping {name}", ["lxc-stop", *options], ok=())
-    kill(lab, name)
+    kill(LabPaths.of(lab), name)
 
 
-def kill(lab: Lab, name: str) -> None:
+def kill(paths: LabPaths, name: str) -> None:
     """Kill a container, including processes that a killed LXC monitor has left behind."""
-    paths = LabPaths.of(lab)
     action = f"killing {name}"
     if name in frozen_machines(paths):
         thaw(paths, name)
-    if is_running(lab, name):
-        run(action, ["lxc-stop", "-P", paths.directory, "-n", name, "-k"], ok=(0, 1, 2))
+    if name in running_machines(paths):
+        run(action, ["lxc-stop", "-P", paths.lxc, "-n", name, "-k"], ok=(0, 1, 2))
     orphans = processes(paths, name)
     if orphans:
         run(action, ["kill", "-9", *map(str, orphans)], ok=())
     wait_until(
-        lambda: not (is_running(lab, name) or processes(paths, name)),
+        lambda: not (name in running_machines(paths) or processes(paths, name)),
         20,
         f"the killed processes of {name} to exit",
         interval=0.05,
@@ -138,7 +140,7 @@ def kill(lab: Lab, name: str) -> None:
 
 def processes(paths: LabPaths, name: str) -> tuple[int, ...]:
     """The processes of a container, found by its control group (v1 or v2)."""
-    payload = f"/{paths.cgroup('payload', name)}/"
+    payload = f"/{paths.lab_cgroup}/{paths.cgroup('payload', name)}/"
     pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -158,16 +160,17 @@ def running_machines(paths: LabPaths, sockets: Path = SOCKETS) -> frozenset[str]
         sockets: /proc/net/unix. Each monitor listens on the abstract socket
             ``<lxcpath>/<name>/command``.
     """
-    prefix, suffix = f"@{paths.directory}/", "/command"
+    prefix, suffix = f"@{paths.lxc}/", "/command"
     names = (line.rsplit(" ", 1)[-1] for line in sockets.read_text().splitlines())
-    return frozenset(
+    own = (
         name.removeprefix(prefix).removesuffix(suffix)
         for name in names
         if name.startswith(prefix) and name.endswith(suffix)
     )
+    return frozenset(name for name in own if "/" not in name)  # not of another set
 
 
-def attach(lab: Lab, name: str, argv: Sequence[str]) -> list[str]:
+def attach(lab: Lab, name: str, argv: Sequence[str], paths: LabPaths | None = None) -> list[str]:
     """The command line that runs a program inside a container, or a login shell.
 
     The program gets the environment of a machine's root, not the caller's.
@@ -180,7 +183,7 @@ def attach(lab: Lab, name: str, argv: Sequence[str]) -> list[str]:
     return [
         "lxc-attach",
         "-P",
-        str(LabPaths.of(lab).directory),
+        str((paths or LabPaths.of(lab)).lxc),
         "-n",
         name,
         *options,
@@ -206,7 +209,7 @@ def boot(lab: Lab, name: str, report: Report) -> None:
         seconds = RUNNING_SSHD_SECONDS
         if not is_running(lab, name):
             report(name, "starting")
-            kill(lab, name)
+            kill(LabPaths.of(lab), name)
             start(lab, name)
             seconds = SSHD_SECONDS
         report(name, "waiting for sshd")
@@ -260,8 +263,11 @@ def remove_cgroups(paths: LabPaths, name: str = "") -> None:
 
     LXC would not start the machine otherwise ("Failed to create monitor cgroup").
     """
-    kinds = ("monitor", "payload") if name else ("*",)
-    names = [paths.cgroup(kind, name) + ("" if name else "*") for kind in kinds]
+    if name:
+        payload = f"{paths.lab_cgroup}/{paths.cgroup('payload', name)}"
+        names = [paths.cgroup("monitor", name), payload]
+    else:
+        names = [LabPaths(paths.id).cgroup("*", "") + "*"]
     # In cgroup v2 they are at the top, in v1 one level below, once per controller.
     folders = [p for n in names for level in (n, f"*/{n}") for p in CGROUPS.glob(level)]
     if folders:

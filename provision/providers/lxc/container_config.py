@@ -43,13 +43,23 @@ def new_host_key() -> HostKey:
     return HostKey(private.decode(), public.decode())
 
 
-def render_config(lab: Lab, machine: Machine, lower: Sequence[Path]) -> str:
+PLUG = Path(__file__).with_name("plug.sh")
+
+
+def render_config(
+    lab: Lab, machine: Machine, lower: Sequence[Path], paths: LabPaths | None = None
+) -> str:
     """A container's configuration (lxc.container.conf(5)).
 
     Args:
         lower: root file systems of the image and its layer, the uppermost first.
+        paths: of the set that the machine is of; the current one by default.
     """
-    paths = LabPaths.of(lab)
+    paths = paths or LabPaths.of(lab)
+    # A container reboots with the link that it was started with, so a spare's is in a file.
+    link = f"lxc.net.0.link = {paths.bridge}"
+    if paths.number:
+        link = f"lxc.net.0.script.up = {paths.directory}/{PLUG.name} {paths.link}"
     folder = paths.machine(machine.name)
     rootfs = ":".join(str(path) for path in (*lower, folder / "delta"))
     return f"""\
@@ -63,10 +73,10 @@ lxc.signal.halt = SIGRTMIN+3
 lxc.console.logfile = {folder}/console
 lxc.console.rotate = 1
 lxc.cgroup.dir.monitor = {paths.cgroup("monitor", machine.name)}
-lxc.cgroup.dir.container = {paths.cgroup("payload", machine.name)}
+lxc.cgroup.dir.container = {paths.lab_cgroup}/{paths.cgroup("payload", machine.name)}
 lxc.cgroup.dir.monitor.pivot = {paths.cgroup("pivot", "")}
 lxc.net.0.type = veth
-lxc.net.0.link = {paths.bridge}
+{link}
 lxc.net.0.flags = up
 lxc.net.0.name = eth0
 lxc.net.0.hwaddr = {paths.mac(machine.address)}

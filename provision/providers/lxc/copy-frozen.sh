@@ -2,15 +2,15 @@
 # Freeze the running machines of a lab, copy all machines to a folder, and thaw them again.
 # Thaws also when a copy fails or this script is interrupted.
 #
-# Usage: copy-frozen.sh LXCPATH TARGET LARGE "RUNNING..." MACHINE...
+# Usage: copy-frozen.sh LXCPATH HOST_KEYS TARGET LARGE "RUNNING..." MACHINE...
 # Prints how many milliseconds the machines stood still. TARGET/MACHINE/listing is what was to be
 # copied: the caller compares it with the copy.
 #
 # Files larger than LARGE (a size for find) are copied before, and while the machines are frozen again
 # only if they have changed. With LARGE=0, everything is copied while they are frozen.
 set -u
-lxcpath=$1 target=$2 large=$3 running=$4
-shift 4
+lxcpath=$1 host_keys=$2 target=$3 large=$4 running=$5
+shift 5
 
 now() { date +%s%3N; }
 
@@ -41,7 +41,7 @@ copy_large() {
 
 copy() {
     cp -a -- "$lxcpath/$1/config" "$target/$1/config" &&
-        cp -a -- "$lxcpath/.host-keys/$1.pub" "$target/$1/host-key.pub" &&
+        cp -a -- "$host_keys/$1.pub" "$target/$1/host-key.pub" &&
         cd "$lxcpath/$1/delta" || return 1
     if [ "$large" = 0 ] || [ -e "$target/$1/all" ]; then
         # -a preserves what overlayfs stores in an upper layer: whiteout devices and attributes.

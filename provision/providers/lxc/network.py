@@ -74,8 +74,9 @@ def down(names: LabPaths) -> None:
     host_firewall.revoke(names.table)
     text = f"table ip {names.table}\ndelete table ip {names.table}\n"
     run(action, ["nft", "-f", "-"], stdin=text.encode())
-    if (INTERFACES / names.bridge).exists():
-        run(action, ["ip", "link", "delete", "dev", names.bridge, "type", "bridge"])
+    for bridge in (names.bridge, names.spare_bridge):
+        if (INTERFACES / bridge).exists():
+            run(action, ["ip", "link", "delete", "dev", bridge, "type", "bridge"])
     run(action, ["rm", "-f", "--", names.dnsmasq_pid])
     if not any(entry.name.startswith(paths.BRIDGE_PREFIX) for entry in INTERFACES.iterdir()):
         sysctls.reset()

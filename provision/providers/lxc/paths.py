@@ -17,6 +17,11 @@ BRIDGE_PREFIX = "lab-"
 CGROUP = "foobar-lab"
 SNAPSHOTS = ".snapshots"
 OWNER = "owner"
+CURRENT = "current"
+DISKS = ".disks"
+SET = ".set-"
+VETH_LETTERS = "vwxyz"
+"""Of the veth pairs of a set of machines; sets that exist together have different ones."""
 
 
 def cache() -> Path:
@@ -26,24 +31,49 @@ def cache() -> Path:
 
 @dataclass(frozen=True)
 class LabPaths:
-    """The paths and names of one lab."""
+    """The paths and names of one lab, and of one set of its machines.
+
+    Args:
+        number: of the set. Set 0 is in the lab's folder itself. A spare is another set of the same
+            machines; a restore makes it the current one.
+    """
 
     id: str
+    number: int = 0
 
     @classmethod
     def of(cls, lab: Lab) -> LabPaths:
-        """Those of that lab."""
-        return cls(lab.id)
+        """Those of that lab and its current set of machines."""
+        own = cls(lab.id)
+        try:
+            return cls(lab.id, int((own.directory / CURRENT).read_text()))
+        except (OSError, ValueError):
+            return own
 
     @property
     def directory(self) -> Path:
-        """The lab's folder, which is also the LXC path (option ``-P``)."""
+        """The lab's folder."""
         return HOST / self.id
+
+    @property
+    def lxc(self) -> Path:
+        """The folder of the set's machines: the LXC path (option ``-P``)."""
+        return self.directory / f"{SET}{self.number}" if self.number else self.directory
+
+    @property
+    def link(self) -> Path:
+        """Holds the name of the bridge that the machines of a set other than 0 are on."""
+        return self.lxc / ".bridge"
 
     @property
     def bridge(self) -> str:
         """The bridge: 12 characters of the 15 that the kernel allows."""
         return f"{BRIDGE_PREFIX}{self.id}"
+
+    @property
+    def spare_bridge(self) -> str:
+        """The bridge of a spare, which nothing else is on."""
+        return f"spare-{self.id}"
 
     @property
     def table(self) -> str:
@@ -77,11 +107,12 @@ class LabPaths:
 
     def machine(self, name: str) -> Path:
         """A machine's folder. It is complete once it has a ``config``, which is written last."""
-        return self.directory / name
+        return self.lxc / name
 
     def veth(self, address: IPv4Address) -> str:
         """The host's end of a machine's veth pair: at most 14 characters up to a /16 network."""
-        return f"v{self.id}-{int(address) & 0xFFFF:x}"
+        letter = VETH_LETTERS[self.number % len(VETH_LETTERS)]
+        return f"{letter}{self.id}-{int(address) & 0xFFFF:x}"
 
     def mac(self, address: IPv4Address | str) -> str:
         """A fixed, locally administered MAC address.
@@ -92,6 +123,17 @@ class LabPaths:
         digest = hashlib.sha256(f"{self.id}/{address}".encode()).hexdigest()
         return ":".join(["02", *(digest[i : i + 2] for i in range(0, 10, 2))])
 
+    @property
+    def lab_cgroup(self) -> str:
+        """The control group of all machines of the lab; it has the lab's limits."""
+        return f"lxc.lab.{CGROUP}.{self.id}"
+
+    @property
+    def disk(self) -> Path:
+        """The image of the lab's own file system, when its disk space is limited."""
+        return HOST / DISKS / f"{self.id}.img"
+
     def cgroup(self, kind: str, name: str) -> str:
-        """A control group of a machine: ``monitor``, ``payload`` or ``pivot``."""
-        return f"lxc.{kind}.{CGROUP}.{self.id}.{name}".rstrip(".")
+        """The name of a control group of a machine: ``monitor``, ``payload`` or ``pivot``."""
+        own = f"{self.id}-{self.number}" if self.number else self.id
+        return f"lxc.{kind}.{CGROUP}.{own}.{name}".rstrip(".")

@@ -19,13 +19,16 @@ from provision.providers.base import PreflightProblem, RootCommand
 from provision.providers.image_recipe import USER
 from provision.providers.lxc import (
     container,
+    disk,
     host_facts,
     images,
+    limits,
     network,
     paths,
     preflight,
     prune,
     snapshot,
+    spare,
 )
 from provision.providers.lxc.paths import LabPaths
 from provision.providers.lxc.privileged import as_root, remove_tree, run, write_file
@@ -44,13 +47,14 @@ class LxcProvider:
         self, lab: Lab, report: Report, preload: Mapping[str, PackageSet]
     ) -> Mapping[str, Endpoint]:
         """Create and start every machine; with LAB_LAYERS=0, ``preload`` is ignored."""
+        disk.prepare(lab)
         status = _status(lab)
         new = [m.name for m in lab.machines if m.name not in status.machines]
         if new:
             layers = preload if os.environ.get("LAB_LAYERS", "1") != "0" else {}
             self._create(lab, {name: layers.get(name, PackageSet()) for name in new}, report)
         report("host", "configuring the network")
-        network.up(lab)
+        _prepare_host(lab)
 
         self.thaw(lab, self.frozen_machines(lab))
         for_each([m.name for m in lab.machines], lambda name: container.boot(lab, name, report))
@@ -106,20 +110,21 @@ class LxcProvider:
                 _shut_down(lab, name, report)
                 report(name, "halted")
             else:
-                container.kill(lab, name)
+                container.kill(LabPaths.of(lab), name)
 
         for_each(names or sorted(status.running | status.machines), stop)
         if not container.running_machines(LabPaths.of(lab)):
+            spare.remove_others(LabPaths.of(lab))
             network.down(LabPaths.of(lab))
 
     def kill(self, lab: Lab, machine: str) -> None:
-        container.kill(lab, lab.machine(machine).name)
+        container.kill(LabPaths.of(lab), lab.machine(machine).name)
 
     def start(self, lab: Lab, machine: str) -> None:
         name = lab.machine(machine).name
         if name not in _status(lab).machines:
             raise ProviderError(f"{name} has not been created yet", "invoke lab.up")
-        network.up(lab)
+        _prepare_host(lab)
         container.boot(lab, name, lambda _machine, _message: None)
 
     def root_command(self, lab: Lab, machine: str, argv: Sequence[str]) -> RootCommand:
@@ -134,7 +139,7 @@ class LxcProvider:
 
         def remove(name: str) -> None:
             report(name, "removing")
-            container.kill(lab, name)
+            container.kill(LabPaths.of(lab), name)
             container.remove(LabPaths.of(lab), name)
             report(name, "removed")
 
@@ -143,8 +148,10 @@ class LxcProvider:
     def destroy(self, lab: Lab, report: Report) -> None:
         names, status = LabPaths.of(lab), _status(lab)
         self.remove(lab, sorted(status.machines | status.partial | status.running), report)
+        spare.remove_others(names)
         network.down(names)
         container.remove_cgroups(names)
+        disk.remove(names)
         remove_tree(names.directory)
         run("removing the empty folder of all labs", ["rmdir", "--", paths.HOST], ok=())
         report("host", "the lab is removed")
@@ -177,6 +184,8 @@ class LxcProvider:
         self, lab: Lab, name: str, machines: Mapping[str, StoredMachine], report: Report
     ) -> None:
         snapshot_names.check_exists(name, snapshot.stored(LabPaths.of(lab)))
+        if spare.ready(lab, name, machines) is not None:
+            return
         report("host", f"verifying and copying snapshot {name}")
         with prune.images_locked():
             snapshot.prepare(lab, name, machines)
@@ -185,30 +194,60 @@ class LxcProvider:
         self, lab: Lab, name: str, machines: Mapping[str, StoredMachine], report: Report
     ) -> None:
         own = LabPaths.of(lab)
+        standby = spare.ready(lab, name, machines)
+        if standby is not None:
+            report("host", "switching to the spare")
+            _prepare_host(lab)
+            spare.take_over(lab, standby)
+            snapshot.finish(own)
+            return
 
         def replace(member: str) -> None:
             report(member, f"restoring snapshot {name}")
-            container.kill(lab, member)
+            container.kill(own, member)
             snapshot.put_in_place(own, member)
 
         for_each(machines, replace)
         running = [member for member, stored in machines.items() if stored.running]
         if running:
             report("host", "configuring the network")
-            network.up(lab)
+            _prepare_host(lab)
             for_each(running, lambda member: container.boot(lab, member, report))
         else:
             network.down(own)
         snapshot.finish(own)
 
+    def prepare_spare(
+        self,
+        lab: Lab,
+        name: str,
+        machines: Mapping[str, StoredMachine],
+        probes: Mapping[str, Sequence[str]],
+        report: Report,
+    ) -> None:
+        """Boot the machines of a snapshot on a bridge of their own, and freeze them."""
+        snapshot_names.check_exists(name, snapshot.stored(LabPaths.of(lab)))
+        with prune.images_locked():
+            spare.create(lab, name, machines, probes, report)
+
     def delete_snapshot(self, lab: Lab, name: str, report: Report) -> bool:
-        return snapshot.delete(LabPaths.of(lab), name)
+        own = LabPaths.of(lab)
+        if spare.is_of(own, name):
+            spare.remove_others(own)
+        return snapshot.delete(own, name)
 
     def snapshots(self, lab: Lab) -> Sequence[str]:
         return sorted(snapshot.stored(LabPaths.of(lab)))
 
 
+def _prepare_host(lab: Lab) -> None:
+    """The network and the limits, before a machine starts."""
+    network.up(lab)
+    limits.apply(lab)
+
+
 def _status(lab: Lab) -> LabStatus:
+    disk.attach(LabPaths.of(lab))
     return read_status(LabPaths.of(lab))
 
 

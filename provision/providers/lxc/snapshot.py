@@ -15,7 +15,6 @@ from provision.core.errors import ProviderError
 from provision.core.lab import Lab
 from provision.core.parallel import for_each
 from provision.core.stored_machine import StoredMachine
-from provision.providers.lxc import paths
 from provision.providers.lxc.container_config import render_config
 from provision.providers.lxc.paths import LabPaths
 from provision.providers.lxc.privileged import make_folders, remove_tree, run, write_file
@@ -33,7 +32,7 @@ RESERVE_MIB = 512
 LARGE = "1023k"
 """Larger files (find(1), ``-size``) are copied before the machines are frozen."""
 
-LAYER_BYTES = 128 * 2**20
+LAYER_BYTES = 8 * 2**20
 """A larger delta becomes a lower layer instead of being copied."""
 
 MAX_LAYERS = 8
@@ -54,7 +53,7 @@ def create(
     number = next(n for n in range(1, 10**6) if f"{name}@{n}" not in used)
     folder, new = lab.snapshots / f"{name}@{number}", lab.snapshots / f".new.{name}@{number}"
     make_folders(lab.snapshots, mode="700")
-    _require_space(action, sum(_sizes([lab.machine(m) / "delta" for m in machines])))
+    _require_space(action, lab.directory, sum(_sizes([lab.machine(m) / "delta" for m in machines])))
     try:
         # When a machine has moved large files meanwhile, everything is copied while it is frozen.
         for large in (LARGE, "0"):
@@ -84,7 +83,9 @@ def _copy_frozen(
 ) -> float:
     """Copy all machines; returns for how many seconds the running ones were frozen."""
     frozen = " ".join(sorted(running))
-    result = run(action, ["sh", SCRIPT, lab.directory, new, large, frozen, *machines], ok=())
+    result = run(
+        action, ["sh", SCRIPT, lab.lxc, lab.host_keys, new, large, frozen, *machines], ok=()
+    )
     if not result.ok:
         raise ProviderError(
             f"{action} failed; the machines run on, and nothing was saved",
@@ -133,20 +134,17 @@ def prepare(lab: Lab, name: str, machines: Mapping[str, StoredMachine]) -> None:
     own = LabPaths.of(lab)
     source = stored(own)[name]
     lower = for_each(machines, lambda m: _verified(name, source / m, machines[m].fingerprint))
-    layered = {m for m in machines if machines[m].size > LAYER_BYTES and len(lower[m]) < MAX_LAYERS}
+    small = {m for m in machines if machines[m].size <= LAYER_BYTES}
+    copied = small | {m for m in machines if len(lower[m]) >= MAX_LAYERS}
     action = f"restoring snapshot {name}"
-    _require_space(action, sum(s.size for m, s in machines.items() if m not in layered))
+    _require_space(action, own.directory, sum(machines[m].size for m in copied))
     prepared = own.directory / RESTORING
     remove_tree(prepared)
     make_folders(prepared, *(prepared / m for m in machines), mode="700")
 
     def prepare(machine: str) -> None:
         folder, kept = prepared / machine, source / machine / "delta"
-        if machine in layered:
-            make_folders(folder / "delta")
-        else:
-            run(action, [*COPY, kept, folder / "delta"])
-        layers = (kept, *lower[machine]) if machine in layered else lower[machine]
+        layers = lay_out(action, folder, kept, lower[machine], layered=machine not in copied)
         run(action, ["cp", "-a", "--", source / machine / "host-key.pub", folder])
         write_file(folder / "config", render_config(lab, lab.machine(machine), layers))
 
@@ -155,6 +153,23 @@ def prepare(lab: Lab, name: str, machines: Mapping[str, StoredMachine]) -> None:
     except BaseException:
         remove_tree(prepared)
         raise
+
+
+def lay_out(
+    action: str, folder: Path, kept: Path, lower: tuple[Path, ...], *, layered: bool
+) -> tuple[Path, ...]:
+    """Create the upper layer of a machine from its stored files; returns its lower layers.
+
+    Args:
+        kept: the stored ``delta``.
+        lower: the layers that it was on.
+        layered: use it as a lower layer under an empty one, instead of copying it.
+    """
+    if layered:
+        make_folders(folder / "delta")
+        return (kept, *lower)
+    run(action, [*COPY, kept, folder / "delta"])
+    return lower
 
 
 def put_in_place(lab: LabPaths, machine: str) -> None:
@@ -229,11 +244,11 @@ def _damaged(name: str, why: str) -> ProviderError:
     )
 
 
-def _require_space(action: str, needed: int) -> None:
-    free, wanted = free_mib(paths.HOST), needed // 2**20 + RESERVE_MIB
+def _require_space(action: str, folder: Path, needed: int) -> None:
+    free, wanted = free_mib(folder), needed // 2**20 + RESERVE_MIB
     if free < wanted:
         raise ProviderError(
-            f"{action} needs {wanted} MiB in {paths.HOST}, and {free} MiB are free; nothing was "
+            f"{action} needs {wanted} MiB in {folder}, and {free} MiB are free; nothing was "
             "changed",
             "invoke lab.snapshots shows sizes; invoke lab.snapshot NAME --delete frees one",
         )

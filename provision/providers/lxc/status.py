@@ -33,11 +33,11 @@ class LabStatus:
 
 def read_status(lab: LabPaths) -> LabStatus:
     """The current status of a lab."""
-    if not lab.directory.exists():
+    if not lab.lxc.exists():
         return LabStatus()
     # The third level is the inside of a machine's root file system.
     depth = ["-mindepth", "1", "-maxdepth", "2", "-printf", "%y %P\\n"]
-    lines = run("reading the lab's folder", ["find", lab.directory, *depth], ok=(0, 1)).stdout
+    lines = run("reading the lab's folder", ["find", lab.lxc, *depth], ok=(0, 1)).stdout
     status = parse_status(lines.splitlines(), running_machines(lab))
     return replace(status, frozen=frozen_machines(lab))
 

@@ -16,6 +16,8 @@ MINIMUM = {
     "fs.inotify.max_user_instances": 2048,
     # Each mysqld uses 2300 of the default 65536 (native AIO).
     "fs.aio-max-nr": 1048576,
+    # All containers share each user's limit. A service has one or two of the default 200.
+    "kernel.keys.maxkeys": 2000,
 }
 RECORD = paths.HOST / "sysctls"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

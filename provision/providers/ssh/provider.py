@@ -170,6 +170,18 @@ class SshProvider:
     ) -> None:
         self.prepare_restore(lab, name, machines, report)
 
+    def prepare_spare(
+        self,
+        lab: Lab,
+        name: str,
+        machines: Mapping[str, StoredMachine],
+        probes: Mapping[str, Sequence[str]],
+        report: Report,
+    ) -> None:
+        raise ProviderError(
+            "provider ssh has no spares: a restore boots the machines", "leave out --spare"
+        )
+
     def delete_snapshot(self, lab: Lab, name: str, report: Report) -> bool:
         return True
 

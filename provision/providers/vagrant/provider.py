@@ -223,6 +223,18 @@ class VagrantProvider:
         if halted:  # Vagrant starts every restored machine
             self.halt(lab, report, halted)
 
+    def prepare_spare(
+        self,
+        lab: Lab,
+        name: str,
+        machines: Mapping[str, StoredMachine],
+        probes: Mapping[str, Sequence[str]],
+        report: Report,
+    ) -> None:
+        raise ProviderError(
+            "provider vagrant has no spares: a restore boots the machines", "leave out --spare"
+        )
+
     def delete_snapshot(self, lab: Lab, name: str, report: Report) -> bool:
         client = VagrantClient(lab, report)
         for machine, names in client.snapshots().items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def planned(root: Path, count: int, existing: Class | None = None, **options: str) -> Class:
     record = planning.plan(definition.of(str(count), **options), existing, root)
+    record = planning.issue(record, root)
     classroom.save(record, root)
     return record
 
@@ -66,9 +68,11 @@ def test_used_networks_are_not_handed_out(root: Path) -> None:
     state.save(root / ".lab" / "other", State(network="10.77.2.0/24"))
     record = planned(root, 2)
     assert [team.network for team in record.teams] == ["10.77.1.0/24", "10.77.3.0/24"]
+    shutil.rmtree(root / ".lab" / "team-01")
     small = {"network": "10.98.0.0/24"}
     with pytest.raises(UsageError, match="free networks for 1 more labs, and 2 are needed"):
         planning.plan(definition.of("2", **small), None, root)
+    assert not (root / ".lab" / "team-01").exists(), "a plan writes nothing"
 
 
 def test_a_lab_of_a_class_is_on_its_network_and_no_other_lab_is(root: Path) -> None:

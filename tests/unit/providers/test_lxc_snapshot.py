@@ -26,13 +26,16 @@ def test_lower_layers_are_all_but_the_last() -> None:
 def test_frozen_machines_in_both_versions_of_control_groups(tmp_path: Path) -> None:
     own = LabPaths("0123abcd")
     for folder, file, text in (
-        ("freezer/lxc.payload.foobar-lab.0123abcd.web-01", "freezer.state", "FROZEN\n"),
-        ("freezer/lxc.payload.foobar-lab.0123abcd.web-02", "freezer.state", "THAWED\n"),
-        ("freezer/lxc.payload.foobar-lab.0123abcd.lb-01", "freezer.state", "FREEZING\n"),
-        ("freezer/lxc.payload.foobar-lab.0123abce.web-03", "freezer.state", "FROZEN\n"),
-        ("lxc.payload.foobar-lab.0123abcd.db-01", "cgroup.freeze", "1\n"),
-        ("lxc.payload.foobar-lab.0123abcd.db-02", "cgroup.freeze", "0\n"),
+        ("freezer/{LAB}/lxc.payload.foobar-lab.0123abcd.web-01", "freezer.state", "FROZEN\n"),
+        ("freezer/{LAB}/lxc.payload.foobar-lab.0123abcd.web-02", "freezer.state", "THAWED\n"),
+        ("freezer/{LAB}/lxc.payload.foobar-lab.0123abcd-1.web-04", "freezer.state", "FROZEN\n"),
+        ("freezer/{LAB}/lxc.payload.foobar-lab.0123abcd.lb-01", "freezer.state", "FREEZING\n"),
+        ("freezer/{LAB}/lxc.payload.foobar-lab.0123abce.web-03", "freezer.state", "FROZEN\n"),
+        ("{LAB}/lxc.payload.foobar-lab.0123abcd.db-01", "cgroup.freeze", "1\n"),
+        ("{LAB}/lxc.payload.foobar-lab.0123abcd.db-02", "cgroup.freeze", "0\n"),
     ):
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / file).write_text(text)
+        path = tmp_path / folder.format(LAB="lxc.lab.foobar-lab.0123abcd")
+        path.mkdir(parents=True)
+        (path / file).write_text(text)
     assert frozen_machines(own, tmp_path) == {"web-01", "lb-01", "db-01"}
+    assert frozen_machines(LabPaths("0123abcd", 1), tmp_path) == {"web-04"}
