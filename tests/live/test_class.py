@@ -162,7 +162,10 @@ def test_access_sheets(two_teams: RunningClass) -> None:
 
 FORK_BOMB = "f() { f | f & }; f; sleep 20"
 MEMORY_HOG = "python3 -c 'x = []\nwhile True: x.append(bytearray(8 << 20))'"
-DISK_FILLER = "dd if=/dev/zero of=/var/tmp/filler bs=1M count=20000 2>&1; df -m / | tail -1"
+DISK_FILLER = (
+    "dd if=/dev/zero of=/var/tmp/filler bs=1M count=20000 2>&1; df -m / | tail -1; sleep 15; "
+    "rm -f /var/tmp/filler"
+)
 CPU_HOG = "for i in 1 2 3 4 5 6; do timeout 25 sh -c 'while :; do :; done' & done; wait"
 
 

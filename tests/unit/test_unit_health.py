@@ -24,7 +24,7 @@ from provision.engine.agent.unit_health import (
     parse_span,
     parse_unit_health,
 )
-from provision.services.haproxy.agent.flapping import changed, count_downs
+from provision.services.haproxy.agent.flapping import changed, count_downs, first_counted
 from tests.unit.samples import context
 
 RUNNING = UnitHealth("loaded", "active", "enabled", "success", since=5000.0)
@@ -131,6 +131,13 @@ def test_timer_of_half_a_minute() -> None:
 def test_backups(backups: list[BackupAge], next_run: float | None, severity: str) -> None:
     verdict = judge_backup(backups, next_run)
     assert ("" if verdict.ok else verdict.severity) == severity
+
+
+def test_downs_before_and_just_after_the_start_of_the_balancer_do_not_count() -> None:
+    assert first_counted("Uptime_sec: 900\nName: x\n", 1000.0, 300) == 700
+    assert first_counted("Name: x\nUptime_sec: 100\n", 1000.0, 300) == 915
+    assert first_counted("Uptime_sec: 2\n", 1000.0, 300) == 1013
+    assert first_counted("", 1000.0, 300) == 700
 
 
 def test_flapping() -> None:

@@ -123,16 +123,18 @@ def render_nft(lab: Lab) -> str:
     """The lab's nftables table: masquerading, and guard chains.
 
     The guard chains drop packets for the lab that would leave through another interface: without
-    the bridge, the default route would apply to them.
+    the bridge, the default route would apply to them. Packets on the bridge of a spare pass these
+    chains where net.bridge.bridge-nf-call-iptables is on.
     """
     names = LabPaths.of(lab)
+    bridges = f'"{names.bridge}", "{names.spare_bridge}"'
     return f"""\
 table ip {names.table}
 delete table ip {names.table}
 table ip {names.table} {{
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr {lab.network} oifname != "{names.bridge}" masquerade
+    ip saddr {lab.network} oifname != {{ {bridges} }} masquerade
   }}
   chain guard_output {{
     type filter hook output priority filter; policy accept;
@@ -140,7 +142,7 @@ table ip {names.table} {{
   }}
   chain guard_forward {{
     type filter hook forward priority filter; policy accept;
-    ip daddr {lab.network} oifname != "{names.bridge}" drop
+    ip daddr {lab.network} oifname != {{ {bridges} }} drop
   }}
 }}
 """

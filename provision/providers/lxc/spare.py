@@ -17,7 +17,7 @@ from provision.core.parallel import for_each
 from provision.core.report import Report
 from provision.core.stored_machine import StoredMachine
 from provision.core.waiting import timeout_factor, wait_until
-from provision.providers.lxc import container, snapshot
+from provision.providers.lxc import container, host_firewall, snapshot
 from provision.providers.lxc.container import INTERFACES
 from provision.providers.lxc.container_config import PLUG, render_config
 from provision.providers.lxc.paths import CURRENT, SET, VETH_LETTERS, LabPaths
@@ -61,6 +61,7 @@ def create(
         if not (INTERFACES / bridge).exists():
             run(action, ["ip", "link", "add", "name", bridge, "type", "bridge"])
         run(action, ["ip", "link", "set", "dev", bridge, "up"])
+        host_firewall.allow(bridge, _comment(own))
 
         def boot(machine: str) -> None:
             folder = spare.machine(machine)
@@ -140,7 +141,13 @@ def remove_others(lab: LabPaths) -> None:
             container.kill(other, name)
         _remove_machines(other)
     if (INTERFACES / lab.spare_bridge).exists():
+        host_firewall.revoke(_comment(lab))
         run("removing a spare", ["ip", "link", "delete", "dev", lab.spare_bridge, "type", "bridge"])
+
+
+def _comment(lab: LabPaths) -> str:
+    """Of the rules for a spare in this host's firewall."""
+    return f"{lab.table}_spare"
 
 
 def _remove_machines(lab: LabPaths) -> None:

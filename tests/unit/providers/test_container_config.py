@@ -42,7 +42,7 @@ delete table ip lab_7e5e8cf8
 table ip lab_7e5e8cf8 {
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr 192.168.56.0/24 oifname != "lab-7e5e8cf8" masquerade
+    ip saddr 192.168.56.0/24 oifname != { "lab-7e5e8cf8", "spare-7e5e8cf8" } masquerade
   }
   chain guard_output {
     type filter hook output priority filter; policy accept;
@@ -50,7 +50,7 @@ table ip lab_7e5e8cf8 {
   }
   chain guard_forward {
     type filter hook forward priority filter; policy accept;
-    ip daddr 192.168.56.0/24 oifname != "lab-7e5e8cf8" drop
+    ip daddr 192.168.56.0/24 oifname != { "lab-7e5e8cf8", "spare-7e5e8cf8" } drop
   }
 }
 """

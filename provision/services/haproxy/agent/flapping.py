@@ -14,6 +14,11 @@ from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, collector
 
 CHANGE = re.compile(r"Server web/(\S+) (enters drain state|is DOWN|is UP)(.*)")
+UPTIME = re.compile(r"^Uptime_sec: ([0-9]+)$", re.MULTILINE)
+
+STARTUP_SECONDS = 15.0
+"""After the start of HAProxy, when all machines may still be booting: nothing is counted."""
+
 LEAVES_DRAIN = "(leaving forced drain)"
 """Ends the line on the state of a server that gets requests again."""
 
@@ -44,10 +49,24 @@ def collect_transitions(args: Args) -> Transitions:
     unstable = set() if reply.error else changed(reply.text, args["quiet"])
     if not unstable:
         return Transitions()
-    since = f"--since=@{time.time() - args['window']:.0f}"
+    info = socket_command(args["socket"], "show info")
+    since = f"--since=@{first_counted(info.text, time.time(), args['window']):.0f}"
     argv = ["journalctl", "--quiet", "--no-pager", "-o", "cat", since, "-u", "haproxy.service"]
     downs = count_downs(must(argv, timeout=5).stdout)
     return Transitions({name: count for name, count in downs.items() if name in unstable})
+
+
+def first_counted(info: str, now: float, window: float) -> float:
+    """From when on transitions count, in seconds since 1970.
+
+    A server that boots later than its balancer is DOWN at first; that is not flapping.
+
+    Args:
+        info: the response to ``show info``.
+    """
+    match = UPTIME.search(info)
+    started = now - int(match[1]) if match else 0.0
+    return max(now - window, started + STARTUP_SECONDS)
 
 
 def changed(statistics: str, seconds: float) -> set[str]:
