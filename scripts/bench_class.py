@@ -22,9 +22,9 @@ from provision.classroom.capacity import Room  # noqa: E402
 from provision.core import classroom  # noqa: E402
 from provision.core.limits import Limits  # noqa: E402
 from provision.operations.session import open_session  # noqa: E402
-from provision.providers.files import free_mib  # noqa: E402
 from provision.providers.lxc import paths, sysctls  # noqa: E402
 from provision.providers.lxc.paths import LabPaths  # noqa: E402
+from provision.setup.host_os import free_mib  # noqa: E402
 
 PREFIX = "bench-"
 COUNTS = "1,2,4,8"

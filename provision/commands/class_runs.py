@@ -64,14 +64,14 @@ def values(tasks: Sequence[str], runs: Sequence[TeamRun]) -> results.ClassRuns:
     """What the tasks did, as values."""
     return results.ClassRuns(
         tasks=list(tasks),
-        runs=[
+        task_runs=[
             results.ClassRun(
                 team=run.team.name,
                 lab=run.team.lab,
                 exit_code=run.status,
                 seconds=round(run.seconds, 1),
                 error=run.error,
-                output=run.output,
+                task_output=run.output,
             )
             for run in runs
         ],

@@ -38,10 +38,10 @@ LAYOUT = tables.layout(
     tables.Column("MACHINES", 4),
     tables.Column("DRILL", 1),
     tables.Column("LEFT", 2, right=True),
-    tables.Column("HINTS", 5, right=True),
-    tables.Column("SOLVED", 2, right=True),
-    tables.Column("SITE", 6),
-    tables.Column("PROBLEM", 1, prose=True),
+    tables.Column("HINTS", 6, right=True),
+    tables.Column("SOLVED", 5, right=True),
+    tables.Column("SITE", 7),
+    tables.Column("PROBLEM", prose=True),
 )
 
 
@@ -159,7 +159,7 @@ def _show_status(record: Class) -> None:
         title=record.title,
         topology=record.topology,
         course=record.course,
-        labs=[_lab_values(status) for status in statuses],
+        class_labs=[_lab_values(status) for status in statuses],
     )
     if publish(values):
         return
@@ -172,11 +172,11 @@ def _show_status(record: Class) -> None:
             lab["drill"],
             "" if lab["minutes_left"] is None else f"{lab['minutes_left']:.0f} min",
             str(lab["hints"]) if lab["drill"] else "",
-            str(lab["solved"]) if lab["solved"] else "",
+            str(lab["drills_solved"]) if lab["drills_solved"] else "",
             lab["url"],
             lab["problem"],
         ]
-        for lab in values["labs"]
+        for lab in values["class_labs"]
     ]
     tables.show(console(), LAYOUT, rows)
 
@@ -195,7 +195,7 @@ def _lab_values(status: TeamStatus) -> results.ClassLab:
         drill=drill.drill if drill else "",
         minutes_left=round(drill.seconds_left / 60, 1) if drill else None,
         hints=drill.hints if drill else 0,
-        solved=status.solved,
+        drills_solved=status.solved,
     )
 
 

@@ -65,7 +65,7 @@ class RunningClass:
 
     def states(self) -> dict[str, str]:
         """The state of each team's lab."""
-        return {lab["team"]: lab["state"] for lab in self.json("class.status")["labs"]}
+        return {lab["team"]: lab["state"] for lab in self.json("class.status")["class_labs"]}
 
     def team(self, name: str) -> Team:
         return classroom.require().team(name)
@@ -104,14 +104,17 @@ def test_a_second_run_brings_up_only_what_is_missing(two_teams: RunningClass) ->
 
 def test_a_task_in_every_lab(two_teams: RunningClass) -> None:
     runs = two_teams.json("class.each", "--", "lab.status")
-    assert [(run["team"], run["exit_code"]) for run in runs["runs"]] == [("red", 0), ("blue", 0)]
-    assert all("web-01" in run["output"] for run in runs["runs"])
+    assert [(run["team"], run["exit_code"]) for run in runs["task_runs"]] == [
+        ("red", 0),
+        ("blue", 0),
+    ]
+    assert all("web-01" in run["task_output"] for run in runs["task_runs"])
     two_teams.lab("red").invoke("lab.ssh", "web-01", "--", "sudo", "systemctl", "stop", "nginx")
     try:
         result = two_teams.invoke("class.each", "--", "lab.check", status=1)
         assert "== red" in result.stdout and "== blue" in result.stdout  # noqa: PT018
         runs = two_teams.json("class.each", "--team", "blue", "--", "lab.check")
-        assert [run["exit_code"] for run in runs["runs"]] == [0]
+        assert [run["exit_code"] for run in runs["task_runs"]] == [0]
     finally:
         two_teams.lab("red").up()
 

@@ -112,6 +112,7 @@ def test_drills_in_quick_succession(spare_lab: RunningLab) -> None:
         lab.invoke("drill.start", "site-link-removed", "--spare")
         assert spares(lab)
         lab.invoke("drill.solve")
+        lab.invoke("drill.check")
         output = lab.invoke("drill.finish").stdout
         match = re.search(r"good state again \(([0-9.]+) s\)", output)
         assert match, output

@@ -21,7 +21,7 @@ class ClassLab(TypedDict):
     drill: Annotated[str, "that runs; empty for none"]
     minutes_left: Annotated[float | None, "of that drill; negative when it is late; null for none"]
     hints: Annotated[int, "given in that drill"]
-    solved: Annotated[int, "drills that the team has solved"]
+    drills_solved: Annotated[int, "drills that the team has solved"]
 
 
 class ClassStatus(TypedDict):
@@ -30,7 +30,7 @@ class ClassStatus(TypedDict):
     title: str
     topology: str
     course: Annotated[str, "the path of its course; empty without"]
-    labs: list[ClassLab]
+    class_labs: list[ClassLab]
 
 
 class ClassRun(TypedDict):
@@ -41,14 +41,14 @@ class ClassRun(TypedDict):
     exit_code: int
     seconds: Seconds
     error: Annotated[str, "why it failed; empty after a success"]
-    output: str
+    task_output: Annotated[str, "of the task, both streams"]
 
 
 class ClassRuns(TypedDict):
     """What a task did in several labs."""
 
     tasks: list[str]
-    runs: list[ClassRun]
+    task_runs: list[ClassRun]
     failed: Count
 
 

@@ -80,3 +80,10 @@ def make_folders(*folders: Path, mode: str = "755") -> None:
 def remove_tree(*paths: Path) -> None:
     """Remove folders with their content, without crossing into other file systems."""
     run(f"removing {paths[0]}", ["rm", "-rf", "--one-file-system", "--", *paths])
+
+
+def remove_in_background(path: Path) -> None:
+    """Begin to remove a folder, also if this process ends before that."""
+    words = as_root(["rm", "-rf", "--one-file-system", "--", str(path)])
+    null = subprocess.DEVNULL
+    subprocess.Popen(words, stdin=null, stdout=null, stderr=null, cwd="/", start_new_session=True)

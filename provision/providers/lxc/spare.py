@@ -8,6 +8,7 @@ restore boots the machines.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,7 +22,16 @@ from provision.providers.lxc import container, host_firewall, snapshot
 from provision.providers.lxc.container import INTERFACES
 from provision.providers.lxc.container_config import PLUG, render_config
 from provision.providers.lxc.paths import CURRENT, SET, VETH_LETTERS, LabPaths
-from provision.providers.lxc.privileged import make_folders, remove_tree, run, write_file
+from provision.providers.lxc.privileged import (
+    make_folders,
+    remove_in_background,
+    remove_tree,
+    run,
+    write_file,
+)
+
+REMOVED = ".removed"
+"""In the lab's folder: replaced machines, which are being removed."""
 
 SNAPSHOT = "snapshot"
 """In the folder of a spare that is frozen and complete: the folder of its snapshot."""
@@ -131,7 +141,9 @@ def take_over(lab: Lab, spare: LabPaths) -> None:
     for_each(names, lambda name: container.thaw(spare, name))
     for_each(names, lambda name: container.boot(lab, name, lambda _machine, _text: None))
     for_each(names, lambda name: _set_watchdogs(lab, spare, name, on=True))
-    _remove_machines(own)
+    removed = own.directory / REMOVED
+    _move_machines(own, removed)
+    remove_in_background(removed)
 
 
 def remove_others(lab: LabPaths) -> None:
@@ -139,7 +151,9 @@ def remove_others(lab: LabPaths) -> None:
     for other in _others(lab):
         for name in sorted(container.running_machines(other)):
             container.kill(other, name)
-        _remove_machines(other)
+        _move_machines(other, lab.directory / REMOVED)
+    if (lab.directory / REMOVED).exists():
+        remove_tree(lab.directory / REMOVED)
     if (INTERFACES / lab.spare_bridge).exists():
         host_firewall.revoke(_comment(lab))
         run("removing a spare", ["ip", "link", "delete", "dev", lab.spare_bridge, "type", "bridge"])
@@ -150,16 +164,22 @@ def _comment(lab: LabPaths) -> str:
     return f"{lab.table}_spare"
 
 
-def _remove_machines(lab: LabPaths) -> None:
-    """Remove the files of a set whose machines do not run."""
+def _move_machines(lab: LabPaths, target: Path) -> None:
+    """Move the files of a set whose machines do not run to a folder that is to be removed."""
+    action = "removing replaced machines"
     if lab.number:
-        remove_tree(lab.lxc)
+        if lab.lxc.exists():
+            make_folders(target, mode="700")
+            run(action, ["mv", "--", lab.lxc, target / f"{lab.number}-{os.getpid()}"])
         return
     argv = ["find", str(lab.directory), "-mindepth", "2", "-maxdepth", "2", "-name", "config"]
     configs = run("reading the lab's folder", [*argv, "-print"], ok=(0, 1)).stdout.splitlines()
     folders = [Path(line).parent for line in configs]
-    if folders:
-        remove_tree(*(folder for folder in folders if not folder.name.startswith(".")))
+    machines = [folder for folder in folders if not folder.name.startswith(".")]
+    if machines:
+        place = target / f"0-{os.getpid()}"
+        make_folders(target, place, mode="700")
+        run(action, ["mv", "-t", place, "--", *machines])
 
 
 def _others(lab: LabPaths) -> list[LabPaths]:
