@@ -15,7 +15,7 @@ from provision.commands.confirm_change import confirmed_change, remove_machines
 from provision.commands.progress import Progress
 from provision.commands.results import lab as results
 from provision.commands.unfinished import unfinished_noted
-from provision.core.errors import LabError
+from provision.core.errors import LabError, UsageError
 from provision.core.lab import Lab
 from provision.core.state import State
 from provision.database import promote
@@ -53,6 +53,7 @@ def run(opened: OpenedLab, early: Fleet, *, yes: bool) -> None:
     for note in steps.require_ready(lab, provider):
         print(f"note: {note.what}; {note.hint}", file=sys.stderr)
     if recorded is None:
+        _require_no_leftovers(lab, provider)
         print(f"lab {lab.name}: provider {provider.name} ({opened.reason}), network {lab.network}")
     else:
         recorded = steps.adopt_failover(lab, recorded, provider)
@@ -85,6 +86,21 @@ def run(opened: OpenedLab, early: Fleet, *, yes: bool) -> None:
             network=str(lab.network),
         )
     )
+
+
+def _require_no_leftovers(lab: Lab, provider: Provider) -> None:
+    """Refuse a new lab whose machines exist: their keys and passwords went with the old record.
+
+    Raises:
+        UsageError: naming them.
+    """
+    machines = provider.leftover_machines(lab)
+    if machines:
+        raise UsageError(
+            f"lab {lab.name} is new, but {', '.join(machines)} of an earlier one in this folder "
+            "still exist, and their keys were deleted",
+            "invoke lab.destroy --yes removes them and their data; then invoke lab.up",
+        )
 
 
 def _move_data(intermediate: Session, new: Lab) -> None:

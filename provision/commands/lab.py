@@ -137,11 +137,12 @@ def destroy(c: Any, lab: str = "", yes: bool = False) -> None:
     """
     name = lab_name(lab)
     opened, recorded = labs.open_lab(name)
-    if recorded is None and not opened.directory.exists():
+    provider, _ = providers.choose("", recorded)
+    leftovers = recorded is None and provider.leftover_machines(opened)
+    if recorded is None and not leftovers and not opened.directory.exists():
         publish(results.ActionValues(machines=[], changed=False))
         print(f"there is no lab {name}: nothing to do")
         return
-    provider, _ = providers.choose("", recorded)
     question = f"remove lab {name}, its machines and all their data?"
     if not confirmed(question, yes, refused=f"this removes lab {name} and its data"):
         publish(results.ActionValues(machines=[], changed=False))

@@ -94,6 +94,9 @@ class Provider(Protocol):
     def orphaned_machines(self, lab: Lab) -> Sequence[str]:
         """Machines that exist for this lab and are no longer in its topology, sorted."""
 
+    def leftover_machines(self, lab: Lab) -> Sequence[str]:
+        """For a lab without a record: machines whose record was deleted with a checkout, sorted."""
+
     def remove(self, lab: Lab, machines: Sequence[str], report: Report) -> None:
         """Remove some machines and their data, including orphaned ones.
 

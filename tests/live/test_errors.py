@@ -63,7 +63,12 @@ def programs_without(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize("script", ["up", "test"])
 @pytest.mark.parametrize("sudo", ["absent", "refuses"])
 def test_neither_root_nor_sudo(elsewhere: Path, script: str, sudo: str) -> None:
-    shutil.copytree(ROOT / "scripts", elsewhere / "checkout" / "scripts")
+    for folder in ("scripts", "provision"):
+        shutil.copytree(
+            ROOT / folder,
+            elsewhere / "checkout" / folder,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
     path = programs_without(elsewhere, "sudo")
     if sudo == "refuses":
         (path / "sudo").write_text("#!/bin/sh\nexit 1\n")
@@ -128,18 +133,23 @@ def test_a_package_source_that_does_not_answer_the_image(
     assert "next: " in result.stderr
 
 
-def test_a_package_source_that_does_not_answer_a_machine(repaired: RunningLab) -> None:
+def test_a_package_source_that_does_not_answer_a_machine(
+    repaired: RunningLab, elsewhere: Path
+) -> None:
     sources = "/etc/apt/sources.list.d/debian.sources"
     repaired.out("lb-01", "sh", "-c", f"cp {sources} /root/kept; rm -rf /var/lib/apt/lists/*")
     repaired.out("lb-01", "sed", "-i", "s,^URIs:.*,URIs: http://127.0.0.1:9/debian,", sources)
     repaired.out("lb-01", "apt-get", "-qy", "purge", "haproxy")
+    no_pool = {"LAB_POOL": str(elsewhere), "LAB_OFFLINE": "1"}
     try:
         started = time.monotonic()
-        result = repaired.invoke("lab.up", check=False)
+        result = repaired.invoke("lab.up", check=False, env=no_pool)
         assert result.returncode == 1
         assert "lb-01: packages failed at step 'change'" in result.stderr
         assert "package source http://127.0.0.1:9 is unreachable" in result.stderr
         assert time.monotonic() - started < 90
+        repaired.invoke("lab.up")  # through the pool, although its own source is dead
+        assert "haproxy" in repaired.out("lb-01", "dpkg-query", "-W", "haproxy")
     finally:
         repaired.out("lb-01", "cp", "/root/kept", sources)
     checks_pass(repaired)
@@ -423,3 +433,21 @@ def test_secrets_are_private_to_the_owner(lab: RunningLab) -> None:
     for path in folder.rglob("*"):
         open_to_others = stat.S_IMODE(path.stat().st_mode) & 0o077
         assert path.is_dir() or path.suffix == ".pub" or not open_to_others, path
+
+
+def test_machines_of_a_deleted_record_are_named_and_can_be_removed(
+    other_lab: NewLab,
+) -> None:
+    """As after a checkout was deleted and cloned again."""
+    lab = other_lab("deleted")
+    lab.up("--topology", "simple")
+    directory = ROOT / ".lab" / lab.name
+    shutil.rmtree(directory)
+    refused = lab.invoke("lab.up", check=False)
+    assert refused.returncode == 2
+    assert "web-01 of an earlier one in this folder still exist" in refused.stderr
+    assert f"invoke lab.destroy --lab {lab.name} --yes" in refused.stderr
+    assert not (directory / "state.json").exists()
+    lab.invoke("lab.destroy", "--yes")
+    again = lab.invoke("lab.destroy", "--yes")
+    assert "nothing to do" in again.stdout

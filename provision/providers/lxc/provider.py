@@ -135,6 +135,9 @@ class LxcProvider:
     def pin_host_key(self, lab: Lab, machine: str, host_key: str) -> None:
         write_file(LabPaths.of(lab).host_keys / f"{machine}.pub", host_key + "\n")
 
+    def leftover_machines(self, lab: Lab) -> Sequence[str]:
+        return sorted(_status(lab).machines)
+
     def remove(self, lab: Lab, machines: Sequence[str], report: Report) -> None:
 
         def remove(name: str) -> None:

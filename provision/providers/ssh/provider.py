@@ -142,6 +142,9 @@ class SshProvider:
     def orphaned_machines(self, lab: Lab) -> Sequence[str]:
         return ()
 
+    def leftover_machines(self, lab: Lab) -> Sequence[str]:
+        return ()
+
     def remove(self, lab: Lab, machines: Sequence[str], report: Report) -> None:
         raise _refusal(
             f"remove ({', '.join(machines)})",

@@ -118,6 +118,9 @@ class VagrantProvider:
     def orphaned_machines(self, lab: Lab) -> Sequence[str]:
         return sorted(record.created_machines(lab).keys() - {m.name for m in lab.machines})
 
+    def leftover_machines(self, lab: Lab) -> Sequence[str]:
+        return ()  # a machine made with "vagrant up" is adopted
+
     def remove(self, lab: Lab, machines: Sequence[str], report: Report) -> None:
         """Remove some machines; Vagrant knows only those of the recorded topology."""
         unknown = [name for name in machines if name not in {m.name for m in lab.machines}]
