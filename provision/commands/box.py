@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provision.commands.base import publish, task
 from provision.commands.progress import Progress
 from provision.commands.results import site as results
 from provision.core.errors import ProviderError, UsageError
+from provision.core.lab import ROOT
 from provision.setup.system import SYSTEMS
+
+if TYPE_CHECKING:
+    from provision.providers.boxes.build import BuiltBox
 
 
 @task(
     result=results.BoxBuilt,
     help={
         "provider": "libvirt or virtualbox",
+        "arch": "amd64 or arm64 (default: this computer's)",
+        "topologies": "names separated by commas, or all: put the packages of their roles into the "
+        "box (default: none)",
         "add": "add it to Vagrant, otherwise only build the file",
     },
 )
-def build(c: Any, provider: str = "libvirt", add: bool = True) -> None:
+def build(
+    c: Any, provider: str = "libvirt", arch: str = "", topologies: str = "", add: bool = True
+) -> None:
     """Build a Debian 13 box for Vagrant."""
     system = SYSTEMS.get(sys.platform, sys.platform)
     if system != "Linux":
@@ -28,13 +37,18 @@ def build(c: Any, provider: str = "libvirt", add: bool = True) -> None:
             "build it there, copy the file here, and: vagrant box add --name foobar-lab/debian-13 "
             "FILE",
         )
+    from provision.operations import offline
     from provision.providers.boxes import build as boxes
+    from provision.providers.boxes.architecture import native
     from provision.providers.vagrant import client
 
     if provider not in boxes.PROVIDERS:
         raise UsageError(f"no boxes for {provider!r}", f"choose from {', '.join(boxes.PROVIDERS)}")
+    architecture = boxes.find_architecture(arch).name
+    names = offline.listed(topologies, ROOT)
+    add = add and architecture == native()
     with Progress() as report:
-        box = boxes.build(provider, report)
+        box = boxes.build(provider, report, architecture, offline.union(names, ROOT))
         if add:
             report("host", "adding the box to Vagrant")
             client.add_box(box.file, boxes.NAME, provider, box.file.parent / client.LOG)
@@ -45,13 +59,25 @@ def build(c: Any, provider: str = "libvirt", add: bool = True) -> None:
             size_bytes=size,
             packages=box.packages,
             provider="virtualbox" if provider == "virtualbox" else "libvirt",
+            architecture="arm64" if architecture == "arm64" else "amd64",
+            topologies=names,
             added=add,
         )
     )
-    print(f"{box.file}: {size / 2**20:.0f} MiB, {box.packages} packages, for {provider}")
+    print(
+        f"{box.file}: {size / 2**20:.0f} MiB, {box.packages} packages, for {provider} on "
+        f"{architecture}"
+    )
+    print(f"next: {_next_step(box, boxes.NAME, add=add, foreign=architecture != native())}")
+
+
+def _next_step(box: BuiltBox, name: str, *, add: bool, foreign: bool) -> str:
+    """The command that uses a box."""
+    command = f"vagrant box add --name {name} {box.file}"
+    if foreign:
+        return f"copy it to a computer with {box.architecture}; there, {command}"
     if not add:
-        print(f"next: vagrant box add --name {boxes.NAME} {box.file}")
-    elif provider == "virtualbox":
-        print(f"next: LAB_BOX={boxes.NAME} invoke lab.up --provider vagrant")
-    else:
-        print("next: invoke lab.up --provider vagrant")
+        return command
+    if box.provider == "virtualbox":
+        return f"LAB_BOX={name} invoke lab.up --provider vagrant"
+    return "invoke lab.up --provider vagrant"

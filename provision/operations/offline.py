@@ -92,6 +92,25 @@ def chosen(topology: str, lab: str, root: Path) -> list[str]:
     return [topology_files.reference(opened.topology, root)]
 
 
+def listed(topologies: str, root: Path) -> list[str]:
+    """Names of topologies, separated by commas; ``all`` for every one, empty for none.
+
+    Raises:
+        UsageError: when there is no such topology.
+    """
+    names = [chosen(word.strip(), "", root) for word in topologies.split(",") if word.strip()]
+    return list(dict.fromkeys(name for group in names for name in group))
+
+
+def union(names: Sequence[str], root: Path) -> PackageSet:
+    """All packages that any machine of some topologies needs."""
+    sets = [packages for name in names for packages in package_sets(name, root)]
+    return PackageSet(
+        tuple(sorted({name for packages in sets for name in packages.packages})),
+        tuple(sorted({name for packages in sets for name in packages.sid})),
+    )
+
+
 def prefetch(names: Sequence[str], root: Path, report: Report, *, refresh: bool = False) -> None:
     """Download everything that some topologies need, and build their images and layers.
 

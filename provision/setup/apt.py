@@ -18,6 +18,9 @@ UPDATES = Path("/var/lib/dpkg/updates")
 
 BACKPORTS = Path("/etc/apt/sources.list.d/lab-backports.list")
 
+QEMU = ("qemu-system-x86", "qemu-system-arm", "qemu-utils")
+"""They must have the same version."""
+
 OPTIONS = (
     "Acquire::http::Timeout=20",
     "Acquire::https::Timeout=20",
@@ -128,8 +131,7 @@ def install_virtual_machines() -> None:
         line = f"deb [signed-by={packages.KEYRING}] {mirror} bookworm-backports main\n"
         _write_as_root(BACKPORTS, line)
         update()
-        names = ("qemu-system-x86", "qemu-utils")
-        words = ("install", "--no-install-recommends", "-t", "bookworm-backports", *names)
+        words = ("install", "--no-install-recommends", "-t", "bookworm-backports", *QEMU)
         if not succeeds(apt_get(*words)):
             what = f"QEMU could not be installed from bookworm-backports; see {LOG}"
             raise SetupError(what)
@@ -138,8 +140,11 @@ def install_virtual_machines() -> None:
 
 def _has_new_qemu() -> bool:
     shown = "--showformat=${Version}"
-    version = host_os.output_of(["dpkg-query", "--show", shown, "qemu-system-x86"]) or "0"
-    return succeeds(["dpkg", "--compare-versions", version, "ge", "1:10"], shown=False)
+    versions = [host_os.output_of(["dpkg-query", "--show", shown, name]) or "0" for name in QEMU]
+    return all(
+        succeeds(["dpkg", "--compare-versions", version, "ge", "1:10"], shown=False)
+        for version in versions
+    )
 
 
 def _write_as_root(path: Path, text: str) -> None:

@@ -18,7 +18,7 @@ from provision.core.lab import ROOT
 pytestmark = pytest.mark.vm
 
 GOLDEN = ROOT / "tests" / "golden" / "vagrant"
-READER = ROOT / "tests" / "vm" / "virtualbox.rb"
+READERS = ROOT / "tests" / "vm"
 
 
 def checkout(tmp_path: Path) -> Path:
@@ -45,10 +45,10 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"VAGRANT_CHECKPOINT_DISABLE": "1", "VAGRANT_NO_COLOR": "1"} | more
 
 
-def configuration(folder: Path, **more: str) -> list[dict[str, Any]]:
+def configuration(folder: Path, provider: str = "virtualbox", **more: str) -> list[dict[str, Any]]:
     """The machines that the Vagrantfile in that folder defines."""
     result = subprocess.run(
-        ["ruby", str(READER), str(folder)],
+        ["ruby", str(READERS / f"{provider}.rb"), str(folder)],
         env=environment(VAGRANT_HOME=str(folder / "home"), **more),
         text=True,
         capture_output=True,
@@ -75,6 +75,25 @@ def test_the_configuration_of_each_topology_is_as_recorded(tmp_path: Path, name:
             "customize"
         ]
         assert ["pre-boot", "modifyvm", "id", "--cpus", str(expected.cpus)] in machine["customize"]
+
+
+def test_the_architecture_is_this_computers_unless_another_is_demanded(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    kinds = {"x86_64": ("", ""), "aarch64": ("virt", "aarch64")}
+    for machine in configuration(folder, "libvirt"):
+        assert (machine["machine_type"], machine["machine_arch"]) == kinds[os.uname().machine]
+        assert machine["box"] == "foobar-lab/debian-13"
+    for machine in configuration(folder, "libvirt", LAB_ARCH="arm64"):
+        assert (machine["machine_type"], machine["machine_arch"]) == kinds["aarch64"]
+        assert machine["loader"].endswith("QEMU_EFI.fd")
+        assert machine["inputs"] == []
+        if os.uname().machine == "x86_64":
+            assert (machine["driver"], machine["cpu_model"]) == ("qemu", "cortex-a72")
+    for machine in configuration(folder, "libvirt", LAB_ARCH="amd64"):
+        assert machine["machine_type"] == ""
+    refused = vagrant(folder, "validate", "--ignore-provider", LAB_ARCH="riscv64")
+    assert "LAB_ARCH is riscv64: choose amd64 or arm64" in refused.stdout + refused.stderr
+    assert refused.returncode != 0
 
 
 def test_the_recorded_lab_overrides_the_environment(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import tarfile
 import time
@@ -23,11 +22,13 @@ from pathlib import Path
 import pytest
 
 from provision.core.lab import ROOT
-from provision.core.waiting import timeout_factor, wait_until
+from provision.core.package_set import PackageSet
+from provision.core.waiting import wait_until
 from provision.providers import image_recipe
-from provision.providers.boxes import build
+from provision.providers.boxes import build, ovf, pack
 from provision.providers.lxc import paths
 from provision.providers.lxc.images import NAMESPACES
+from tests.vm.booting import free_port, output_over_ssh
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
@@ -89,7 +90,7 @@ class VirtualBox:
 @pytest.fixture(scope="module")
 def box() -> Iterator[tarfile.TarFile]:
     """The box for VirtualBox, built unless it exists."""
-    built = build.build("virtualbox", lambda _machine, message: print(message))
+    built = build.build("virtualbox", lambda _machine, message: print(message), "amd64")
     with tarfile.open(built.file) as file:
         yield file
 
@@ -210,12 +211,13 @@ def test_virtualbox_imports_the_box(virtualbox: VirtualBox) -> None:
     assert settings["SATA-0-0"].endswith("/master/disk.vmdk")
     assert settings["VMState"] == "poweroff"
     medium = virtualbox.manage("showmediuminfo", "disk", settings["SATA-0-0"])
-    assert f"{build.SIZE_MIB} MBytes" in medium
+    assert f"{pack.SIZE_MIB} MBytes" in medium
 
 
 def test_the_imported_disk_is_identical_to_the_built_one(virtualbox: VirtualBox) -> None:
     path = virtualbox.machine("master")["SATA-0-0"]
-    built = paths.cache() / "boxes" / build.disk_key(build.load_recipe()) / "disk.qcow2"
+    key = build.disk_key(build.load_recipe("amd64"), "amd64", PackageSet())
+    built = paths.cache() / "boxes" / key / "disk.qcow2"
     result = subprocess.run(
         ["qemu-img", "compare", str(built), str(virtualbox.root / path.lstrip("/"))],
         text=True, capture_output=True, check=False,
@@ -233,37 +235,23 @@ def test_the_box_boots_on_hardware_like_that_of_virtualbox(
         with (tmp_path / name).open("wb") as file:
             shutil.copyfileobj(content, file)
     (tmp_path / "key").chmod(0o600)
-    console = tmp_path / "console"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    qemu = subprocess.Popen(
-        ["qemu-system-x86_64", "-M", "pc", "-cpu", "qemu64", "-m", "1024", "-display", "none",
-         "-device", "ich9-ahci,id=sata", "-device", "ide-hd,drive=disk,bus=sata.0",
-         "-drive", f"file={tmp_path}/disk.vmdk,format=vmdk,snapshot=on,if=none,id=disk",
-         "-netdev", f"user,id=nat,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "e1000,netdev=nat",
-         "-serial", f"file:{console}"],
-    )  # fmt: skip
+    port, console = free_port(), tmp_path / "console"
+    qemu = [
+        "qemu-system-x86_64", "-M", "pc", "-cpu", "qemu64", "-m", "1024", "-display", "none",
+        "-device", "ich9-ahci,id=sata", "-device", "ide-hd,drive=disk,bus=sata.0",
+        "-drive", f"file={tmp_path}/disk.vmdk,format=vmdk,snapshot=on,if=none,id=disk",
+        "-netdev", f"user,id=nat,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "e1000,netdev=nat",
+        "-serial", f"file:{console}",
+    ]  # fmt: skip
     command = (
         "readlink /sys/class/net/eth0/device/driver; lsblk -dno NAME,TRAN /dev/sda; "
         "sudo -n systemctl is-active networking ssh"
     )
-    login = ["ssh", "-F", "none", "-i", f"{tmp_path}/key", "-p", str(port), "-o", "BatchMode=yes",
-             "-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={tmp_path}/known",
-             "-o", "ConnectTimeout=60", f"{build.USER}@127.0.0.1", command]  # fmt: skip
     try:
-        deadline = time.monotonic() + 300 * timeout_factor()
-        while True:
-            result = subprocess.run(login, text=True, capture_output=True, check=False, timeout=120)
-            if result.returncode == 0:
-                break
-            assert qemu.poll() is None, "QEMU has ended"
-            assert time.monotonic() < deadline, result.stderr + console.read_text(errors="replace")
-            time.sleep(1)
+        output = output_over_ssh(qemu, port, tmp_path / "key", console, command, 300)
     finally:
-        qemu.kill()
-        qemu.wait()
         (tmp_path / "disk.vmdk").unlink()
-    driver, disk, *active = result.stdout.splitlines()
+    driver, disk, *active = output
     assert driver.endswith("/drivers/e1000")
     assert disk.split() == ["sda", "sata"]
     assert active == ["active", "active"]
@@ -297,6 +285,32 @@ def test_machines_are_linked_clones_of_a_snapshot(virtualbox: VirtualBox) -> Non
     assert list((virtualbox.root / "root").glob("**/*.vbox")) == []
 
 
+def test_virtualbox_imports_and_clones_the_machine_for_arm64(virtualbox: VirtualBox) -> None:
+    """VirtualBox for Intel imports machines for ARM, and cannot start them; the disk is another."""
+    folder = virtualbox.root / BOX.relative_to("/")
+    size = (folder / "disk.vmdk").stat().st_size
+    text = ovf.render_descriptor("debian-13", "disk.vmdk", size, pack.SIZE_MIB, "arm64")
+    (folder / "arm64.ovf").write_text(text)
+    words = ("--vsys", "0", "--vmname", "arm-master")
+    output = virtualbox.manage("import", str(BOX / "arm64.ovf"), *words)
+    assert "Successfully imported the appliance." in output
+    settings = virtualbox.machine("arm-master")
+    assert settings["platformArchitecture"] == "ARM"
+    assert settings["ostype"] == "Debian (ARM 64-bit)"
+    assert (settings["firmware"], settings["chipset"]) == ("EFI", "armv8virtual")
+    assert (settings["nic1"], settings["nictype1"]) == ("nat", "virtio")
+    assert settings["storagecontrollertype0"] == "VirtioSCSI"
+    assert settings["VirtIO-0-0"].endswith("/arm-master/disk.vmdk")
+    virtualbox.manage("snapshot", "arm-master", "take", "base")
+    clone = ("--snapshot", "base", "--options", "link", "--name", "arm-web-01", "--register")
+    virtualbox.manage("clonevm", "arm-master", *clone)
+    names = ("--natdnshostresolver1", "on", "--natdnsproxy1", "on")
+    virtualbox.manage("modifyvm", "arm-web-01", "--memory", "640", "--cpus", "2", *names)
+    assert virtualbox.machine("arm-web-01")["platformArchitecture"] == "ARM"
+    for name in ("arm-web-01", "arm-master"):
+        virtualbox.manage("unregistervm", name, "--delete")
+
+
 def test_vagrants_driver_creates_a_machine_from_the_box(
     virtualbox: VirtualBox, tmp_path: Path
 ) -> None:
@@ -318,4 +332,4 @@ def test_vagrants_driver_creates_a_machine_from_the_box(
     assert len(created["machines"]) == 2
     assert "lab_web-01" in created["machines"]
     assert created["left"] == {}
-    assert build.VAGRANTFILE.count(f'config.vm.base_mac = "{MAC}"') == 1
+    assert pack.VAGRANTFILE.count(f'config.vm.base_mac = "{MAC}"') == 1

@@ -225,4 +225,6 @@ class BoxBuilt(TypedDict):
     size_bytes: Bytes
     packages: int
     provider: Literal["libvirt", "virtualbox"]
+    architecture: Literal["amd64", "arm64"]
+    topologies: Annotated[list[str], "whose packages are in the box"]
     added: Annotated[bool, "whether it was added to Vagrant"]

@@ -1,17 +1,27 @@
 #!/bin/sh
-# build-disk.sh TARGET SUITE MIRROR PACKAGES USER PUBLIC-KEY SIZE-MIB SCRIPTS [APT-SETTING…] <KEY
-# Creates TARGET/disk.qcow2, a bootable Debian with one partition and GRUB for BIOS. Nothing is
-# mounted and no loop device is needed: mke2fs fills the file system from a folder, and dd installs
-# GRUB. SCRIPTS is the folder of the scripts that container images are built with. Runs as root in
-# its own namespaces, under a lock (see build.py).
-target=$1 suite=$2 mirror=$3 packages=$4 user=$5 key=$6 size=$7 scripts=$8
-shift 8
+# build-disk.sh TARGET SUITE MIRROR ARCHITECTURE PACKAGES ROLE-PACKAGES USER PUBLIC-KEY SIZE-MIB SCRIPTS
+#     [APT-SETTING…] <INPUT.tar
+# Creates TARGET/disk.qcow2, a bootable Debian: BIOS and GRUB on amd64, UEFI and GRUB on arm64. Nothing is
+# mounted but in the namespaces of this script and no loop device is needed: mke2fs fills the file system from a
+# folder. ROLE-PACKAGES, which may be empty, are installed as a lab's roles install them. INPUT.tar contains the
+# private key and the package sources of the roles. SCRIPTS is the folder of the scripts that container images
+# are built with. Runs as root in its own namespaces, under a lock (see build.py).
+target=$1 suite=$2 mirror=$3 arch=$4 packages=$5 role_packages=$6 user=$7 key=$8 size=$9
+shift 9
+scripts=$1
+shift
+here=$(dirname "$0")
 . "$scripts/setup-build.sh"
-cat >"$new/key" # the private key: everyone with the box can log in to its machines
+mkdir "$new/input"
+tar --extract --file=- --directory="$new/input" --no-same-owner
+mv "$new/input/key" "$new/key" # everyone with the box can log in to its machines
 root=$new/root
 
 . "$scripts/apt-settings.sh"
 apt_settings "$@" >"$new/apt.conf"
+. "$here/foreign.sh"
+. "$here/boot-$arch.sh"
+run_foreign_programs "$arch"
 
 # Read when the kernel is installed: an initramfs with only these drivers is small and boots fast.
 # It includes the network adapters of libvirt and VirtualBox, because nothing waits for them later
@@ -23,7 +33,7 @@ virtio_scsi
 virtio_net
 e1000
 ahci
-ata_piix
+$boot_modules
 sd_mod
 ext4
 crc32c
@@ -36,7 +46,8 @@ echo MODULES=list >"\$1/etc/initramfs-tools/conf.d/lab"
 END
 chmod 755 "$new/hook"
 
-mmdebstrap --mode=root --variant=minbase --include="$packages" \
+mmdebstrap --mode=root --variant=minbase --architectures="$arch" --skip=check/qemu \
+    --include="$packages" \
     --essential-hook="$new/hook" \
     --aptopt="$new/apt.conf" \
     --dpkgopt='force-confold' \
@@ -50,6 +61,7 @@ mmdebstrap --mode=root --variant=minbase --include="$packages" \
     --dpkgopt='path-exclude=/usr/lib/modules/*/kernel/drivers/media/*' \
     --dpkgopt='path-exclude=/usr/lib/modules/*/kernel/drivers/net/wireless/*' \
     "$suite" "$root" "deb $mirror $suite main"
+[ -z "$role_packages" ] || sh "$here/install-packages.sh" "$root" "$new" "$role_packages"
 sh "$scripts/customize.sh" "$root" "$user" "$suite" "$mirror"
 printf '%s\n' "$key" >"$root/home/$user/.ssh/authorized_keys"
 chown 1000:1000 "$root/home/$user/.ssh/authorized_keys"
@@ -94,7 +106,7 @@ rm -rf "$root"/var/lib/dhcpcd/*.lease "$root/var/lib/dhcpcd/duid" "$root/etc/dhc
 
 mkdir -p "$root/boot/grub"
 cat >"$root/boot/grub/grub.cfg" <<END
-linux /vmlinuz root=LABEL=lab-root ro net.ifnames=0 console=tty0 console=ttyS0,115200 quiet
+linux /vmlinuz root=LABEL=lab-root ro net.ifnames=0 console=tty0 console=$boot_console,115200 quiet
 initrd /initrd.img
 boot
 END
@@ -103,15 +115,8 @@ chroot "$root" dpkg-query -W -f '${Package} ${Version}\n' >"$new/packages"
 
 disk=$new/disk.raw
 truncate -s "${size}M" "$disk"
-echo '2048,,L,*' | sfdisk --quiet --label dos "$disk"
-# GRUB 2.06 cannot read a file system with metadata_csum_seed.
-mke2fs -q -F -t ext4 -L lab-root -m 1 -d "$root" -E offset=1048576 -O '^metadata_csum_seed' \
-    "$disk" $(((size - 1) * 256))
-grub-mkimage -O i386-pc -p '(hd0,msdos1)/boot/grub' -o "$new/core.img" \
-    biosdisk part_msdos ext2 normal linux
-dd if=/usr/lib/grub/i386-pc/boot.img of="$disk" bs=440 count=1 conv=notrunc status=none
-dd if="$new/core.img" of="$disk" bs=512 seek=1 conv=notrunc status=none
+write_disk
 qemu-img convert -c -O qcow2 "$disk" "$new/disk.qcow2"
-rm -rf --one-file-system "$root" "$disk" "$new/apt.conf" "$new/hook" "$new/modules" "$new/core.img"
+rm -rf --one-file-system "$root" "$disk" "$new/apt.conf" "$new/hook" "$new/modules" "$new/input" "$new"/boot.*
 sync -f "$new"
 mv -T "$new" "$target"

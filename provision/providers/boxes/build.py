@@ -6,10 +6,9 @@ inputs. The boxes themselves are in ``.lab/.boxes``.
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import tarfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,42 +16,28 @@ import yaml
 
 from provision.core.errors import ProviderError, UsageError
 from provision.core.lab import ROOT
+from provision.core.package_set import PackageSet
+from provision.core.pool.store import CANONICAL
 from provision.core.report import Report
 from provision.providers import image_recipe
-from provision.providers.boxes import ovf
+from provision.providers.boxes import ovf, pack
+from provision.providers.boxes.architecture import ARCHITECTURES, Architecture, native
 from provision.providers.files import add_file
 from provision.providers.image_recipe import Recipe
 from provision.providers.lxc import images, paths
 from provision.providers.lxc.container_config import new_host_key
-from provision.providers.lxc.privileged import is_installed, run
+from provision.providers.lxc.privileged import is_installed
 
 HERE = Path(__file__).parent
 NAME = "foobar-lab/debian-13"
 USER = "vagrant"
-SIZE_MIB = 10240
 PROVIDERS = ("libvirt", "virtualbox")
-PROGRAMS = {
-    "mmdebstrap": "mmdebstrap",
-    "sfdisk": "fdisk",
-    "mke2fs": "e2fsprogs",
-    "grub-mkimage": "grub-common",
-    "qemu-img": "qemu-utils",
-}
-"""Required programs and their Debian packages."""
 
 OUT = ROOT / ".lab" / ".boxes"
 """The finished boxes, which can be copied to other computers."""
 
-GRUB = Path("/usr/lib/grub/i386-pc/boot.img")
-
-VAGRANTFILE = """\
-# The box has its own ed25519 key pair: Vagrant before 2.4 has only an RSA key and signs with SHA-1,
-# which sshd in Debian 13 refuses. lab.up authorizes the lab's own key in addition.
-Vagrant.configure("2") do |config|
-  config.ssh.private_key_path = File.expand_path("key", __dir__)
-  config.vm.base_mac = "080027000001"
-end
-"""
+SCRIPTS = ("build-disk.sh", "foreign.sh", "install-packages.sh")
+"""All architectures have these in common; each has its ``boot-<name>.sh`` in addition."""
 
 
 @dataclass(frozen=True)
@@ -65,110 +50,127 @@ class BuiltBox:
     """
 
     provider: str
+    architecture: str
     file: Path
     packages: int
 
 
-def load_recipe(file: Path = image_recipe.RECIPE) -> Recipe:
-    """The recipe for a box: the packages of the containers, and those of the key ``box``."""
+def load_recipe(architecture: str, file: Path = image_recipe.RECIPE) -> Recipe:
+    """The recipe for a box: the packages of containers, of all boxes, and of the architecture."""
     common = image_recipe.load_recipe(file)
-    more = yaml.safe_load(file.read_text(encoding="utf-8"))["box"]
-    return Recipe(common.suite, tuple(sorted({*common.packages, *more})), common.mirror, common.apt)
+    data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    packages = {*common.packages, *data["box"], *data[f"box-{architecture}"]}
+    return Recipe(common.suite, tuple(sorted(packages)), common.mirror, common.apt)
 
 
-def disk_key(recipe: Recipe) -> str:
+def disk_key(recipe: Recipe, architecture: str, package_set: PackageSet) -> str:
     """The name of the disk with that content."""
-    script = (HERE / "build-disk.sh").read_text()
-    return images.hash_of("box", SIZE_MIB, images.base_key(recipe), script)
+    names = (*SCRIPTS, f"boot-{architecture}.sh")
+    scripts = [(HERE / name).read_text() for name in names]
+    roles = [sorted(package_set.packages), sorted(package_set.sid)]
+    return images.hash_of(
+        "box", architecture, pack.SIZE_MIB, images.base_key(recipe), roles, scripts
+    )
 
 
 def _box_key(disk: str) -> str:
     """The name of the boxes with that disk, which also depends on how they are packed."""
-    return images.hash_of(disk, [Path(file).read_text() for file in (__file__, ovf.__file__)])
+    files = (__file__, ovf.__file__, pack.__file__)
+    return images.hash_of(disk, [Path(file).read_text() for file in files])
 
 
-def missing_packages() -> list[str]:
+def missing_packages(architecture: Architecture) -> list[str]:
     """Debian packages that are required to build a box and not installed."""
-    names = [package for program, package in PROGRAMS.items() if not is_installed(program)]
-    return sorted({*names, *([] if GRUB.exists() else ["grub-pc-bin"])})
+    required = architecture.requirements(native())
+    names = [package for program, package in required.items() if not is_installed(program)]
+    files = [package for path, package in architecture.files.items() if not path.exists()]
+    return sorted({*names, *files})
 
 
-def build(provider: str, report: Report) -> BuiltBox:
-    """Build a box, unless it exists already.
+def find_architecture(name: str) -> Architecture:
+    """The architecture of that name; an empty name is this host's.
 
     Raises:
-        UsageError: for an unknown provider.
+        UsageError: when there are no boxes for it.
+    """
+    name = name or native()
+    if name not in ARCHITECTURES:
+        what = f"no boxes for the architecture {name!r}"
+        raise UsageError(what, f"choose from {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[name]
+
+
+def build(
+    provider: str, report: Report, architecture: str = "", package_set: PackageSet | None = None
+) -> BuiltBox:
+    """Build a box, unless it exists already.
+
+    Args:
+        architecture: ``amd64`` or ``arm64``; empty for this host's.
+        package_set: of roles, to be in the box; ``lab.up`` then installs none of them.
+
+    Raises:
+        UsageError: for an unknown provider or architecture.
         ProviderError: when packages are missing, or the build fails.
     """
     if provider not in PROVIDERS:
         raise UsageError(f"no boxes for {provider!r}", f"choose from {', '.join(PROVIDERS)}")
-    missing = missing_packages()
+    target = find_architecture(architecture)
+    missing = missing_packages(target)
     if missing:
         raise ProviderError(
             f"building a box needs packages that are not installed: {', '.join(missing)}",
             f"sudo apt-get install --no-install-recommends {' '.join(missing)}",
         )
-    recipe = load_recipe()
-    folder = paths.cache() / "boxes" / disk_key(recipe)
-    if not (folder / "disk.qcow2").exists():
-        report("host", "building a disk (about a minute)")
-        host_key = new_host_key()
-        arguments = [
-            recipe.suite,
-            recipe.mirror,
-            ",".join(recipe.packages),
-            USER,
-            f"{host_key.public} {NAME}",
-            str(SIZE_MIB),
-            str(images.HERE),
-            *images.build_settings(recipe),
-        ]
-        script = HERE / "build-disk.sh"
-        images.build(script, folder, arguments, recipe, report, stdin=host_key.private.encode())
+    folder = _disk(target, package_set or PackageSet(), report)
     OUT.mkdir(parents=True, exist_ok=True)
-    box = OUT / f"debian-13-{_box_key(folder.name)}-{provider}.box"
+    suffix = "" if target.name == "amd64" else f"-{target.name}"
+    box = OUT / f"debian-13{suffix}-{_box_key(folder.name)}-{provider}.box"
     if not box.exists():
         report("host", f"packing the box for {provider}")
         temporary = box.with_name(f".new.{os.getpid()}.{box.name}")
-        pack(provider, folder, temporary)
+        pack.pack(provider, target.name, folder, temporary)
         temporary.replace(box)
-    return BuiltBox(provider, box, len((folder / "packages").read_text().splitlines()))
+    count = len((folder / "packages").read_text().splitlines())
+    return BuiltBox(provider, target.name, box, count)
 
 
-def pack(provider: str, folder: Path, target: Path) -> None:
-    """Write a box file (Vagrant's documentation, "Box File Format").
+def _disk(architecture: Architecture, package_set: PackageSet, report: Report) -> Path:
+    """The folder with the disk, which is built if it does not exist."""
+    recipe = load_recipe(architecture.name)
+    folder = paths.cache() / "boxes" / disk_key(recipe, architecture.name, package_set)
+    if (folder / "disk.qcow2").exists():
+        return folder
+    foreign = architecture.name != native()
+    report(
+        "host",
+        f"building a disk with {architecture.boots} "
+        + ("(emulated: many minutes)" if foreign else "(about a minute)"),
+    )
+    host_key = new_host_key()
+    arguments = [
+        recipe.suite,
+        CANONICAL,
+        architecture.name,
+        ",".join(recipe.packages),
+        ",".join(sorted({*package_set.packages, *package_set.sid})),
+        USER,
+        f"{host_key.public} {NAME}",
+        str(pack.SIZE_MIB),
+        str(images.HERE),
+        *images.build_settings(recipe),
+    ]
+    texts = {"key": host_key.private}
+    texts |= {path.lstrip("/"): text for path, text in images.sid_files(package_set).items()}
+    script = HERE / "build-disk.sh"
+    images.build(script, folder, arguments, recipe, report, stdin=_archive(texts))
+    return folder
 
-    Args:
-        folder: contains ``disk.qcow2`` and ``key``.
-    """
-    disk = folder / "disk.qcow2"
-    metadata: dict[str, object] = {"provider": provider, "architecture": "amd64"}
-    files: dict[str, Path] = {"key": folder / "key"}
-    texts = {"Vagrantfile": VAGRANTFILE}
-    temporary = target.with_suffix(".vmdk")
-    try:
-        if provider == "libvirt":
-            metadata |= {"format": "qcow2", "virtual_size": SIZE_MIB // 1024}
-            files["box.img"] = disk
-        else:
-            argv = ["qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized"]
-            run("converting the disk for VirtualBox", [*argv, disk, temporary], root=False)
-            size = temporary.stat().st_size
-            texts["box.ovf"] = ovf.render_descriptor("debian-13", "disk.vmdk", size, SIZE_MIB)
-            files["disk.vmdk"] = temporary
-        texts["metadata.json"] = json.dumps(metadata)
-        _write_tar(target, texts, files)
-    finally:
-        temporary.unlink(missing_ok=True)
 
-
-def _write_tar(target: Path, texts: Mapping[str, str], files: Mapping[str, Path]) -> None:
-    """Write an uncompressed archive (the disk is compressed already), small files first."""
-    with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as tar:
-        for name, text in sorted(texts.items()):
-            add_file(tar, name, text)
-        for name, path in files.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = path.stat().st_size, 0o600 if name == "key" else 0o644
-            with path.open("rb") as file:
-                tar.addfile(info, file)
+def _archive(texts: dict[str, str]) -> bytes:
+    """A tar archive of some files; the private key is readable by root only."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name, text in texts.items():
+            add_file(tar, name, text, 0o600 if name == "key" else 0o644)
+    return content.getvalue()

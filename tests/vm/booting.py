@@ -1,0 +1,50 @@
+"""Boot a disk with QEMU and run one command over SSH."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from provision.core.waiting import timeout_factor
+from provision.providers.boxes import build
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def output_over_ssh(
+    qemu: list[str], port: int, key: Path, console: Path, command: str, seconds: float
+) -> list[str]:
+    """Start QEMU, wait until a command succeeds over SSH, and stop QEMU.
+
+    Args:
+        qemu: forwards that port of the loopback interface to port 22 of the machine.
+        key: the box's private key.
+        console: where QEMU writes the serial console, for the error message.
+        command: its stdout is returned, line by line.
+        seconds: until the machine must respond, on a quiet host.
+    """
+    login = ["ssh", "-F", "none", "-i", str(key), "-p", str(port), "-o", "BatchMode=yes",
+             "-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={key}.known",
+             "-o", "ConnectTimeout=60", f"{build.USER}@127.0.0.1", command]  # fmt: skip
+    process = subprocess.Popen(qemu)
+    try:
+        started = time.monotonic()
+        while True:
+            result = subprocess.run(login, text=True, capture_output=True, check=False, timeout=300)
+            took = time.monotonic() - started
+            if result.returncode == 0:
+                print(f"[{took:.0f} s] SSH")
+                return result.stdout.splitlines()
+            assert process.poll() is None, "QEMU has ended"
+            text = console.read_text(errors="replace") if console.exists() else ""
+            assert took < seconds * timeout_factor(), result.stderr + text[-4000:]
+            time.sleep(1)
+    finally:
+        process.kill()
+        process.wait()
