@@ -29,12 +29,15 @@ def topology_group(path: Path) -> str:
 def scope(nodeid: str) -> str:
     """Tests of one scope run in one worker, so that each lab is created once.
 
-    A file is a scope, except that the files of one topology group share one lab.
+    A file is a scope, except that the files of one topology group share one lab, and that each class
+    of live tests is a scope of its own.
     """
-    file = nodeid.partition("::")[0]
-    if "/live/" in file and (group := topology_group(Path(file))):
+    file, *names = nodeid.split("::")
+    if "/live/" not in file:
+        return file
+    if group := topology_group(Path(file)):
         return group
-    return file
+    return "::".join([file, *names[:1]]) if len(names) > 1 else file
 
 
 def order(item: pytest.Item) -> tuple[int, bool]:

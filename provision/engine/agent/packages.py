@@ -169,7 +169,7 @@ def _apt(arguments: Sequence[str], timeout: float) -> ProcessResult:
     problems += _problems(result)
     unreachable = UNREACHABLE.search(result.output)
     if not result.ok or (arguments[0] == "update" and unreachable):
-        sources = sorted(set(re.findall(r"https?://[^/\s']+", problems)))
+        sources = sorted(set(re.findall(r"https?://[^/\s']+", _problems(result))))
         if unreachable and sources:
             raise AgentError(f"package source {', '.join(sources)} is unreachable", problems)
         what = f"apt-get {arguments[0]} exited with {result.status}"
