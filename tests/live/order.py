@@ -29,8 +29,8 @@ def topology_group(path: Path) -> str:
 def scope(nodeid: str) -> str:
     """Tests of one scope run in one worker, so that each lab is created once.
 
-    A file is a scope, except that the files of one topology group share one lab, and that each class
-    of live tests is a scope of its own.
+    A file is a scope, except that the files of one topology group share one lab, and that each
+    class of live tests is a scope of its own.
     """
     file, *names = nodeid.split("::")
     if "/live/" not in file:
