@@ -28,7 +28,9 @@ STOP_SECONDS = 15.0
 
 PLACEHOLDERS = ("team", "lab", "seed", "course")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_PROGRESS = re.compile(r"^ *[0-9.]+s  ")
+_PROGRESS = re.compile(r" *[0-9.]+s  (.*)")
+"""A line of `Progress`: what a task does at the moment."""
+
 
 Words = Sequence[str]
 """A task and its arguments, without ``--lab``."""
@@ -83,7 +85,7 @@ class Runner:
 
     Args:
         root: the checkout.
-        report: gets the last line of each team's output.
+        report: gets what each team's task does at the moment.
         parallel: labs at a time.
     """
 
@@ -177,9 +179,9 @@ class Runner:
         with process.stdout:
             for line in process.stdout:
                 lines.append(_CONTROL.sub("", line))
-                shown = _PROGRESS.sub("", lines[-1]).strip()
-                if shown:
-                    self._report(team.name, shown)
+                step = _PROGRESS.match(lines[-1])
+                if step:
+                    self._report(team.name, " ".join(step[1].split()))
         status = process.wait()
         with self._lock:
             self._processes.discard(process)

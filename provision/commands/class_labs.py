@@ -106,6 +106,10 @@ def reset(c: Any, team: str = "", yes: bool = False) -> None:
         for member in teams:
             _end_drill(member)
         runs = class_runs.run(teams, lambda _team: [["lab.restore", START]])
+        # The checkout may have changed since the snapshot.
+        failed = [run.team for run in runs if not run.ok]
+        repaired = {r.team: r for r in class_runs.run(failed, lambda _team: [["lab.up"]])}
+        runs = [repaired.get(run.team, run) for run in runs]
     publish(class_runs.values(["lab.restore", START], runs))
     class_runs.show(runs)
     class_runs.require_success(runs, "invoke class.reset again")

@@ -15,6 +15,8 @@ import pytest
 from provision.core import classroom
 from provision.core.classroom import Team
 from provision.core.lab import ROOT
+from provision.providers.lxc.container import CGROUPS
+from provision.providers.lxc.limits import is_unified
 from provision.providers.lxc.paths import LabPaths
 from tests import json_schema
 from tests.live.conftest import INVOKE, PREFIX, RunningLab, assert_no_traceback, pool, wait_until
@@ -172,17 +174,27 @@ DISK_FILLER = (
 CPU_HOG = "for i in 1 2 3 4 5 6; do timeout 25 sh -c 'while :; do :; done' & done; wait"
 
 
-def processes(lab: RunningLab) -> int:
-    """Processes in all machines of the lab."""
-    return len(
-        {
-            pid
-            for path in Path("/sys/fs/cgroup").rglob(
-                f"{LabPaths.of(lab.session().lab).lab_cgroup}/*/**/cgroup.procs"
-            )
-            for pid in path.read_text().split()
-        }
-    )
+def denied(lab: RunningLab) -> dict[str, int]:
+    """How often the kernel has enforced limits of the lab, by the name of a limit."""
+    group = LabPaths.of(lab.session().lab).lab_cgroup
+    if is_unified():
+        folder = CGROUPS / group
+        files = {"processes": folder / "pids.events", "memory": folder / "memory.events"}
+        keys = {"processes": "max", "memory": "oom_kill"}
+        return {name: _event(file, keys[name]) for name, file in files.items()}
+    pids = CGROUPS / "pids" / group / "pids.events"
+    memory = CGROUPS / "memory" / group / "memory.failcnt"
+    # The events of version 1 are those of the group in which a fork failed.
+    below = [pids, *pids.parent.rglob("pids.events")]
+    return {
+        "processes": sum(_event(file, "max") for file in below),
+        "memory": int(memory.read_text()),
+    }
+
+
+def _event(file: Path, key: str) -> int:
+    rows = (line.split() for line in file.read_text().splitlines())
+    return sum(int(value) for name, value in rows if name == key)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +204,7 @@ def processes(lab: RunningLab) -> int:
 def test_one_team_cannot_starve_another(two_teams: RunningClass, name: str, script: str) -> None:
     """While red does its worst, all checks of blue pass."""
     red, blue = two_teams.lab("red"), two_teams.lab("blue")
+    before = denied(red)
     # Not over SSH: sshd may not survive it.
     attack = subprocess.Popen(
         red.command("lab.rescue", "web-01", "--", "timeout", "40", "sh", "-c", script),
@@ -209,18 +222,21 @@ def test_one_team_cannot_starve_another(two_teams: RunningClass, name: str, scri
         blue.invoke("lab.check")
         seconds = time.monotonic() - started
         available = _available_mib()
-        count = processes(red)
+        enforced = {limit: count - before[limit] for limit, count in denied(red).items()}
         output = attack.communicate(timeout=120)[0]
     finally:
         attack.kill()
         red.invoke("lab.kill", "web-01")
         red.invoke("lab.start", "web-01")
         red.run("web-01", "rm", "-f", "/var/tmp/filler")
-    print(f"{name}: checks of the other lab took {seconds:.1f} s; {count} processes in the lab")
+    print(f"{name}: checks of the other lab took {seconds:.1f} s; enforced: {enforced}")
     assert seconds < 60
-    assert count <= 500
     assert available > 1024
-    if name == "disk":
+    if name == "fork":
+        assert enforced["processes"] > 0, output[-2000:]
+    elif name == "memory":
+        assert enforced["memory"] > 0, output[-2000:]
+    elif name == "disk":
         assert "No space left on device" in output
     red.up()
 
