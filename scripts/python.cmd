@@ -2,6 +2,8 @@
 rem Called by up.cmd, test.cmd and doctor.cmd: sets LAB_PYTHON to a Python from 3.11 on, which is the
 rem variable PYTHON, what the launcher py starts, or the one in the search path.
 set "LAB_PYTHON="
+rem The launcher would start the Python of an activated .venv, which could then not be replaced.
+set "VIRTUAL_ENV="
 if defined PYTHON goto given
 call :try py -3 && exit /b 0
 call :try python && exit /b 0

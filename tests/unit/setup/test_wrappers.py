@@ -55,6 +55,7 @@ def test_the_python_of_windows_is_the_demanded_one_or_found_by_the_launcher() ->
     assert f"echo next: {hint}" in text
     assert set(re.findall(r"goto (\w+)|call :(\w+)", text)) == {("given", ""), ("", "try")}
     assert {":given", ":try"} <= set(text.split())
+    assert text.index('set "VIRTUAL_ENV="') < text.index("call :try py -3")
 
 
 def test_git_keeps_the_line_ends_of_windows() -> None:
