@@ -90,9 +90,7 @@ def section(sheet: Sheet) -> str:
     )
     board = f"<h2>Your page</h2><p>{text(sheet.board)}</p>" if sheet.board else "<h2>Your code</h2>"
     where = "" if sheet.jump else " on the teacher's computer"
-    commands = "\n".join(
-        f"{sheet.ssh_command(str(machine.address))}   # {machine.name}" for machine in lab.machines
-    )
+    commands = "\n".join(sheet.ssh_command(str(machine.address)) for machine in lab.machines)
     return (
         f'<section><p class="class">{text(sheet.title)}</p><h1>{text(sheet.team)}</h1>'
         f'{board}<p class="code">{text(sheet.code)}</p>'
