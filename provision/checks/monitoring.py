@@ -16,7 +16,7 @@ from provision.engine.agent.http import HttpResponse, http_probe
 from provision.engine.agent.protocol import HttpRequest, Probe
 from provision.engine.context import Context
 from provision.monitoring import role
-from provision.monitoring.agent.alerts import PORT as ALERTS_PORT
+from provision.monitoring.agent.ports import ALERTS_PORT
 from provision.monitoring.agent.prometheus import (
     ALERTS_PATH,
     TARGETS_QUERY,

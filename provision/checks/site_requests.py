@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -148,6 +147,8 @@ def _pages(context: Context, end: float) -> tuple[SiteResponse, ...]:
 @contextlib.contextmanager
 def _idle_connection(lab: Lab) -> Iterator[None]:
     """A keep-alive connection that has received one response, as a browser keeps it open."""
+    import http.client
+
     from urllib3.exceptions import HTTPError
 
     connection = connect(lab, str(lab.address), SECONDS * timeout_factor())

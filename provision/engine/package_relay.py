@@ -11,7 +11,7 @@ from typing import Any
 
 from provision.core.lab import ROOT
 from provision.core.pool.pool import Pool, PoolError
-from provision.core.pool.server import modified_since, response_headers
+from provision.core.pool.responses import modified_since, response_headers
 from provision.core.waiting import timeout_factor
 from provision.engine.host import Host
 from provision.engine.messages import ssh_errors

@@ -21,7 +21,7 @@ from provision.engine.plan import Resource, Unit
 from provision.engine.resources import File, NoFile, Service
 from provision.engine.resources.removal import NoDirectory, NoService
 from provision.engine.role import Allow, Role
-from provision.monitoring.agent.alerts import PORT as ALERTS_PORT
+from provision.monitoring.agent.ports import ALERTS_PORT
 from provision.monitoring.agent.prometheus import PORT as PROMETHEUS_PORT
 from provision.monitoring.exporters import exporters
 from provision.monitoring.scrape import jobs

@@ -31,9 +31,14 @@ SLOW_ON_MACHINES = {"asyncio", "email", "gzip", "http.client", "ssl", "tarfile",
 NEVER = {"schemathesis", "pytest", "hypothesis", "rich"}
 
 
-def imported_by(*words: str) -> set[str]:
-    """The modules that are loaded when a command line's tasks are known."""
-    code = f"import sys; sys.argv = {['invoke', *words]!r}; import tasks; print(*sys.modules)"
+REQUESTS = {"http.client", "http.server", "urllib.request", "urllib3", "gzip"}
+"""What only a request to the site, or a download of a package, needs."""
+
+
+def imported_by(*words: str, then: str = "") -> set[str]:
+    """The modules that are loaded when a command line's tasks are known, and after more code."""
+    code = f"import sys; sys.argv = {['invoke', *words]!r}; import tasks; {then}"
+    code += "\nprint(*sys.modules)"
     argv = [sys.executable, "-c", code]
     return set(
         subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
@@ -47,6 +52,13 @@ def test_a_task_imports_libraries_roles_and_checks_only_when_it_runs(name: str) 
 
 def test_no_task_imports_a_library_of_the_tests_or_of_the_screen() -> None:
     assert imported_by() & NEVER == set()
+
+
+def test_what_looks_at_a_lab_imports_nothing_for_requests() -> None:
+    then = (
+        "from provision.commands import observing; from provision import registry as r; r.roles()"
+    )
+    assert imported_by("lab.status", then=then) & REQUESTS == set()
 
 
 def test_a_command_imports_only_its_own_module() -> None:

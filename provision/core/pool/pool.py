@@ -1,23 +1,25 @@
-"""Reading a file through the pool: recorded ones without a network, others from the archive."""
+"""Reading a file through the pool: recorded ones without a network, others from the archive.
+
+Every command opens the pool, and few read from it: what only a download needs is imported there.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import os
-import shutil
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from provision.core.pool import store as stored
-from provision.core.pool.prune import prune
 from provision.core.pool.store import Entry
+
+if TYPE_CHECKING:
+    import urllib.request
 
 CONNECT_SECONDS = 20.0
 DEAD_SECONDS = 30.0
@@ -92,6 +94,8 @@ class Pool:
 
     def _download(self, entry: Entry, path: Path) -> None:
         """Record a file; nothing incomplete or foreign takes its name."""
+        import urllib.error
+
         bases = [] if entry.base == stored.CANONICAL else [entry.base]
         if entry.archive == "debian":
             bases.append(self.mirror)
@@ -110,6 +114,9 @@ class Pool:
         raise PoolError(reasons[-1].status, f"not in the package pool, and {text}")
 
     def _download_from(self, url: str, entry: Entry, path: Path) -> None:
+        import shutil
+        import urllib.error
+
         host = urlsplit(url).netloc
         if self.offline:
             raise OSError("LAB_OFFLINE is set")
@@ -134,6 +141,8 @@ class Pool:
             if why := stored.problem(entry, temporary):
                 raise ValueError(why)
             if modified:
+                import email.utils
+
                 with contextlib.suppress(ValueError, TypeError):
                     seconds = email.utils.parsedate_to_datetime(modified).timestamp()
                     os.utime(temporary, (seconds, seconds))
@@ -145,6 +154,8 @@ class Pool:
             temporary.unlink(missing_ok=True)
 
     def _opener(self, host: str) -> urllib.request.OpenerDirector:
+        import urllib.request
+
         proxies = (
             {} if host.rpartition(":")[0] in self.direct or host in self.direct else self.proxies
         )
@@ -166,6 +177,8 @@ class Pool:
     def keep_bound(self) -> None:
         """After downloads: remove what exceeds the bound of the pool and is needed no more."""
         if self._downloaded:
+            from provision.core.pool.prune import prune
+
             with contextlib.suppress(OSError):
                 prune(self.folder)
 

@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 from provision.core.pool.pool import Pool, PoolError
-
-
-def modified_since(path: Path, since: str) -> bool:
-    """Whether a file is newer than the value of ``If-Modified-Since``; True without one."""
-    try:
-        seconds = email.utils.parsedate_to_datetime(since).timestamp()
-    except (ValueError, TypeError):
-        return True
-    return int(path.stat().st_mtime) > seconds
-
-
-def response_headers(path: Path) -> dict[str, str]:
-    """The headers of a response with a file."""
-    status = path.stat()
-    return {
-        "Content-Length": str(status.st_size),
-        "Last-Modified": email.utils.formatdate(status.st_mtime, usegmt=True),
-        "Content-Type": "application/octet-stream",
-    }
+from provision.core.pool.responses import modified_since, response_headers
 
 
 @contextlib.contextmanager

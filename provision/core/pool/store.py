@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import email.utils
-import hashlib
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +102,8 @@ def problem(entry: Entry, file: Path) -> str:
 
     A portal of a hotel or school responds with a page of its own to every request.
     """
+    import hashlib
+
     name = entry.path.rpartition("/")[2]
     with file.open("rb") as stream:
         start = stream.read(64)
@@ -126,6 +125,8 @@ def problem(entry: Entry, file: Path) -> str:
 
 def is_expired(release: Path, now: float) -> bool:
     """Whether the Valid-Until of a signed list has passed; seconds since the epoch."""
+    import email.utils
+
     with release.open(encoding="utf-8", errors="replace") as stream:
         for line in stream:
             if line.startswith("Valid-Until:"):
@@ -146,6 +147,8 @@ def files(store: Path) -> Iterator[tuple[str, Path]]:
 
 def temporary(store: Path) -> Path:
     """A new empty file in the pool for a download."""
+    import tempfile
+
     folder = store / PARTIAL
     make_folder(store, folder)
     number, name = tempfile.mkstemp(dir=folder)

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-ADDRESS, PORT = "127.0.0.1", 9099
+from provision.monitoring.agent.ports import ALERTS_PORT as PORT
+
+ADDRESS = "127.0.0.1"
 MAX_BYTES = 1 << 20
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -98,6 +97,8 @@ def request(
         lab: its network must be up (`Provider.network_problem`).
         timeout: seconds for connecting and for each read, multiplied by `timeout_factor`.
     """
+    import http.client
+
     from urllib3.exceptions import HTTPError
 
     headers = {"Host": lab.site, "Accept": "text/html"}

@@ -123,7 +123,7 @@ def test_a_pool_is_pruned_after_downloads_only(
     pool: Pool, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pruned: list[Path] = []
-    monkeypatch.setattr("provision.core.pool.pool.prune", pruned.append)
+    monkeypatch.setattr("provision.core.pool.prune.prune", pruned.append)
     url = f"{store.CANONICAL}/pool/main/a/a_1.deb"
     for expected in ([pool.folder], []):
         pruned.clear()
