@@ -14,7 +14,7 @@ from provision.database.interface import CHECK_USER, OWN_ACCOUNT, OWN_PASSWORD, 
 from provision.engine.context import Context
 from provision.engine.payload import programs
 from provision.engine.plan import Unit
-from provision.engine.resources import Directory, File, Service, Tree
+from provision.engine.resources import Directory, File, NoFile, Service, Tree
 from provision.engine.resources.removal import NoDirectory, NoService
 from provision.services.app.agent.database_proxy import ADDRESS, READ_PORT, WRITE_PORT
 
@@ -80,4 +80,4 @@ def proxy(context: Context, machine: Machine, reads: list[str]) -> Unit:
 
 def no_proxy() -> Unit:
     """No proxy."""
-    return Unit(f"no-{UNIT}", (NoService(SERVICE), NoDirectory(CODE)))
+    return Unit(f"no-{UNIT}", (NoService(SERVICE), NoFile(CONFIG), NoDirectory(CODE)))
