@@ -24,6 +24,7 @@ from provision.core.limits import Limits  # noqa: E402
 from provision.operations.session import open_session  # noqa: E402
 from provision.providers.lxc import paths, sysctls  # noqa: E402
 from provision.providers.lxc.paths import LabPaths  # noqa: E402
+from provision.setup import virtual_environment  # noqa: E402
 from provision.setup.host_os import free_mib  # noqa: E402
 
 PREFIX = "bench-"
@@ -55,7 +56,7 @@ class Figures:
 def invoke(*words: str) -> float:
     """Run a task; returns how long it took."""
     started = time.monotonic()
-    argv = [str(ROOT / ".venv" / "bin" / "invoke"), *words]
+    argv = [str(virtual_environment.program("invoke")), *words]
     result = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         output = f"{result.stdout}{result.stderr}"

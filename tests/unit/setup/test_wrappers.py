@@ -158,7 +158,9 @@ def test_nothing_else_expects_the_layout_of_unix() -> None:
     files = [ROOT / ".pre-commit-config.yaml", *SCRIPTS.iterdir()]
     for path in files:
         if path.is_file() and path.name != "venv":
-            assert not re.search(r"\.venv/bin/(?!python -m scripts)", path.read_text()), path
+            text = path.read_bytes().decode()
+            assert not re.search(r"\.venv/bin/(?!python -m scripts)", text), path
+            assert '".venv" / "bin"' not in text, path
 
 
 def test_up_on_windows_creates_the_environment_and_runs_a_child(tmp_path: Path) -> None:
