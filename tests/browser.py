@@ -95,7 +95,7 @@ class Page:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 15.0) -> Any:
+    def wait(self, expression: str, seconds: float = 60.0) -> Any:
         """Wait until an expression is true."""
         deadline = time.monotonic() + seconds
         while True:
@@ -134,9 +134,12 @@ class Page:
             if part.endswith("\n"):
                 self.key("Enter", code="Enter", number=13, text="\r")
 
-    def key(self, name: str, code: str = "", number: int = 0, text: str = "") -> None:
-        """Press one key."""
-        values = {"key": name, "code": code or name, "windowsVirtualKeyCode": number}
+    def key(
+        self, name: str, code: str = "", number: int = 0, text: str = "", *, modifiers: int = 0
+    ) -> None:
+        """Press one key; modifiers are 1 Alt, 2 Ctrl, 8 Shift, added."""
+        values: dict[str, Any] = {"key": name, "code": code or name, "modifiers": modifiers}
+        values["windowsVirtualKeyCode"] = number
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **values)
         self.call("Input.dispatchKeyEvent", type="keyUp", **values)
 

@@ -90,20 +90,29 @@ export class LabView {
     });
   }
 
-  // A line of code: on a machine it is typed into the terminal, on the controller it is copied.
+  // A command in a text: one of a machine is typed into its terminal, one of the controller is
+  // copied. A single word is a name, not a command.
   command(text) {
-    const remote = REMOTE.exec(text.trim());
-    const local = /^invoke [a-z]+\.[a-z-]+/.test(text.trim());
-    if (local && !remote) {
-      const made = button(text, "code", async () => {
-        try { await navigator.clipboard.writeText(text.trim()); made.dataset.done = "copied"; } catch { getSelection().selectAllChildren(made); }
-        setTimeout(() => delete made.dataset.done, 1500);
-      });
-      made.title = "A command of the controller: click to copy it";
-      return made;
-    }
-    const made = button(text, "code", () => this.terminals.type(remote ? remote[2] : text, remote?.[1]));
-    made.title = remote ? `Click to type it on ${remote[1]}; Enter runs it` : "Click to type it into the terminal; Enter runs it";
+    const line = text.trim();
+    const remote = REMOTE.exec(line);
+    const local = !remote && /^invoke [a-z]+\.[a-z-]+/.test(line);
+    const made = element("code", "", text);
+    if (!/^[a-z][\w./-]* \S/.test(line)) return made;
+    made.classList.add("command");
+    made.tabIndex = 0;
+    made.setAttribute("role", "button");
+    made.title = local ? "A command of the controller: click to copy it" : `Click to type it ${remote ? `on ${remote[1]}` : "into the terminal"}; Enter runs it`;
+    const copy = async () => {
+      try { await navigator.clipboard.writeText(line); made.dataset.done = "copied"; } catch { getSelection().selectAllChildren(made); }
+      setTimeout(() => delete made.dataset.done, 1500);
+    };
+    const use = local ? copy : () => this.terminals.type(remote ? remote[2] : line, remote?.[1]);
+    made.addEventListener("click", use);
+    made.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      use();
+    });
     return made;
   }
 
@@ -139,20 +148,23 @@ export class LabView {
     ];
   }
 
+  // The list of drills is asked for once; the choice stays when the ticket is drawn again.
   starter(busy) {
     if (!this.me.free) return element("span");
-    const choice = element("select");
-    choice.setAttribute("aria-label", "Drill");
-    get("/api/drills", { team: this.team }).then(({ drills }) => {
-      choice.replaceChildren(...drills.map((one) => {
-        const option = element("option", "", `${one.level} · ${one.title} (${one.minutes} min)`);
-        option.value = one.id;
-        return option;
-      }));
-    }, (error) => this.problem(error.message));
-    const start = button("Start", "primary", () => this.act("start", { drill: choice.value }));
+    if (!this.choice) {
+      this.choice = element("select");
+      this.choice.setAttribute("aria-label", "Drill");
+      get("/api/drills", { team: this.team }).then(({ drills }) => {
+        this.choice.replaceChildren(...drills.map((one) => {
+          const option = element("option", "", `${one.level} · ${one.title} (${one.minutes} min)`);
+          option.value = one.id;
+          return option;
+        }));
+      }, (error) => this.problem(error.message));
+    }
+    const start = button("Start", "primary", () => this.act("start", { drill: this.choice.value }));
     start.disabled = busy;
-    return element("div", "row", choice, start);
+    return element("div", "row", this.choice, start);
   }
 
   ending(drill, busy) {
@@ -178,7 +190,7 @@ export class LabView {
       const head = element("div", "head", element("h2", "", "Proofs"), element("small", "", `${held} of ${drill.proofs.length} hold`));
       const list = element("ul", "proof-list", ...drill.proofs.map((proof) => {
         const kind = proof.held ? "good" : proof.held === false ? "bad" : "";
-        const after = proof.after && !proof.name.includes(proof.after) ? ` (after ${proof.after})` : "";
+        const after = proof.after && !/\bafter\b/.test(proof.name) ? ` (after ${proof.after})` : "";
         const mark = element("span", `mark ${kind}`, proof.held ? "✓" : proof.held === false ? "✗" : "…");
         mark.setAttribute("role", "img");
         mark.setAttribute("aria-label", proof.held ? "holds" : proof.held === false ? "does not hold" : "not tested yet");

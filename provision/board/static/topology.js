@@ -172,7 +172,8 @@ export class Topology {
         if (route) {
           const text = route.up ? `${route.backup ? "backup" : `weight ${route.weight}`}, ${route.rate}/s` : route.status;
           const [x, y] = [x1 + (x2 - x1) * 0.5, y1 + (y2 - y1) * 0.5];
-          top.append(svg("text", { x, y: y + (vertical ? 4 : y2 > y1 + 4 ? 20 : -10), class: `label ${down ? "bad" : ""}` }, text));
+          const angle = vertical ? 0 : (Math.atan2(y2 - y1, x2 - x1) * 180) / Math.PI;
+          top.append(svg("text", { x, y: y + (vertical ? 4 : -7), transform: `rotate(${angle.toFixed(1)} ${x} ${y})`, class: `label ${down ? "bad" : ""}` }, text));
         }
       }));
     });

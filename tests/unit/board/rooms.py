@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -170,10 +171,16 @@ class RunningBoard:
     Args:
         folder: takes the place of the checkout.
         teams: each has a lab of the same name with machines web-01 and web-02.
+        hosts: further values of Host that are accepted.
     """
 
     def __init__(
-        self, folder: Path, teams: tuple[str, ...] = ("red", "blue"), *, free: bool = False
+        self,
+        folder: Path,
+        teams: tuple[str, ...] = ("red", "blue"),
+        *,
+        free: bool = False,
+        hosts: tuple[str, ...] = (),
     ) -> None:
         self.folder, self.teams = folder, teams
         self.providers: dict[str, FakeProvider] = {}
@@ -200,7 +207,7 @@ class RunningBoard:
         self.place = server.ListenAddress(place.address, self.port)
         self.host = self.place.host
         self.cookie = f"lab-board-{self.port}"
-        app = application(self.board, self.place.hosts, secure=False, cookie=self.cookie)
+        app = application(self.board, self.place.hosts | {*hosts}, secure=False, cookie=self.cookie)
         self.server = uvicorn.Server(
             uvicorn.Config(app, ws="websockets-sansio", ws_max_size=MESSAGE_BYTES, log_config=None)
         )
@@ -246,3 +253,49 @@ class RunningBoard:
         for provider in self.providers.values():
             for machine in provider.machines.values():
                 machine.close()
+
+
+class Wire:
+    """A connection between browser and board that can be cut, as Wi-Fi is: on its own port."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.target = port
+        self.cut = False
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                if self.cut:
+                    client.close()
+                    continue
+                server_side = socket.create_connection(("127.0.0.1", self.target))
+                self._sockets += [client, server_side]
+                for pair in ((client, server_side), (server_side, client)):
+                    threading.Thread(target=self._copy, args=pair, daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def drop(self) -> None:
+        """Cut all connections; new ones fail until ``cut`` is False again."""
+        self.cut = True
+        sockets, self._sockets = self._sockets, []
+        for end in sockets:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.drop()
