@@ -56,7 +56,7 @@ def served(lab: RunningLab) -> Iterator[ServedBoard]:
         yield ServedBoard(learner, teacher, command.process.pid)
     finally:
         command.signal(15)
-        assert command.wait(20) == 0, command.output
+        assert command.wait(90) == 0, command.output
 
 
 def click_machine(page: Page, name: str) -> None:
