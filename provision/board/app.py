@@ -189,6 +189,7 @@ async def me(board: Board, request: Request) -> Response:
             "teacher": visitor.teacher,
             "title": board.room.title,
             "free": board.room.free or visitor.teacher,
+            "watches": visitor.teacher and not board.room.free,
             "course": bool(board.room.course),
             "teams": [seat.team for seat in board.room.seats if visitor.may_see(seat)],
             "topics": explain.TOPICS,
@@ -262,7 +263,6 @@ async def open_terminal(board: Board, request: Request) -> Response:
     try:
         terminal = await board.terminals.open(board.watch(seat), machine, size)
     except LabError as error:
-        error.args = (for_lab(str(error), seat.lab),)
         return JSONResponse({"error": for_lab(str(error), seat.lab)}, 409)
     board.notify(seat.lab)
     return JSONResponse({"id": terminal.id, "number": terminal.number}, 201)

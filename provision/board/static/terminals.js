@@ -170,7 +170,7 @@ class Tab {
 export class Terminals {
   constructor(panel, me, team, problem) {
     Object.assign(this, { me, team, problem, tabs: [], active: null, machines: [], gone: new Set(), values: [] });
-    this.watching = me.teacher && !me.free ? true : me.teacher && me.teams.length > 1 && !me.free;
+    this.watching = me.watches;
     this.bar = element("div", "tabs");
     this.bar.setAttribute("role", "tablist");
     this.bar.setAttribute("aria-label", "Terminals");
