@@ -253,7 +253,10 @@ def test_no_other_file_of_the_controller_is_served(board: RunningBoard, path: st
 
 def test_a_team_sees_nothing_of_another(board: RunningBoard) -> None:
     red = board.client("red")
-    assert red.get("/api/me")["teams"] == ["red"]
+    me = red.get("/api/me")
+    assert (me["teams"], me["free"], me["watches"]) == (["red"], False, False)
+    me = board.client().get("/api/me")
+    assert (me["teams"], me["free"], me["watches"]) == (["red", "blue"], True, True)
     for path in ("/api/drills", "/api/explain", "/api/recordings", "/api/cast"):
         status, _, body = red.request("GET", f"{path}?team=blue&topic=server&name=x")
         assert (status, b"no team" in body) == (400, True), path
