@@ -23,7 +23,7 @@ from provision.drills import events
 from provision.drills.run import current
 from provision.operations import snapshot_archive as archive
 
-NOT_IN_LABS = ("class.", "board.", "box.", "lab.list", "lab.prune", "lab.completion")
+NOT_IN_LABS = ("class.", "board.", "box.", "bundle.", "lab.list", "lab.prune", "lab.completion")
 """Tasks, or namespaces, that are not about one lab."""
 
 TEAM_HELP = "only these teams, separated by commas (default: all)"

@@ -25,8 +25,9 @@ def solution(c: Any, lab: str = "") -> None:
     """Show the solution; the run counts as assisted."""
     session = open_session(lab)
     run = require_current(session.lab.directory)
-    events.append(session.lab.directory, run.number, "solution")
     exercise = flow.exercise_of(session, run)
+    exercise.require_solution()
+    events.append(session.lab.directory, run.number, "solution")
     if publish(_solution_values(exercise, typed=False)):
         return
     _print_steps(exercise.solution)
@@ -39,6 +40,7 @@ def solve(c: Any, lab: str = "") -> None:
     session = open_session(lab)
     run = require_current(session.lab.directory)
     exercise = flow.exercise_of(session, run)
+    exercise.require_solution()
     events.append(session.lab.directory, run.number, "solve")
     with session.fleet() as fleet:
         steps = exercise.solution

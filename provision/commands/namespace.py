@@ -33,6 +33,7 @@ TASKS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "tls": {"tls": ()},
     "firewall": {"firewall": ()},
     "box": {"box": ()},
+    "bundle": {"bundle": ()},
     "drill": {
         "drill": ("list", "start", "status", "hint", "check", "grade", "reset"),
         "drill_class": ("course", "report"),

@@ -63,13 +63,18 @@ def main_archive(sources: Mapping[str, str]) -> str:
     uris = [
         entry.uri.rstrip("/")
         for name, text in sorted(sources.items())
-        for entry in (parse_deb822(text) if name.endswith(".sources") else parse_one_line(text))
+        for entry in parse(name, text)
         if "main" in entry.components
         and _RELEASES.fullmatch(entry.suite)
         and not entry.uri.startswith(("cdrom:", "file:", "copy:"))
         and not urlsplit(entry.uri).path.rstrip("/").endswith("-security")
     ]
     return next((uri for uri in uris if uri.endswith("/debian")), next(iter(uris), ""))
+
+
+def parse(name: str, text: str) -> list[AptSource]:
+    """The sources in a file with this name."""
+    return parse_deb822(text) if name.endswith(".sources") else parse_one_line(text)
 
 
 def parse_one_line(text: str) -> list[AptSource]:

@@ -8,6 +8,9 @@ from provision.core.lab import DEFAULT_LAB
 
 COMMANDS_WITHOUT_LAB = (
     "box.build",
+    "bundle.create",
+    "bundle.outdated",
+    "bundle.verify",
     "class.destroy",
     "class.each",
     "class.reset",

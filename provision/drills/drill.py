@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from provision.core.errors import LabError
+
 CONTROLLER = "controller"
 """Where lines are typed that are no commands of a machine."""
 
@@ -198,3 +200,15 @@ class Exercise:
     lesson: str
     explain: str
     plan: str = ""
+
+    def require_solution(self) -> None:
+        """Refuse what needs the solution in a copy of the project that has none.
+
+        Raises:
+            LabError: when it was left out (``bundle.create --for-learners``).
+        """
+        if not self.solution:
+            raise LabError(
+                f"drill {self.id}: this copy of the project has no solutions",
+                "invoke drill.hint shows the next hint; the teacher's copy has the solution",
+            )

@@ -84,7 +84,9 @@ def render(drill: Drill, around: Surroundings, seed: str) -> Exercise:
     variables = select(drill, around, seed)
     front: dict[str, Any] = _rendered(dict(drill.front), variables, "")
     story = _text(drill.story, variables, "")
-    wrong, lesson = front["wrong_fix"], front["lesson"]
+    lesson = front["lesson"]
+    # A copy of the project for learners has no wrong fix and no solution.
+    wrong = front.get("wrong_fix", {"why": "", "steps": []})
     forbidden = front.get("forbidden", [])
     return Exercise(
         id=drill.id,
@@ -102,7 +104,7 @@ def render(drill: Drill, around: Surroundings, seed: str) -> Exercise:
         shortcuts=tuple(item for item in forbidden if isinstance(item, str)),
         guarded=tuple(_probe(item, "forbidden") for item in forbidden if isinstance(item, dict)),
         hints=tuple(_hint(item, f"hints[{n}]") for n, item in enumerate(front["hints"])),
-        solution=_typed(front["solution"]),
+        solution=_typed(front.get("solution", [])),
         wrong_fix=_typed(wrong["steps"]),
         wrong_why=wrong["why"],
         lesson=lesson["text"],

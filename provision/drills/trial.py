@@ -68,6 +68,7 @@ def attempt(
         primary = failover.adopt(session.context, fleet).state.primary
         baseline = shortcuts.read_baseline(session.context, fleet)
     exercise = render(drill, flow.surroundings(session, primary, changed), seed)
+    exercise.require_solution()
     current = session
 
     def phase(name: str, started: float) -> float:

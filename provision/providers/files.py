@@ -17,10 +17,10 @@ R = TypeVar("R")
 
 
 def add_file(
-    tar: tarfile.TarFile, name: str, content: str, mode: int = 0o644, owner: int = 0
+    tar: tarfile.TarFile, name: str, content: str | bytes, mode: int = 0o644, owner: int = 0
 ) -> None:
     """Add a file with a fixed mode and owner (uid and gid) to an archive."""
-    data = content.encode()
+    data = content.encode() if isinstance(content, str) else content
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.uid, info.gid = len(data), mode, owner, owner
     tar.addfile(info, io.BytesIO(data))

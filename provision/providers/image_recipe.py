@@ -61,17 +61,21 @@ def mirror(environ: Mapping[str, str] = os.environ, apt: Path = APT) -> str:
     """
     if environ.get("LAB_MIRROR"):
         return environ["LAB_MIRROR"].rstrip("/")
-    files = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]
-    sources = {
-        str(path): path.read_text(encoding="utf-8", errors="replace")
-        for path in files
-        if path.suffix in (".list", ".sources") and path.is_file()
-    }
-    url = apt_source.main_archive(sources)
+    url = apt_source.main_archive(source_files(apt))
     if url.startswith("mirror+file:"):  # cloud images: a file with a list of URLs
         urls = Path(url.removeprefix("mirror+file:")).read_text(encoding="utf-8")
         url = next(iter(urls.split()), "").rstrip("/")
     return url if url.startswith(("http://", "https://")) else CANONICAL
+
+
+def source_files(apt: Path = APT) -> dict[str, str]:
+    """The content of this host's package sources, by path."""
+    files = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]
+    return {
+        str(path): path.read_text(encoding="utf-8", errors="replace")
+        for path in files
+        if path.suffix in (".list", ".sources") and path.is_file()
+    }
 
 
 def apt_settings(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:

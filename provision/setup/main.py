@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from provision.setup.console import ROOT, SetupError
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run a program with its arguments; its exit status."""
     name, *rest = arguments
     signal.signal(signal.SIGTERM, _interrupt)
+    os.environ.setdefault("LAB_FROM", str(Path.cwd()))
     os.chdir(ROOT)
     try:
         return _run(name, rest)

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from provision.setup import choice
-from provision.setup.apt import HOST_SOURCES, PackageSources
+from provision.setup.console import SetupError
 from provision.setup.system import SYSTEMS
 
 CORE = "core"
-LONG_GROUPS = ("topologies", "diagnosis", "drills", "vm")
+LONG_GROUPS = ("topologies", "diagnosis", "drills", "offline", "vm")
 """Groups of tests after the core, in the order of their names in ``scripts/test --help``."""
 
 SELECTIONS = {
@@ -20,9 +20,13 @@ SELECTIONS = {
     "--diagnosis": ("topologies", "diagnosis"),
     "--vm": ("topologies", "vm"),
     "--drills": ("topologies", "drills"),
+    "--offline": ("topologies", "offline"),
     "--all": LONG_GROUPS,
 }
 """Options of scripts/test, and the groups that each selects in addition to the core."""
+
+BUNDLE = "--bundle"
+"""The option of scripts/up with the file that everything comes from."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,12 @@ class UpOptions:
     Args:
         arguments: for ``invoke lab.up``.
         provider: the one that ``lab.up`` will select.
-        sources: where packages come from.
+        bundle: the path of a bundle that everything comes from; empty for none.
     """
 
     arguments: tuple[str, ...]
     provider: str
-    sources: PackageSources = HOST_SOURCES
+    bundle: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,21 @@ class TestOptions:
 
 
 def parse_up(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> UpOptions:
-    """Parse the arguments of scripts/up; all of them are for ``invoke lab.up``."""
-    return UpOptions(tuple(arguments), provider_of(arguments, environ))
+    """Parse the arguments of scripts/up; all but ``--bundle FILE`` are for ``invoke lab.up``.
+
+    Raises:
+        SetupError: when the file is missing.
+    """
+    others, bundle = [], ""
+    words = iter(arguments)
+    for word in words:
+        if word.partition("=")[0] == BUNDLE:
+            bundle = word.partition("=")[2] if "=" in word else next(words, "")
+            if not bundle:
+                raise SetupError(f"{BUNDLE} needs a file", f"scripts/up {BUNDLE} FILE", status=2)
+        else:
+            others.append(word)
+    return UpOptions(tuple(others), provider_of(others, environ), bundle)
 
 
 def provider_of(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> str:

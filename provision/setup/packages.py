@@ -18,6 +18,7 @@ RUN = {
     "nftables": "NAT on the bridge",
     "dnsmasq-base": "DNS forwarder on the bridge",
     "procps": "sysctl",
+    "zstd": "images in bundles",
     "psmisc": "fuser, for troubleshooting",
 }
 

@@ -4,6 +4,7 @@
   topologies  live tests of the other topologies (simple, secured, scaled), changes between them
   drills      every drill: healthy, broken, wrong fix refused, solved, restored
   diagnosis   faults of every kind: detected, one root cause, repaired
+  offline     a bundle on hosts without a network: set-up, topologies, operations
   vm          tests on virtual machines (Vagrant with libvirt and QEMU)
 
   scripts/test              core and topologies
@@ -12,6 +13,7 @@
   scripts/test --diagnosis  core, topologies and diagnosis
   scripts/test --vm         core, topologies and vm
   scripts/test --drills     core, topologies and drills
+  scripts/test --offline    core, topologies and offline
   scripts/test --diagnosis --drills  several selections add up
   scripts/test ARGUMENTS    pytest with these arguments, such as `scripts/test -k haproxy`
 
@@ -31,7 +33,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from provision.setup import apt, host_os, options, packages, privileges, virtual_environment
+from provision.setup import (
+    apt,
+    bundled,
+    host_os,
+    options,
+    packages,
+    privileges,
+    virtual_environment,
+)
 from provision.setup.console import ROOT, replace_process, say, start_log
 from provision.setup.lock import setup_lock
 from provision.setup.options import CORE, LONG_GROUPS, TestOptions
@@ -39,7 +49,7 @@ from provision.setup.options import CORE, LONG_GROUPS, TestOptions
 LOCKS = ("requirements-dev.lock", "requirements.lock")
 """The development lock contains everything of the other one."""
 
-CORE_MARKERS = " and ".join(f"not {group}" for group in ("vm", "topologies", "diagnosis", "drills"))
+CORE_MARKERS = " and ".join(f"not {group}" for group in LONG_GROUPS)
 WITHOUT_CONTAINERS = f"{CORE_MARKERS} and not live"
 DRILL_SHARES = 5
 
@@ -90,9 +100,12 @@ def _set_up(selected: TestOptions, *, containers: bool) -> None:
         privileges.require()
     with setup_lock() as keep:
         start_log()
+        sources = bundled.sources(LOCKS[0])
         if containers:
-            apt.install({**packages.RUN, **packages.TEST})
-        virtual_environment.create(LOCKS, keep=keep)
+            wanted = {**packages.RUN, **packages.TEST}
+            apt.install(bundled.host_packages(wanted), sources)
+            bundled.unpack_images(keep)
+        virtual_environment.create(LOCKS, sources.pip, keep)
         if containers and "vm" in selected.groups:
             apt.install_virtual_machines()
 

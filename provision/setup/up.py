@@ -1,10 +1,13 @@
-"""scripts/up: install what is missing, then run ``invoke lab.up`` with the same arguments."""
+"""scripts/up: install what is missing, then run ``invoke lab.up`` with the same arguments.
+
+With ``--bundle FILE``, everything comes from that file, and no network is needed, then or later.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from provision.setup import apt, packages, privileges, virtual_environment
+from provision.setup import apt, bundled, packages, privileges, virtual_environment
 from provision.setup.console import replace_process, say, start_log
 from provision.setup.lock import setup_lock
 from provision.setup.options import parse_up
@@ -24,8 +27,13 @@ def main(arguments: Sequence[str]) -> int:
         privileges.require()
     with setup_lock() as keep:
         start_log()
+        if options.bundle:
+            bundled.unpack(options.bundle)
+        sources = bundled.sources(LOCKS[0])
         if containers:
-            apt.install(packages.RUN, options.sources)
-        virtual_environment.create(LOCKS, options.sources.pip, keep)
+            apt.install(bundled.host_packages(packages.RUN), sources)
+            bundled.unpack_images(keep)
+        virtual_environment.create(LOCKS, sources.pip, keep)
+        bundled.add_boxes(keep)
     say(" ".join(["invoke lab.up", *options.arguments]))
     return replace_process([virtual_environment.program("invoke"), "lab.up", *options.arguments])

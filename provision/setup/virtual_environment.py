@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from provision.setup.bundle import install
 from provision.setup.console import LOG, ROOT, SetupError, say, succeeds
 
 FOLDER = ROOT / ".venv"
@@ -70,7 +71,7 @@ def create(locks: Sequence[str], pip: Sequence[str] = (), keep: Sequence[int] = 
     else:
         say(f"creating .venv with {python}")
         _remove()
-        if not succeeds([python, "-m", "venv", FOLDER], keep=keep):
+        if not _make(python, install.pip_wheel(ROOT), keep):
             hint = "sudo apt-get install python3-venv" if shutil.which("apt-get") else ""
             raise SetupError(f"{python} cannot create a virtual environment", hint)
     stamp.unlink(missing_ok=True)
@@ -86,6 +87,26 @@ def create(locks: Sequence[str], pip: Sequence[str] = (), keep: Sequence[int] = 
     new = stamp.with_name(f"{STAMP}.new")
     new.write_text("\n".join([f"python {python}", *digests, ""]), encoding="utf-8")
     new.replace(stamp)
+
+
+def _make(python: str, wheel: Path | None, keep: Sequence[int]) -> bool:
+    """Create an empty environment with pip; returns whether that has succeeded.
+
+    Args:
+        wheel: of pip; None for the one that comes with Python.
+    """
+    if wheel is None:
+        return succeeds([python, "-m", "venv", FOLDER], keep=keep)
+    pip: list[str | Path] = [
+        "--no-index",
+        "--no-deps",
+        "--quiet",
+        "--disable-pip-version-check",
+        wheel,
+    ]
+    return succeeds([python, "-m", "venv", "--without-pip", FOLDER], keep=keep) and succeeds(
+        [program("python"), wheel / "pip", "install", *pip], keep=keep
+    )
 
 
 def _starts(python: Path) -> bool:

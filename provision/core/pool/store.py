@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from provision.setup.pool_folder import SETS as SETS
+from provision.setup.pool_folder import default_folder as default_folder
+from provision.setup.pool_folder import give_to_owner as give_to_owner
+from provision.setup.pool_folder import make_folder as make_folder
+
 CANONICAL = "http://debian.invalid/debian"
 """Debian's main archive in images, whatever mirror they were built from: the pool knows the mirror.
 
 No host has this name (RFC 6761), so nothing is downloaded from a mirror that is not configured."""
-
-SETS = ".sets"
-"""Folder in the pool: which files an installation needed, one JSON file per package set."""
 
 PARTIAL = ".partial"
 """Folder in the pool for downloads until they are complete."""
@@ -70,21 +71,6 @@ def parse_url(url: str) -> Entry | None:
 def plain(name: str) -> str:
     """The name of a stored file in the archive's own lists; apt quotes ``+`` in URLs."""
     return unquote(name.replace("%3A", ":").replace("%25", "%"))
-
-
-def default_folder() -> Path:
-    """The pool of this user: LAB_POOL; for root beside the images (LAB_CACHE)."""
-    if os.environ.get("LAB_POOL"):
-        return Path(os.environ["LAB_POOL"]).absolute()
-    if os.environ.get("LAB_CACHE"):
-        return Path(os.environ["LAB_CACHE"]).absolute() / "pool"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif os.geteuid() == 0:
-        base = Path("/var/cache")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "foobar-lab" / "pool"
 
 
 def path_of(store: Path, entry: Entry) -> Path:
@@ -154,18 +140,3 @@ def temporary(store: Path) -> Path:
     number, name = tempfile.mkstemp(dir=folder)
     os.close(number)
     return Path(name)
-
-
-def make_folder(store: Path, folder: Path) -> None:
-    """Create a folder of the pool, with the owner of the pool when root does it."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in missing:
-        give_to_owner(store, path)
-
-
-def give_to_owner(store: Path, path: Path) -> None:
-    """Give a new file to the owner of the pool: root writes to it for a user with sudo, too."""
-    if sys.platform != "win32" and os.geteuid() == 0 and store.exists() and path != store:
-        status = store.stat()
-        os.chown(path, status.st_uid, status.st_gid)

@@ -12,6 +12,9 @@ from pathlib import Path
 from provision.providers.lxc import paths
 from provision.providers.lxc.privileged import make_folders, run
 
+BUNDLED = "bundled"
+"""In the folder of an image that came from a bundle: it cannot be built again without a network."""
+
 
 @dataclass(frozen=True)
 class UnusedImage:
@@ -82,7 +85,13 @@ def images_locked(*, exclusive: bool = False) -> Iterator[None]:
 def _unused_folders() -> tuple[Path, ...]:
     stored = (*paths.cache().glob("images/*"), *paths.cache().glob("layers/*"))
     used = images_in(_rootfs_lines())
-    return tuple(sorted(path for path in stored if path.is_dir() and path not in used))
+    return tuple(
+        sorted(
+            path
+            for path in stored
+            if path.is_dir() and path not in used and not (path / BUNDLED).exists()
+        )
+    )
 
 
 def _rootfs_lines() -> list[str]:

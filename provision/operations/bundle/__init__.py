@@ -1,0 +1,1 @@
+"""Create bundles, and compare them with what has been published since."""
