@@ -111,6 +111,19 @@ def test_the_recorded_lab_overrides_the_environment(tmp_path: Path) -> None:
     assert "lab default was created with provider lxc" in result.stderr
 
 
+def test_the_box_of_a_bundle_needs_no_download(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    record = folder / ".lab" / "bundle" / "installed.json"
+    record.parent.mkdir(parents=True)
+    for boxes in (["libvirt"], ["libvirt", "virtualbox"]):
+        record.write_text(json.dumps({"boxes": boxes}))
+        machine = configuration(folder)[0]
+        own = "virtualbox" in boxes
+        assert machine["box"] == ("foobar-lab/debian-13" if own else "bento/debian-13")
+        assert (machine["box_version"] is None) == own
+    assert configuration(folder, LAB_BOX="other")[0]["box"] == "other"
+
+
 def test_another_lab_needs_its_own_dotfile_path(tmp_path: Path) -> None:
     folder = checkout(tmp_path)
     result = vagrant(folder, "status", LAB_NAME="two")

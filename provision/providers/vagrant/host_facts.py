@@ -15,6 +15,7 @@ from provision.core.lab import Lab
 from provision.providers.routes import source_address
 from provision.providers.vagrant import record
 from provision.setup import choice, host_os, virtual_machines
+from provision.setup.bundle import install as bundle
 from provision.setup.host_os import free_mib
 from provision.setup.virtual_machines import VirtualMachineFacts, vagrant_home
 
@@ -59,7 +60,8 @@ class VagrantHostFacts(VirtualMachineFacts):
 def collect(lab: Lab, provider: str) -> VagrantHostFacts:
     """The facts of this host for one of Vagrant's providers."""
     created, pinned = record.created_machines(lab), record.load(lab)
-    box = os.environ.get("LAB_BOX", "") or (OWN_BOX if provider == "libvirt" else "")
+    own = ("libvirt", *bundle.record(lab.root).get("boxes", ()))
+    box = os.environ.get("LAB_BOX", "") or (OWN_BOX if provider in own else "")
     names = [m.name for m in lab.machines]
     host = virtual_machines.collect()
     home = vagrant_home()

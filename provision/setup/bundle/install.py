@@ -124,6 +124,7 @@ def install(file: Path, root: Path, key: str = "") -> BundleManifest:
         "commit": verified.commit,
         "learners": verified.learners,
         "topologies": verified.topologies,
+        "boxes": sorted({path.parent.name for path in placed.values() if path.suffix == ".box"}),
         "locks": dict(verified.locks),
         "manifest": identity,
     }

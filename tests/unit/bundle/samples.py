@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from provision.core.lab import ROOT
 from provision.setup.bundle.manifest import BundleManifest
+
+needs_git = pytest.mark.skipif(
+    not (ROOT / ".git").exists() or shutil.which("git") is None,
+    reason="not a Git checkout (a project that was unpacked from a bundle)",
+)
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = KEY.public_key().public_bytes_raw()

@@ -20,7 +20,7 @@ from provision.setup.bundle import archive, install, manifest, start
 from provision.setup.bundle.archive import BundleError
 from provision.setup.bundle.install import Computer
 from provision.setup.system import System
-from tests.unit.bundle.samples import KEY, PUBLIC, SAMPLE
+from tests.unit.bundle.samples import KEY, PUBLIC, SAMPLE, needs_git
 
 LOCK = b"a==1 --hash=sha256:aa\n"
 FINGERPRINT = manifest.fingerprint(PUBLIC.hex())
@@ -106,6 +106,7 @@ def test_what_a_computer_gets(tmp_path: Path, root: Path) -> None:
     install.images_unpacked(root)
     assert install.image_command(root) == []
     assert install.record(root)["key"] == FINGERPRINT
+    assert install.record(root)["boxes"] == ["libvirt"]  # the Vagrantfile reads this
 
 
 @pytest.mark.parametrize(
@@ -275,6 +276,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made(folder / "lab.bundle", files, commit=commit)
 
 
+@needs_git
 def test_python_runs_a_bundle(tmp_path: Path, program: Path) -> None:
     folder = tmp_path / "a lab"
     argv = [sys.executable, "-I", "-S", str(program), str(folder), "--unpack", "--key", FINGERPRINT]
@@ -301,6 +303,7 @@ def test_python_runs_a_bundle(tmp_path: Path, program: Path) -> None:
     assert "is not empty" in result.stderr
 
 
+@needs_git
 def test_a_damaged_program_unpacks_nothing(tmp_path: Path, program: Path) -> None:
     file = tmp_path / "lab.bundle"
     data = bytearray(program.read_bytes())

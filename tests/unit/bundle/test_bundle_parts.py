@@ -22,7 +22,7 @@ from provision.operations.bundle import hosts, openpgp, outdated, project, wheel
 from provision.operations.bundle.apt import Suite
 from provision.setup.bundle import install, start
 from provision.setup.bundle.archive import BundleError
-from tests.unit.bundle.samples import KEY
+from tests.unit.bundle.samples import KEY, needs_git
 
 DRILL = """\
 ---
@@ -82,6 +82,7 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
     return folders
 
 
+@needs_git
 def test_the_project_for_learners(projects: dict[bool, Path]) -> None:
     everything, stripped = projects[False], projects[True]
     names = {path.relative_to(everything) for path in everything.rglob("*") if path.is_file()}
@@ -96,6 +97,7 @@ def test_the_project_for_learners(projects: dict[bool, Path]) -> None:
     assert (stripped / "scripts" / "up").stat().st_mode & 0o100
 
 
+@needs_git
 def test_drills_work_without_solutions(projects: dict[bool, Path]) -> None:
     for path in sorted(projects[True].glob("configs/drills/*/*.md")):
         text = path.read_text()
@@ -112,6 +114,7 @@ def test_drills_work_without_solutions(projects: dict[bool, Path]) -> None:
         exercise.require_solution()
 
 
+@needs_git
 def test_the_schema_for_learners_accepts_their_drills(projects: dict[bool, Path]) -> None:
     schema = json.loads((projects[True] / "schemas" / "drill.schema.json").read_text())
     assert not set(project.LEFT_OUT) & set(schema["required"])
@@ -123,6 +126,7 @@ def test_the_schema_for_learners_accepts_their_drills(projects: dict[bool, Path]
     assert int(result.stdout) > 20
 
 
+@needs_git
 def test_the_history_is_a_git_bundle(tmp_path: Path) -> None:
     name, seconds = project.commit()
     assert seconds > 1_600_000_000
