@@ -315,8 +315,13 @@ def _identity(folder: Path) -> list[object]:
 def _boxes(options: Options, report: Report) -> list[Source]:
     from provision.providers.boxes import build
 
-    boxes = [build.build(name, report) for name in options.providers if name != "lxc"]
-    return [(f"boxes/{box.provider}/{box.file.name}", box.file) for box in boxes]
+    packages = offline.union(options.topologies, ROOT)
+    found: list[Source] = []
+    for provider in (name for name in options.providers if name != "lxc"):
+        for architecture in options.architectures:
+            box = build.build(provider, report, architecture, packages)
+            found.append((f"boxes/{architecture}/{provider}/{box.file.name}", box.file))
+    return found
 
 
 def _with(make: Callable[..., None], *arguments: object) -> Callable[[Path], None]:

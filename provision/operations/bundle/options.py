@@ -74,16 +74,10 @@ def parse(
         own_architecture: of this computer, which is the default.
 
     Raises:
-        UsageError: for an unknown name, or a combination that cannot be made.
+        UsageError: for an unknown name.
     """
     architectures = listed(arch or own_architecture, ARCHITECTURES, "architecture")
     chosen = listed(providers, PROVIDERS, "provider")
-    boxes = [name for name in chosen if name != "lxc"]
-    if boxes and architectures != (own_architecture,):
-        raise UsageError(
-            f"boxes for {', '.join(boxes)} are built for {own_architecture} only",
-            f"--arch {own_architecture}, or --providers lxc",
-        )
     own_platforms = ",".join(f"linux-{name}" for name in architectures)
     return Options(
         listed(topologies, known_topologies, "topology"),

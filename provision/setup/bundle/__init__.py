@@ -20,5 +20,5 @@ be altered, added, moved or left out unnoticed. The other entries:
 - ``pool/…``: files of the package pool (`core/pool/store.py`), from which machines install;
 - ``sets/ARCH/NAME.json``: which of them each image and layer was installed from;
 - ``images/ARCH.tar.zst``: images and layers of containers, unpacked as root with GNU tar and zstd;
-- ``boxes/PROVIDER/*.box``: boxes for Vagrant.
+- ``boxes/ARCH/PROVIDER/*.box``: boxes for Vagrant, with the packages of the roles.
 """

@@ -62,7 +62,7 @@ def targets(names: Mapping[str, Item], root: Path, computer: Computer) -> dict[s
         f"hosts/{computer.release or '-'}/{computer.architecture}/": folder / "host",
         f"sets/{computer.architecture}/": pool / pool_folder.SETS,
         "pool/": pool,
-        "boxes/": folder / "boxes",
+        f"boxes/{computer.architecture}/": folder / "boxes",
     }
     if sys.platform == "linux":
         places[f"images/{computer.architecture}.tar.zst"] = root / IMAGES

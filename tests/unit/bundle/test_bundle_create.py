@@ -164,7 +164,6 @@ def test_options() -> None:
         ({"platforms": "linux"}, "unknown platform"),
         ({"pythons": "3.9"}, "unknown Python"),
         ({"pythons": ","}, "unknown Python ','"),
-        ({"providers": "virtualbox", "arch": "arm64"}, "built for amd64 only"),
     ],
 )
 def test_bad_options(given: dict[str, str], message: str) -> None:

@@ -38,7 +38,8 @@ FILES = {
     "pool/debian/pool/a/a_1%253a1.deb": b"deb of machines",
     "images/amd64.tar.zst": b"images",
     "images/arm64.tar.zst": b"other images",
-    "boxes/libvirt/debian.box": b"box",
+    "boxes/amd64/libvirt/debian.box": b"box",
+    "boxes/arm64/libvirt/debian.box": b"other box",
 }
 
 
