@@ -119,7 +119,7 @@ def verify(c: Any, file: str, key: str = "") -> None:
     help={"file": f"the bundle (default: {DEFAULT_FILE})"},
 )
 def outdated(c: Any, file: str = DEFAULT_FILE) -> None:
-    """Show what has newer versions than those in a bundle; needs a network."""
+    """Show what has newer versions than a bundle."""
     path = Path(file).absolute()
     _verified(path, "")
     if sys.platform != "linux":
