@@ -110,6 +110,14 @@ class Databases:
     write_port: int = 0
     read_port: int = 0
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    primary: Callable[[], str] = str
+    """The primary as the proxy sees it."""
+
+    async def seen(self, primary: str) -> None:
+        """Wait until the proxy has noticed who is primary."""
+        async with asyncio.timeout(60 * timeout_factor()):
+            while self.primary() != primary:
+                await asyncio.sleep(0.02)
 
     async def connect(self, *, writes: bool) -> tuple[str, asyncio.StreamReader]:
         port = self.write_port if writes else self.read_port
@@ -128,7 +136,7 @@ async def ended(reader: asyncio.StreamReader) -> None:
 
 
 async def within(work: Awaitable[bytes]) -> bytes:
-    return await asyncio.wait_for(work, 10 * timeout_factor())
+    return await asyncio.wait_for(work, 60 * timeout_factor())
 
 
 def free_port() -> int:
@@ -161,14 +169,17 @@ async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Databases]:
         return state
 
     monkeypatch.setattr(proxy.DatabaseProbe, "ask", ask)
-    monkeypatch.setattr(proxy, "WAIT_SECONDS", 1.0 * timeout_factor())
+    monkeypatch.setattr(proxy, "WAIT_SECONDS", 60 * timeout_factor())
     config = ProxyConfig(addresses, ("web-02", "web-01"), "u", "p", "", port)
     servers = [
         await asyncio.start_server(server_of(name), address, port)
         for name, address in addresses.items()
     ]
-    task = asyncio.create_task(DatabaseProxy(config).run(databases.write_port, databases.read_port))
-    for _ in range(200):
+    running_proxy = DatabaseProxy(config)
+    databases.primary = lambda: running_proxy.view.primary
+    task = asyncio.create_task(running_proxy.run(databases.write_port, databases.read_port))
+    await databases.seen("web-01")
+    for _ in range(1500):
         try:
             (await asyncio.open_connection("127.0.0.1", databases.read_port))[1].close()
             break
@@ -197,6 +208,7 @@ def test_connections_follow_a_promotion(monkeypatch: pytest.MonkeyPatch) -> None
             databases.roles["web-01"] = DETACHED
             await ended(old)
             databases.roles["web-02"] = PRIMARY
+            await databases.seen("web-02")
             assert (await databases.connect(writes=True))[0] == "web-02"
             assert (await databases.connect(writes=False))[0] == "web-02"
             assert not reading.at_eof(), "a connection for reads stays where it may read"
@@ -211,7 +223,7 @@ def test_connections_to_a_dead_primary_end_when_another_one_takes_over(
         async with running(monkeypatch) as databases:
             _, old = await databases.connect(writes=True)
             databases.roles["web-01"] = ServerNotRunningError(2003, "refused")
-            await asyncio.sleep(3 * proxy.INTERVAL_SECONDS)
+            await databases.seen("")
             assert not old.at_eof()
             databases.roles["web-02"] = PRIMARY
             await ended(old)
@@ -225,14 +237,15 @@ def test_without_a_primary_a_connection_waits_and_then_fails(
     async def run() -> None:
         async with running(monkeypatch) as databases:
             databases.roles["web-01"] = MysqlError(1045, "denied")
-            await asyncio.sleep(3 * proxy.INTERVAL_SECONDS)
+            await databases.seen("")
             waiting = asyncio.create_task(databases.connect(writes=True))
             await asyncio.sleep(3 * proxy.INTERVAL_SECONDS)
             assert not waiting.done()
             databases.roles["web-02"] = PRIMARY
             assert (await waiting)[0] == "web-02"
             databases.roles["web-02"] = REPLICA
-            await asyncio.sleep(3 * proxy.INTERVAL_SECONDS)
+            await databases.seen("")
+            monkeypatch.setattr(proxy, "WAIT_SECONDS", 0.3)
             assert await databases.connect(writes=True) == ("", ANY)
 
     asyncio.run(run())
