@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
+import tarfile
 import time
 from pathlib import Path
 
 from provision.core.waiting import timeout_factor
 from provision.providers.boxes import build
+
+
+def unpack(box: Path, folder: Path) -> None:
+    """Write the files of a box to a folder; its key is private, as ssh demands."""
+    with tarfile.open(box) as file:
+        for member in file:
+            content = file.extractfile(member)
+            assert content is not None
+            with (folder / member.name).open("wb") as target:
+                shutil.copyfileobj(content, target)
+    (folder / "key").chmod(0o600)
 
 
 def free_port() -> int:

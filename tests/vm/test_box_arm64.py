@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from provision.operations import offline
 from provision.providers import image_recipe
 from provision.providers.boxes import build
 from provision.providers.lxc import images
-from tests.vm.booting import free_port, output_over_ssh
+from tests.vm.booting import free_port, output_over_ssh, unpack
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(7200)]
 
@@ -26,8 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The unpacked box for libvirt, built unless it exists."""
     built = build.build("libvirt", lambda _machine, message: print(message), "arm64")
     folder = tmp_path_factory.mktemp("arm64")
-    with tarfile.open(built.file) as file:
-        file.extractall(folder, filter="data")
+    unpack(built.file, folder)
     return folder
 
 

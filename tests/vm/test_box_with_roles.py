@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from provision.core.package_set import PackageSet
 from provision.operations import offline
 from provision.providers.boxes import build
 from provision.setup import choice
-from tests.vm.booting import free_port, output_over_ssh
+from tests.vm.booting import free_port, output_over_ssh, unpack
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(3600)]
 
@@ -30,8 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, packages: PackageSet) -> Pa
     built = build.build("libvirt", lambda _machine, message: print(message), "amd64", packages)
     print(f"{built.file.stat().st_size / 2**20:.0f} MiB")
     folder = tmp_path_factory.mktemp("roles")
-    with tarfile.open(built.file) as file:
-        file.extractall(folder, filter="data")
+    unpack(built.file, folder)
     return folder
 
 
