@@ -12,7 +12,9 @@ run_foreign_programs() {
         if grep -q '^enabled' "$format" 2>/dev/null && grep -q '^flags:.*F' "$format"; then return 0; fi
     done
     interpreter=$(command -v qemu-aarch64-static)
-    registered=foobar-lab-$$
+    # One for each target, which is locked; a build that was killed may have left it.
+    registered=foobar-lab-$(basename "$target")
+    [ ! -e "$formats/$registered" ] || echo -1 >"$formats/$registered"
     # The beginning of an ELF file (elf(5)): 64 bit, little endian, EXEC or DYN, EM_AARCH64; the mask ignores
     # the ABI's version and the low bit of the type.
     magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
