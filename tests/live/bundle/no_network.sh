@@ -12,12 +12,13 @@ mount --rbind /sys/fs/cgroup "$folder/sys/fs/cgroup"
 mount --rbind "$folder/sys" /sys
 mkdir -p /var/lib/foobar-lab
 mount --bind "$folder/state" /var/lib/foobar-lab
-# Packets that are not for this host and not between its machines.
+# Packets that are not for this host or its machines, whose interfaces here are lab-* and v*: on the
+# latter, the kernel discovers IPv6 neighbors.
 nft -f - <<'END'
 table inet proof {
     chain leaving {
         type filter hook output priority 300; policy accept;
-        oifname != "lo" oifname != "lab-*" counter
+        oifname != "lo" oifname != "lab-*" oifname != "v*" counter
     }
     chain forwarded {
         type filter hook forward priority 300; policy accept;
