@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import random
 import subprocess
@@ -238,12 +239,15 @@ def _repository(folder: Path, key: Ed25519PrivateKey) -> Path:
     (host / hosts.DATE).write_text("1780000000\n")
     (host / "InRelease").write_bytes(hosts.signed_release(host, "trixie", "amd64", key))
     (host / "key.asc").write_bytes(hosts.certificate(key))
-    (folder / install.RECORD).write_text('{"key": "x"}')
+    (folder / install.LOCK).write_text("")
+    digest = hashlib.sha256(b"").hexdigest()
+    (folder / install.RECORD).write_text(json.dumps({"key": "x", "locks": {install.LOCK: digest}}))
     return folder
 
 
 def _apt(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     options = [f"-o{option}" for option in install.apt_options(root)]
+    assert options, "apt would use this host's own sources"
     options += [f"-oDir::Cache={root}/cache", "-oDebug::NoLocking=1"]
     argv = ["apt-get", "-q", *options, *words]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
