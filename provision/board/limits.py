@@ -25,8 +25,9 @@ KEPT_SECONDS = 15 * 60.0
 
 TERMINALS_PER_LAB = 8
 CONNECTIONS_PER_TERMINAL = 8
-CONNECTIONS_PER_TEAM = 40
-"""WebSockets of one team: several people, each with a page and some terminals."""
+CONNECTIONS_PER_TEAM = 100
+"""WebSockets of one team: several people, each with a page and some terminals; or a class of thirty
+at the board of one lab."""
 
 CONNECTIONS = 1200
 """WebSockets in all."""

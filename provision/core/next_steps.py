@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 REQUIRED = {
+    "bundle.verify": 1,
     "db.promote": 1,
     "db.rejoin": 1,
     "db.restore": 1,
@@ -38,9 +39,11 @@ REQUIRED = {
 
 OPTIONAL = {
     "app.deploy",
+    "bundle.create",
     "db.autopromote",
     "dns.trace",
     "drill.lint",
+    "drill.replay",
     "drill.start",
     "firewall.show",
     "lab.explain",

@@ -21,6 +21,10 @@ SHOWN_LINES = 20
 PROGRESS_SECONDS = 30
 
 
+USAGE = 2
+"""The exit status of a wrong command line, as of the lab's commands."""
+
+
 class SetupError(Exception):
     """What went wrong, and what to do next.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from provision.setup import choice
-from provision.setup.console import SetupError
+from provision.setup.console import USAGE, SetupError
 from provision.setup.system import SYSTEMS
 
 CORE = "core"
@@ -71,7 +71,9 @@ def parse_up(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) 
         if word.partition("=")[0] == BUNDLE:
             bundle = word.partition("=")[2] if "=" in word else next(words, "")
             if not bundle:
-                raise SetupError(f"{BUNDLE} needs a file", f"scripts/up {BUNDLE} FILE", status=2)
+                raise SetupError(
+                    f"{BUNDLE} needs a file", f"scripts/up {BUNDLE} FILE", status=USAGE
+                )
         else:
             others.append(word)
     return UpOptions(tuple(others), provider_of(others, environ), bundle)

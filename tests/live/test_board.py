@@ -155,7 +155,8 @@ def test_the_topology_follows_the_lab(repaired: RunningLab, tmp_path: Path) -> N
         repaired.invoke("lb.weight", "web-01", "7")
         page.wait("document.querySelector('.drawing').textContent.includes('weight 7')")
         repaired.invoke("lb.weight", "web-01", "100")
-        assert not page.messages
+        refused = "/api/terminals"  # of web-02 while it was off; Chromium logs such a status
+        assert not [text for text in page.messages if not text.endswith(refused)]
 
 
 def test_a_second_board_a_wrong_code_and_a_lab_that_is_gone(
