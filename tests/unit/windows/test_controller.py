@@ -25,8 +25,8 @@ EMULATION = Path(__file__).with_name("emulate_windows.py")
 ON_MACHINES = ("provision.app.",)
 """Runs on machines only, which are never Windows."""
 
-LINUX = ("provision.providers.boxes.", "provision.providers.lxc")
-"""Creates machines on a Linux host."""
+LINUX = ("provision.providers.boxes.", "provision.providers.lxc", "provision.operations.bundle.")
+"""Creates machines, boxes and bundles on a Linux host."""
 
 
 def on_windows(
