@@ -12,7 +12,7 @@ from provision.setup.console import USAGE, SetupError
 from provision.setup.system import SYSTEMS
 
 CORE = "core"
-LONG_GROUPS = ("topologies", "diagnosis", "drills", "offline", "vm")
+LONG_GROUPS = ("topologies", "diagnosis", "drills", "classroom", "offline", "vm")
 """Groups of tests after the core, in the order of their names in ``scripts/test --help``."""
 
 SELECTIONS = {
@@ -20,6 +20,7 @@ SELECTIONS = {
     "--diagnosis": ("topologies", "diagnosis"),
     "--vm": ("topologies", "vm"),
     "--drills": ("topologies", "drills"),
+    "--classroom": ("topologies", "classroom"),
     "--offline": ("topologies", "offline"),
     "--all": LONG_GROUPS,
 }

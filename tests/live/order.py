@@ -12,6 +12,9 @@ DIAGNOSIS = LIVE / "diagnosis"
 DRILLS = LIVE / "drills"
 """Fault injection, and the drills: long groups of their own."""
 
+CLASSROOM = ("test_board.py", "test_board_page.py", "test_class.py", "test_spare.py")
+"""Files of a group of their own: the board, classes of labs and spares."""
+
 SECURED = ("secured", "monitoring")
 SCALED = ("scaled", "spof", "topologies")
 """Words after ``test_`` in the names of files that test other topologies than ``distributed``."""
