@@ -229,7 +229,7 @@ def damaged_by(lab: RunningLab, damage: str) -> list[str]:
     own = archive.folder(directory(lab), "broken")
     return {
         "a truncated data file": ["truncate", "-s", "4096", _in(machines, "ibdata1")],
-        "a missing file": ["rm", _in(machines, "haproxy.cfg")],
+        "a missing file": ["rm", _in(machines / "lb-01" / "delta", "*")],
         "a missing machine": ["rm", "-r", str(machines / "lb-01")],
         "no machines": ["rm", "-r", str(machines)],
         "a changed state": ["sh", "-c", f"echo >>{own}/lab/state.json"],
@@ -239,7 +239,8 @@ def damaged_by(lab: RunningLab, damage: str) -> list[str]:
 
 
 def _in(folder: Path, name: str) -> str:
-    find = ["find", str(folder), "-name", name, "-type", "f"]
+    """A file of the snapshot; after a restore it holds only what has changed since."""
+    find = ["find", str(folder), "-name", name, "-type", "f", "-size", "+0"]
     return subprocess.run(find, capture_output=True, text=True, check=True).stdout.split()[0]
 
 
