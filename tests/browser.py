@@ -26,8 +26,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
-    "--remote-debugging-port=0",
 )
+"""Of every test: no sandbox as root, and no request of the browser's own."""
 
 
 class Page:
@@ -158,7 +158,7 @@ def browser(profile: Path) -> Iterator[Page]:
     program = shutil.which("chromium")
     assert program, "scripts/test installs chromium"
     process = subprocess.Popen(
-        [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+        [program, *FLAGS, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -38,7 +38,7 @@ INTERVAL = 1.0
 """Seconds between two looks at the provider and the files."""
 
 IDLE_SECONDS = 60.0
-"""After which nothing is observed any more when nobody looks."""
+"""Without a client, after which nothing is observed any more."""
 
 RECENT_SECONDS = 3600.0
 """For which the last run that has ended is shown."""
@@ -94,7 +94,7 @@ class LabWatch:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody has looked for a while."""
+        """Whether no client has asked for a while."""
         return time.monotonic() - self._watched > IDLE_SECONDS
 
     def stop(self) -> None:

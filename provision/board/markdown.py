@@ -50,7 +50,7 @@ def _parser() -> MarkdownIt:
 
 @lru_cache(maxsize=256)
 def nodes(text: str) -> list[Node]:
-    """The nodes of a Markdown text; nobody changes them."""
+    """The nodes of a Markdown text; read only."""
     root: list[Node] = ["root"]
     stack = [root]
     for token in _parser().parse(text):

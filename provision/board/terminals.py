@@ -1,4 +1,4 @@
-"""All terminals of a board: opened for a team, found by their id, closed when nobody returns."""
+"""All terminals of a board: opened for a team, found by their id, closed when no client returns."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Terminals:
     # --- the end ---------------------------------------------------------------------------------
 
     async def reap(self) -> None:
-        """Close terminals to which nobody returns, until cancelled."""
+        """Close terminals to which no client returns, until cancelled."""
         while True:
             await asyncio.sleep(REAP_SECONDS)
             for terminal in tuple(self._terminals.values()):

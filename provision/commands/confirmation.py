@@ -16,10 +16,10 @@ def confirmed(
 
     Args:
         question: such as ``rebuild web-01?``.
-        refused: the error where nobody can be asked.
+        refused: the error when standard input is no terminal.
 
     Raises:
-        UsageError: when nobody can be asked.
+        UsageError: when standard input is no terminal.
     """
     if yes:
         return True

@@ -10,23 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import FLAGS
 from tests.live.conftest import RunningLab
 
 pytestmark = pytest.mark.live
-
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--no-proxy-server",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--virtual-time-budget=3000",
-)
 
 
 def chromium(profile: Path, *words: str) -> str:
@@ -34,7 +21,7 @@ def chromium(profile: Path, *words: str) -> str:
     program = shutil.which("chromium")
     assert program, "scripts/test installs chromium"
     result = subprocess.run(
-        [program, *FLAGS, f"--user-data-dir={profile}", *words],
+        [program, *FLAGS, "--virtual-time-budget=3000", f"--user-data-dir={profile}", *words],
         capture_output=True,
         text=True,
         timeout=120,

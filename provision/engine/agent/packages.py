@@ -166,10 +166,11 @@ def _apt(arguments: Sequence[str], timeout: float) -> ProcessResult:
             return result
         problems = "through the controller:\n" + _problems(result) + "\nfrom this machine:\n"
     result = run([*APT, *arguments], timeout=timeout)
-    problems += _problems(result)
+    own = _problems(result)
+    problems += own
     unreachable = UNREACHABLE.search(result.output)
     if not result.ok or (arguments[0] == "update" and unreachable):
-        sources = sorted(set(re.findall(r"https?://[^/\s']+", _problems(result))))
+        sources = sorted(set(re.findall(r"https?://[^/\s']+", own)))
         if unreachable and sources:
             raise AgentError(f"package source {', '.join(sources)} is unreachable", problems)
         what = f"apt-get {arguments[0]} exited with {result.status}"

@@ -13,19 +13,17 @@ from pathlib import Path
 
 import requests
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from provision import topology  # noqa: E402
-from provision.classroom import capacity  # noqa: E402
-from provision.classroom.capacity import Room  # noqa: E402
-from provision.core import classroom  # noqa: E402
-from provision.core.limits import Limits  # noqa: E402
-from provision.operations.session import open_session  # noqa: E402
-from provision.providers.lxc import paths, sysctls  # noqa: E402
-from provision.providers.lxc.paths import LabPaths  # noqa: E402
-from provision.setup import virtual_environment  # noqa: E402
-from provision.setup.host_os import free_mib  # noqa: E402
+from provision import topology
+from provision.classroom import capacity
+from provision.classroom.capacity import Room
+from provision.core import classroom
+from provision.core.lab import ROOT
+from provision.core.limits import Limits
+from provision.operations.session import open_session
+from provision.providers.lxc import paths, sysctls
+from provision.providers.lxc.paths import LabPaths
+from provision.setup import virtual_environment
+from provision.setup.host_os import free_mib
 
 PREFIX = "bench-"
 COUNTS = "1,2,4,8"
