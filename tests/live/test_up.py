@@ -69,7 +69,7 @@ def test_a_run_without_changes_takes_one_round_trip_per_machine(lab: RunningLab)
 
 def logins(lab: RunningLab, machine: str) -> int:
     """How often sshd has accepted a login, this one included."""
-    command = "journalctl -q -u ssh -u 'ssh@*' --grep 'Accepted publickey' -o cat | wc -l"
+    command = "journalctl -q -u ssh -u 'ssh@*' --grep '^Accepted publickey' -o cat | wc -l"
     return int(lab.out(machine, "sudo", "sh", "-c", command))
 
 
