@@ -288,6 +288,7 @@ async def set_recording(board: Board, request: Request) -> Response:
     seats = list(board.room.seats) if team == "*" else [board.seat(visitor, team)]
     for seat in seats:
         watch = board.watch(seat)
+        await asyncio.to_thread(watch.catch_up)  # no marker of this recording comes too late
         try:
             board.terminals.set_recording(watch, on)
         except OSError as error:

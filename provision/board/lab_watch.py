@@ -79,7 +79,7 @@ class LabWatch:
         self._log_signature: tuple[int, int] | None = None
         self._watched = time.monotonic()
         self._wake, self._stopped = threading.Event(), threading.Event()
-        self._compose_lock = threading.Lock()
+        self._compose_lock, self._log_lock = threading.Lock(), threading.Lock()
         name = f"lab {seat.lab}"
         threading.Thread(target=self._watch, name=name, daemon=True).start()
 
@@ -139,6 +139,11 @@ class LabWatch:
         if text:
             self._marked(self, CastMarker(run, text))
 
+    def catch_up(self) -> None:
+        """Read the log of drills now, not at the next interval."""
+        with contextlib.suppress(LabError):  # the thread reports it
+            self._read_log()
+
     # --- the thread ------------------------------------------------------------------------------
 
     def _watch(self) -> None:
@@ -189,6 +194,10 @@ class LabWatch:
 
     def _read_log(self) -> None:
         """Read the log of drills when it has changed, and tell what is new."""
+        with self._log_lock:
+            self._read_log_locked()
+
+    def _read_log_locked(self) -> None:
         signature = _file_signature(events.path(self.directory))
         if signature != self._log_signature:
             self._log_signature = signature
