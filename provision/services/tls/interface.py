@@ -27,7 +27,7 @@ CIPHERS = ":".join(
     for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
     for key in ("ECDSA", "RSA")
 )
-"""For TLS 1.2. These, `GROUPS` and `SUITES` are Mozilla's "intermediate" profile
+"""For TLS 1.2. These, `GROUPS` and `SUITES` are version 6.0 of Mozilla's "intermediate" profile
 (ssl-config.mozilla.org); the client chooses among them. The lab's certificates have ECDSA keys."""
 
 SUITES = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"

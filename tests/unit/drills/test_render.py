@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from provision.drills import lint
+from provision.drills import lint, probes
 from provision.drills.catalogue import FOLDER
 from provision.drills.completion import AGAIN_SECONDS, HOLD_SECONDS, Completion
 from provision.drills.drill import Drill, DrillProbe, Expectation, Hint, Ordeal
@@ -190,3 +193,22 @@ def test_a_fix_that_did_not_survive_is_judged_again_after_a_change_or_some_time(
     assert not completion.is_ready(bad, 100.0)
     assert not completion.is_ready(good, 101.0)
     assert completion.is_ready(good, 101.0 + HOLD_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("turns", "held"),
+    [("1212121211212", True), ("211", False), ("1112", False)],
+    ids=["another-visitor", "weights-2-1", "weights-3-1"],
+)
+def test_shares_are_judged_in_spite_of_other_visitors(
+    monkeypatch: pytest.MonkeyPatch, turns: str, held: bool
+) -> None:
+    answers = itertools.cycle(turns)
+    monkeypatch.setattr(probes, "request", lambda *_, **__: response(by=f"web-0{next(answers)}"))
+    session: Any = SimpleNamespace(
+        lab=None, provider=SimpleNamespace(network_problem=lambda _: ""), context=None
+    )
+    expect = Expectation(servers=("web-01", "web-02"), balanced=True)
+    probe = DrillProbe("shares", get="/", times=10, expect=expect)
+    (result,) = probes.Judge(session, cast(Any, None)).judge([probe])
+    assert result.held == held, result.got
