@@ -20,6 +20,7 @@ from provision.services.haproxy.runtime import run_commands
 from provision.services.haproxy.statistics import server_rows
 from tests.live.conftest import RunningLab
 from tests.live.overload import load
+from tests.live.overload.cores import separate_cores
 from tests.live.overload.load import STATIC, Load, Outcome
 
 TOPOLOGIES = ("distributed", "secured", "scaled")
@@ -134,7 +135,10 @@ def measure(lab: RunningLab, seconds: float, kill: str = "") -> Result:
         await load_on.close()
         return capacity, after
 
-    capacity, after = asyncio.run(run())
+    with separate_cores(lab.session()) as separate:
+        if not separate:
+            print("  the site and its clients share all cores", flush=True)
+        capacity, after = asyncio.run(run())
     writable = [o for o in after if not (kill and o.kind == load.WRITE)]
     static = [o for o in load.sent(outcomes) if o.kind == STATIC]
     return Result(
