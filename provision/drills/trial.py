@@ -17,7 +17,7 @@ from provision.database.failover import control as failover
 from provision.drills import flow, shortcuts
 from provision.drills.drill import Drill, Exercise, TypedLines
 from provision.drills.hints import next_hint
-from provision.drills.ordeals import judge_all, plain, undergo
+from provision.drills.ordeals import AFTER_SECONDS, judge_all, plain, undergo
 from provision.drills.probes import Judge, ProbeResult
 from provision.drills.render import age_minutes, render
 from provision.drills.shortcuts import Baseline
@@ -182,7 +182,7 @@ def _require_solved(
 ) -> None:
     shown = _type(session, exercise.solution)
     with flow.judging(session, report) as judge:
-        results = judge_all(judge, exercise.proofs, report)
+        results = judge_all(judge, exercise.proofs, report, settle=AFTER_SECONDS)
         _require_held(exercise, results, "after the solution, a proof does not hold", shown)
         taken = shortcuts.used(judge, exercise, baseline, _commands(exercise.solution))
         if taken:

@@ -77,7 +77,7 @@ def test_set_up_from_nothing(host: OfflineHost, bundle: Path) -> None:
 
 
 def test_every_topology_change_without_a_route(host: OfflineHost) -> None:
-    for topology in ("secured", "distributed"):
+    for topology in ("secured", "scaled", "simple", "distributed"):
         invoke(host, "lab.up", "--topology", topology, "--yes")
         invoke(host, "lab.check")
         assert set(host.attempts().values()) == {0}, host.attempts()
