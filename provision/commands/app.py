@@ -28,13 +28,13 @@ from provision.services.app.releases import StoredRelease
     help={
         "path": "a directory like provision/app (default: a known --version, or the bundled app)",
         "version": "name of the release (default: its VERSION file)",
-        "wsgi": "an application of your own, such as app:app (default: the guest book)",
+        "wsgi": "your own application, such as app:app (default: the guest book)",
         "health": "its path that responds with status 200 (default: /)",
         "static": "its folder that Nginx serves as /static/ (default: none)",
-        "env": "NAME=VALUE for its environment; may be repeated",
-        "env-file": "a file with such a line per variable (default: none)",
-        "workers": "its processes (default: its gunicorn.conf.py's, else 2)",
-        "threads": "requests of a process at once (default: its gunicorn.conf.py's, else 4)",
+        "env": "NAME=VALUE for its environment; may be repeated (default: none)",
+        "env-file": "a file with one NAME=VALUE per line (default: none)",
+        "workers": "its processes (default: those of its gunicorn.conf.py, otherwise 2)",
+        "threads": "threads of each process (default: those of its gunicorn.conf.py, otherwise 4)",
         "database": "give it a MySQL schema, and DATABASE_URL",
     },
 )

@@ -26,7 +26,7 @@ EVERY = 2.0
 
 @task(
     result=results.DrillGrade,
-    help={"seconds": "stop after so many (default: 0, when it is solved)"},
+    help={"seconds": "stop after this many (default: 0, when it is solved)"},
 )
 def watch(c: Any, seconds: str = "0", lab: str = "") -> None:
     """Watch the proofs until the drill is solved.

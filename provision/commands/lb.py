@@ -143,7 +143,7 @@ def algorithm(c: Any, algorithm: str, lab: str = "") -> None:
 
 @task(
     result=results.Balancing,
-    help={"seconds": "stop after so many (default: 0, never)", "every": "interval in seconds"},
+    help={"seconds": "stop after this many (default: 0, never)", "every": "interval in seconds"},
 )
 def watch(c: Any, seconds: str = "0", every: str = "1", lab: str = "") -> None:
     """Watch rates, states and weights of the servers."""

@@ -30,7 +30,7 @@ BACK = 300
     result=results.Monitor,
     help={
         "once": "print it once (default when stdout is not a terminal)",
-        "seconds": "stop after so many (default: 0, never)",
+        "seconds": "stop after this many (default: 0, never)",
         "every": "interval in seconds (default: 2)",
     },
 )
@@ -60,7 +60,7 @@ def show(
         "server": "a web server (default: all)",
         "minutes": "time range in minutes",
         "once": "print it once (default when stdout is not a terminal)",
-        "seconds": "stop after so many (default: 0, never)",
+        "seconds": "stop after this many (default: 0, never)",
     },
 )
 def qps(

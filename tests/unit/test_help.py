@@ -28,6 +28,7 @@ def test_every_argument_is_explained_with_its_default() -> None:
             assert text.strip(), f"{name}: {argument.name} has no help"
             required = argument.positional and not hasattr(argument, "fallback")
             assert required or "default" in text, f"{name}: {argument.name}: {text!r}"
+            assert "<class" not in text, f"{name}: {argument.name}: {text!r}"
             assert len(text) < 160, f"{name}: {argument.name}: {text!r}"
 
 

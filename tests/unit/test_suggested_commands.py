@@ -202,7 +202,7 @@ def is_argument(task: str, word: str) -> bool:
         VALUE in word
         or re.fullmatch(r"[A-Z][A-Z0-9_-]*", word) is not None
         or word in MACHINES | LITERALS.get(task, set())
-        or "/" in word
+        or re.fullmatch(r".*/.*|\w[\w-]*\.yml", word) is not None
     )
 
 
