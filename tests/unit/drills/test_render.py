@@ -197,8 +197,13 @@ def test_a_fix_that_did_not_survive_is_judged_again_after_a_change_or_some_time(
 
 @pytest.mark.parametrize(
     ("turns", "held"),
-    [("1212121211212", True), ("211", False), ("1112", False)],
-    ids=["another-visitor", "weights-2-1", "weights-3-1"],
+    [
+        ("1212121211" + "12" * 15, True),
+        ("2222122212" + "12" * 15, True),
+        ("211", False),
+        ("1112", False),
+    ],
+    ids=["another-visitor", "slow-start", "weights-2-1", "weights-3-1"],
 )
 def test_shares_are_judged_in_spite_of_other_visitors(
     monkeypatch: pytest.MonkeyPatch, turns: str, held: bool
