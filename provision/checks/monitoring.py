@@ -62,11 +62,10 @@ def checks(context: Context, others: Iterable[str] = ()) -> Iterator[Check]:
     Args:
         others: names of the lab's other checks; alerts that mirror one of them are expected.
     """
-    names = frozenset(others)
     for machine in context.lab.with_role("monitoring"):
-        yield _ready(context, machine)
-        yield _targets(context, machine.name)
-        yield _alerts(machine.name, names)
+        own = (_ready(context, machine), _targets(context, machine.name))
+        yield from own
+        yield _alerts(machine.name, frozenset(others).union(check.name for check in own))
 
 
 def _ready(context: Context, machine: Machine) -> Check:

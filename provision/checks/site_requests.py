@@ -33,6 +33,8 @@ PARALLEL = 4
 SECONDS = 4.0
 """For one response, multiplied by `timeout_factor`."""
 
+LATE = SiteResponse(error="no response in time")
+
 
 @dataclass(frozen=True)
 class SiteObservation:
@@ -73,14 +75,13 @@ def observe_site(context: Context, write: SiteResponse, marker: str, end: float)
     if lab.topology.https:
         work["tls"] = lambda: handshake(lab, SECONDS * timeout_factor())
     done = finish_in_time(work, end - clock.now())
-    late = SiteResponse(error="no response in time")
     others = ("pages", "resolved", "tls")
-    responses = {name: done.get(name, late) for name in work if name not in others}
+    responses = {name: done.get(name, LATE) for name in work if name not in others}
     return SiteObservation(
-        done.get("pages", (late,)),
+        done.get("pages", (LATE,)),
         {**responses, "write": write},
         done.get("resolved", {}),
-        done.get("tls", TlsHandshake(error=late.error)) if lab.topology.https else None,
+        done.get("tls", TlsHandshake(error=LATE.error)) if lab.topology.https else None,
     )
 
 
@@ -133,15 +134,18 @@ def _request_until_found(lab: Lab, path: str, seconds: float) -> SiteResponse:
 def _pages(context: Context, end: float) -> tuple[SiteResponse, ...]:
     """Pages, requested `PARALLEL` at a time while another connection stays open and idle.
 
-    More than the first few only while their servers differ from what the lab is configured for.
+    More than the first few only while their servers differ from what the lab is configured for, and
+    while there is time. The first few are always requested.
     """
     pages: tuple[SiteResponse, ...] = ()
     path = application(context).page
     with _idle_connection(context.lab):
-        while not sample_is_complete(context, pages) and clock.now() < end - SECONDS:
+        while True:
             work = {n: lambda: request(context.lab, path, timeout=SECONDS) for n in range(PARALLEL)}
             pages += tuple(finish_in_time(work, end - clock.now()).values())
-    return pages[:LARGEST_SAMPLE]
+            if sample_is_complete(context, pages) or clock.now() > end - SECONDS:
+                break
+    return pages[:LARGEST_SAMPLE] or (LATE,)
 
 
 @contextlib.contextmanager

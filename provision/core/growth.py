@@ -112,8 +112,9 @@ MACHINE = (
         purge="trim",
         record=384,
     ),
-    _purged("Nginx's log files", "/var/log/nginx/*", limit=4 * MIB, purge="trim", role="nginx"),
-    _purged("MySQL's log files", "/var/log/mysql/*", limit=4 * MIB, purge="trim", role="mysql"),
+    # Also where their service was until a change of topology.
+    _purged("Nginx's log files", "/var/log/nginx/*", limit=4 * MIB, purge="trim"),
+    _purged("MySQL's log files", "/var/log/mysql/*", limit=4 * MIB, purge="trim"),
     _purged("compressed logs", "/var/log/**/*.gz", "/var/log/**/*.xz", limit=MIB, purge="remove"),
     # --- what failures leave behind
     _purged(

@@ -16,7 +16,12 @@ from provision.checks import CheckResult
 from provision.checks.application import web_probe
 from provision.checks.balancer import STATISTICS
 from provision.checks.database import read_back_probe
-from provision.checks.distribution import judge_backend, judge_pages, sample_is_complete
+from provision.checks.distribution import (
+    judge_backend,
+    judge_pages,
+    judge_sample,
+    sample_is_complete,
+)
 from provision.checks.graph import evaluate, root_causes
 from provision.checks.observation import Observation
 from provision.database.agent.gtid import GtidSet
@@ -344,7 +349,7 @@ def served(*names: str) -> tuple[SiteResponse, ...]:
         ({"pages": (page(status=503),)}, "site", "1 of 1 failed: status 503"),
         ({"pages": (SiteResponse(error="refused"),)}, "site", "refused"),
         ({"pages": (page(headers={"x-read-from": ""}),)}, "site", "status 200"),
-        ({"pages": served("web-01", "web-01")}, "round-robin", "web-01 2"),
+        ({"pages": served(*["web-01"] * 60)}, "round-robin", "web-01 60"),
     ],
 )
 def test_pages_of_the_site(changes: dict[str, Any], bad: str, got: str) -> None:
@@ -430,6 +435,20 @@ def test_more_pages_are_requested_only_while_servers_get_unequal_shares() -> Non
     assert not sample_is_complete(here, served(*["web-01"] * 8))
     assert sample_is_complete(here, served(*["web-01"] * 60))
     assert sample_is_complete(here, (SiteResponse(error="refused"),))
+
+
+@pytest.mark.parametrize(
+    ("pages", "ok"),
+    [
+        (["web-01"] * 4, True),
+        (["web-01"] * 60, False),
+        (["web-01", "web-03"], False),
+        ([], False),
+    ],
+    ids=["no-time-for-more", "unequal", "another-server", "none"],
+)
+def test_a_sample_that_ended_early_does_not_show_unequal_shares(pages: list[str], ok: bool) -> None:
+    assert judge_sample(context(LAB), served(*pages)).ok is ok
 
 
 def test_a_recorded_drain_is_not_a_fault() -> None:

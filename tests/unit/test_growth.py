@@ -187,6 +187,11 @@ def test_a_machine_of_the_recorded_lab_has_an_entry_for_each_role() -> None:
     assert len(growth.on_machine(())) < len(growth.on_machine(("mysql", "app")))
 
 
+def test_logs_of_a_service_that_has_moved_to_another_machine_have_a_bound() -> None:
+    patterns = {pattern for entry in growth.on_machine(()) for pattern in entry.paths}
+    assert {"/var/log/nginx/*", "/var/log/mysql/*"} <= patterns
+
+
 # --- on the controller ---------------------------------------------------------------------------
 
 

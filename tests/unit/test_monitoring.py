@@ -496,6 +496,14 @@ def test_an_alert_that_mirrors_a_check_does_not_fail_twice(watched: Context) -> 
     assert "HighErrorRate web-02" in verdict.got
 
 
+def test_an_alert_about_a_target_of_the_former_topology_is_no_fault(watched: Context) -> None:
+    """Prometheus keeps the last result of a removed target for two scrape intervals."""
+    body = alerts_response(("TargetDown", "firing", "warning"))
+    for own in ("targets/lb-01", "monitoring/lb-01"):
+        mirrored = body.replace('"check": "site"', f'"check": "{own}"')
+        assert judged(watched, observe(watched, {ALERTS.name: mirrored}))["alerts"].ok
+
+
 # --- drawing -------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +13,11 @@ from typing import Any
 import pytest
 
 from provision.checks import observe as observing
+from provision.checks import site_requests
 from provision.checks.database import read_back_probe
 from provision.checks.observation import Observation
 from provision.checks.site_requests import SiteObservation
+from provision.core import clock
 from provision.core.errors import HostError
 from provision.engine.agent.protocol import Probe, ProbeResponse, Results
 from provision.services.tls.https import SiteResponse
@@ -105,3 +109,24 @@ def test_starting_the_agent_is_not_part_of_the_time_of_probes() -> None:
     host = FakeHost("lb-01", start=lambda: time.sleep(0.15))
     observe(host)
     assert host.each[0] < 0.3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "delay", "got"),
+    [(60.0, 0.0, 8), (1.0, 0.0, 4), (0.2, 5.0, 1)],
+    ids=["enough", "for-the-first", "none"],
+)
+def test_the_first_pages_are_requested_however_late(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, delay: float, got: int
+) -> None:
+    turns = itertools.cycle(("web-01", "web-02"))
+
+    def page(*_: Any, **__: Any) -> SiteResponse:
+        time.sleep(delay)
+        return SiteResponse(200, {"x-served-by": next(turns)})
+
+    monkeypatch.setattr(site_requests, "request", page)
+    monkeypatch.setattr(site_requests, "_idle_connection", lambda _: contextlib.nullcontext())
+    pages = site_requests._pages(HERE, clock.now() + seconds)
+    assert len(pages) == got
+    assert {p.status for p in pages} == {0 if delay else 200}
