@@ -12,7 +12,7 @@ from typing import Any
 
 from provision.board.access import BoardRoom, Visitor
 from provision.board.lab_watch import LabWatch
-from provision.core.errors import LabError, UsageError
+from provision.core.errors import LabError, UsageError, not_among
 from provision.core.hints import for_lab
 from provision.drills import catalogue, flow
 from provision.drills.course import CourseItem, load_course
@@ -44,7 +44,7 @@ class Actions:
             UsageError: naming who may.
         """
         if kind not in KINDS:
-            raise UsageError(f"unknown action {kind!r}", f"choose from {', '.join(KINDS)}")
+            raise not_among(f"unknown action {kind!r}", kind, KINDS)
         if not visitor.teacher and not self._room.free and kind not in LEARNERS:
             raise UsageError(f"only the teacher can {kind.replace('-', ' ')} a drill")
 

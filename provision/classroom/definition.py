@@ -11,6 +11,7 @@ from pathlib import Path
 from provision import topology as topologies
 from provision.core.errors import LabError, TopologyError, UsageError
 from provision.core.exit_status import ExitStatus
+from provision.core.files import unreadable
 from provision.core.lab import DEFAULT_LAB, LAB_NAME, Topology
 from provision.core.limits import Limits
 from provision.drills.course import TEAM, Course, load_course
@@ -111,11 +112,8 @@ def load(path: Path) -> Definition:
             error.what, f"a class file looks like {EXAMPLE}", status=ExitStatus.USAGE
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "") or error
-        raise UsageError(
-            f"the class file {path} cannot be read: {reason}",
-            "invoke class.up FILE, or a number of teams",
-        ) from None
+        hint = "invoke class.up FILE, or a number of teams"
+        raise unreadable(f"the class file {path}", path, error, hint) from None
     check = Checker(str(path))
     definition = Definition(str(path.resolve()), path.stem)
     further: list[str] = []

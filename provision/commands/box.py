@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from provision.commands.base import publish, task
 from provision.commands.progress import Progress
 from provision.commands.results import site as results
-from provision.core.errors import ProviderError, UsageError
+from provision.core.errors import ProviderError, not_among
 from provision.core.lab import ROOT
 from provision.setup.system import SYSTEMS
 
@@ -43,7 +43,7 @@ def build(
     from provision.providers.vagrant import client
 
     if provider not in boxes.PROVIDERS:
-        raise UsageError(f"no boxes for {provider!r}", f"choose from {', '.join(boxes.PROVIDERS)}")
+        raise not_among(f"no boxes for {provider!r}", provider, boxes.PROVIDERS)
     architecture = boxes.find_architecture(arch).name
     names = offline.listed(topologies, ROOT)
     add = add and architecture == native()

@@ -12,6 +12,7 @@ from provision.commands.base import publish, task
 from provision.commands.progress import Progress
 from provision.commands.results import bundle as results
 from provision.core.errors import LabError, UsageError
+from provision.core.files import unreadable
 from provision.core.lab import ROOT
 from provision.setup.bundle import install, manifest
 from provision.setup.bundle.archive import BundleError
@@ -160,7 +161,8 @@ def _verified(path: Path, key: str) -> manifest.BundleManifest:
             "copy the bundle again, or create it again: invoke bundle.create",
         ) from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+        hint = "invoke bundle.create writes one; name its file"
+        raise unreadable(str(path), path, error, hint) from None
 
 
 def _values(path: Path, made: manifest.BundleManifest) -> results.BundleValues:

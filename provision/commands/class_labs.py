@@ -32,6 +32,7 @@ TEAM_HELP = "only these teams, separated by commas (default: all)"
 @task(
     result=results.ClassRuns,
     remainder="TASK",
+    remainder_required=True,
     help={
         "parallel": "labs at a time (default: one per processor)",
         "team": TEAM_HELP,

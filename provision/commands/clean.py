@@ -10,6 +10,7 @@ from provision.commands.base import open_session, publish, task
 from provision.commands.progress import Progress
 from provision.commands.results import lab as results
 from provision.core.errors import UsageError
+from provision.core.hints import for_lab
 from provision.engine.agent.originals import CleanupPlan
 from provision.operations.original_state import clean_up, plan_cleanup, plan_lines
 from provision.topology import labs
@@ -39,7 +40,8 @@ def clean(c: Any, lab: str = "", yes: bool = False) -> None:
         publish(results.Cleanup(plan=lines, changed=False))
         print("\n".join(lines))
         if not yes:
-            print("\nnothing was changed; run: invoke lab.clean --yes")
+            next_command = for_lab("invoke lab.clean --yes", session.lab.name)
+            print(f"\nnothing was changed; next: {next_command}")
             return
         with Progress() as report:
             fleet.report = report

@@ -12,9 +12,8 @@ from provision import providers, registry, topology
 from provision.commands import namespace, usage
 from provision.commands.base import task
 from provision.commands.completion_scripts import SHELLS, CompletedTask, CompletionWords
-from provision.core.errors import UsageError
+from provision.core.errors import not_among
 from provision.core.lab import ROOT
-from provision.core.suggestions import suggestion
 from provision.drills import catalogue
 from provision.teaching import explain
 from provision.topology.values import ALGORITHMS, MODES
@@ -51,8 +50,7 @@ def completion(c: Any, shell: str) -> None:
     lab.completion fish | source``.
     """
     if shell not in SHELLS:
-        what = f"unknown shell {shell!r}{suggestion(shell, SHELLS)}"
-        raise UsageError(what, f"choose from {', '.join(SHELLS)}")
+        raise not_among(f"unknown shell {shell!r}", shell, SHELLS)
     print(SHELLS[shell](words()), end="")
 
 

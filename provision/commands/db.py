@@ -26,8 +26,10 @@ from provision.commands.progress import Progress
 from provision.commands.results import database as results
 from provision.commands.show_database import automatic_values, outage_values, server_values
 from provision.core import next_steps
-from provision.core.errors import LabError, UsageError
+from provision.core.errors import LabError, UsageError, not_among
+from provision.core.hints import for_lab
 from provision.core.ssh_config import ssh_command
+from provision.core.suggestions import similar_path
 from provision.database import backup as db_backup
 from provision.database import promote as db_promote
 from provision.database import recovery, servers
@@ -99,14 +101,17 @@ def status(c: Any, lab: str = "") -> None:
         out.print(f"\n{automatic.summary}")
 
 
+SWITCH = ("on", "off", "status")
+
+
 # --- promotion -----------------------------------------------------------------------------------
 
 
 @task(result=results.Autopromote, positional=["what"], help={"what": "on, off or status"})
 def autopromote(c: Any, what: str = "status", lab: str = "") -> None:
     """Turn automatic failover on or off, or show it."""
-    if what not in ("on", "off", "status"):
-        raise UsageError(f"db.autopromote {what!r}", "one of on, off, status")
+    if what not in SWITCH:
+        raise not_among(f"db.autopromote cannot be turned {what!r}", what, SWITCH)
     opened = open_session(lab)
     if what != "status":
         with _databases(opened, lock=True) as (context, fleet):
@@ -262,9 +267,13 @@ def restore(c: Any, file: str, to: str = "", lab: str = "") -> None:
     """Replace the live data by a verified backup."""
     opened = open_session(lab)
     until = recovery.parse_time(to) if to else None
+    path = Path(file).expanduser()
+    if not path.is_file():
+        what = f"there is no backup {path}{similar_path(path)}"
+        raise UsageError(what, "invoke db.backup writes one; name its file")
     with _databases(opened, lock=True) as (context, fleet):
         log = partial(fleet.report, "host")
-        done = db_restore.restore(context, fleet, Path(file).expanduser(), until, log=log)
+        done = db_restore.restore(context, fleet, path, until, log=log)
     values = results.DataRestored(
         primary=context.state.primary,
         rows=dict(done.rows),
@@ -283,7 +292,9 @@ def restore(c: Any, file: str, to: str = "", lab: str = "") -> None:
     for name in done.replicated:
         print(f"{name} has applied it")
     for name in done.pending:
-        print(f"{name} has not applied it yet: invoke db.status shows its lag")
+        print(f"{name} has not applied it yet")
+    if done.pending:
+        print(for_lab("next: invoke db.status    # shows the lag", context.lab.name))
 
 
 # --- shell ---------------------------------------------------------------------------------------
@@ -301,8 +312,8 @@ def shell(c: Any, machine: str = "", lab: str = "") -> None:
     opened = open_session(lab)
     name = machine or opened.state.primary
     if "mysql" not in opened.lab.machine(name).roles:
-        names = ", ".join(m.name for m in opened.lab.with_role("mysql"))
-        raise UsageError(f"{name} has no database", f"choose from {names}")
+        names = [m.name for m in opened.lab.with_role("mysql")]
+        raise not_among(f"{name} has no database", "", names)
     problem = opened.provider.network_problem(opened.lab)
     if problem or name not in opened.provider.endpoints(opened.lab):
         raise LabError(f"{name} is not running {problem}".strip(), "invoke lab.up")

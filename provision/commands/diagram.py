@@ -12,7 +12,8 @@ from provision.commands.explain import observe_lab
 from provision.commands.results import teaching as results
 from provision.core.atomic import atomic_file
 from provision.core.errors import LabError, UsageError
-from provision.core.state import State
+from provision.core.state import State, lab_names
+from provision.core.suggestions import suggestion
 from provision.teaching import diagram as pictures
 from provision.topology import labs
 
@@ -130,7 +131,9 @@ def _picture(name: str, topology: str, *, everything: bool = False) -> pictures.
         session = open_session(name)
         return pictures.diagram(session.context, observe_lab(session), everything=everything)
     if not topology:
-        print(f"note: lab {name} does not exist yet; this is its topology", file=sys.stderr)
+        similar = suggestion(name, lab_names())
+        what = f"note: lab {name} does not exist yet{similar}; this is its topology"
+        print(what, file=sys.stderr)
     planned = State(topology=here.topology.name, primary=here.topology.primary)
     return pictures.planned_diagram(registry.context(here, planned), everything=everything)
 

@@ -11,6 +11,7 @@ from provision.commands import hostcheck, tables
 from provision.commands.base import Session, console, lab_name, publish, task
 from provision.commands.results import lab as results
 from provision.core.exit_status import ExitStatus
+from provision.core.hints import for_lab
 from provision.topology import labs
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def doctor(c: Any, lab: str = "", provider: str = "", host: bool = False) -> Non
         from provision.operations import offline  # not while other commands are parsed
 
         found["offline"] = offline_values(offline.topologies(opened.root))
-        show_offline(found["offline"])
+        show_offline(found["offline"], opened.name)
     if recorded is not None and not chosen.network_problem(opened):
         _trace_paths(Session(opened, recorded, chosen), found)
 
@@ -64,14 +65,14 @@ def offline_values(rows: Sequence[Offline]) -> list[results.OfflineValues]:
     ]
 
 
-def show_offline(rows: Sequence[results.OfflineValues]) -> None:
+def show_offline(rows: Sequence[results.OfflineValues], lab: str) -> None:
     """Print one line per topology, and how to get what is missing."""
     for row in rows:
         missing = "; ".join(row["missing"])
         state = "available" if row["ready"] else f"not available: {missing}"
         print(f"without a network: {row['topology']} is {state}")
     if not all(row["ready"] for row in rows):
-        print("  fix: invoke lab.prefetch --topology all")
+        print(for_lab("  fix: invoke lab.prefetch --topology all", lab))
 
 
 def _trace_paths(session: Session, found: results.Doctor) -> None:

@@ -20,7 +20,7 @@ from provision.drills.hints import give_hint
 from provision.drills.ordeals import SETTLE_SECONDS, plain
 from provision.drills.probes import ProbeResult
 from provision.drills.run import DrillRun, of_lab, require_current
-from provision.operations.session import Session
+from provision.operations.session import Session, refuse_misspelled
 
 LIST = tables.layout(
     "drill.list",
@@ -48,8 +48,9 @@ DRILL_HELP = "id of a drill, or the path of its file"
 )
 def list_(c: Any, level: str = "", layer: str = "", topology: str = "", lab: str = "") -> None:
     """List the drills, and which are done."""
+    refuse_misspelled(lab_name(lab))
     drills = catalogue.load_all(catalogue.paths())
-    drills = catalogue.matching(drills, level=_level(level), layer=_layer(layer), topology=topology)
+    drills = catalogue.matching(drills, level=_level(level), layer=layer, topology=topology)
     solved: dict[str, list[DrillRun]] = {}
     for run in of_lab(ROOT / ".lab" / lab_name(lab)):
         if run.solved:
@@ -125,7 +126,7 @@ def start(
     if drill:
         selected = flow.drill_of(drill)
     else:
-        selected = _random_drill(session, _level(level), _layer(layer), chosen_seed)
+        selected = _random_drill(session, _level(level), layer, chosen_seed)
     limit = round(number(minutes, "--minutes", 1, 240)) if minutes else 0
     with session.lock(), Progress() as report:
         run = flow.start(
@@ -156,12 +157,6 @@ def _random_drill(session: Session, level: int, layer: str, seed: str) -> Any:
 
 def _level(text: str) -> int:
     return round(number(text, "--level", 1, 4)) if text else 0
-
-
-def _layer(text: str) -> str:
-    if text and text not in catalogue.layers():
-        raise UsageError(f"unknown layer {text!r}", f"choose from {', '.join(catalogue.layers())}")
-    return text
 
 
 @task(result=results.DrillStatusValues)

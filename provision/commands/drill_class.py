@@ -62,6 +62,7 @@ def course(
         runs = {run.drill: run for run in of_lab(session.lab.directory) if run.team == team}
     following = _next(loaded, runs)
     command = f"invoke drill.course {file}{f' --team {team}' if team else ''} --start"
+    command = for_lab(command, session.lab.name)
     values = results.CourseValues(
         title=loaded.title,
         team=team,

@@ -14,7 +14,7 @@ from provision.commands import document
 from provision.commands.base import open_session, publish, task
 from provision.commands.progress import Progress
 from provision.commands.results import drills as results
-from provision.core.errors import LabError, UsageError
+from provision.core.errors import LabError, UsageError, not_among
 from provision.core.exit_status import ExitStatus
 from provision.core.lab import ROOT
 from provision.core.state import lab_names
@@ -79,8 +79,8 @@ def try_(
     loaded = flow.drill_of(drill)
     chosen = seed or secrets.token_hex(3)
     if topology and topology not in loaded.topologies:
-        names = ", ".join(loaded.topologies)
-        raise UsageError(f"drill {loaded.id} does not work in {topology}", f"choose from {names}")
+        what = f"drill {loaded.id} does not work in {topology}"
+        raise not_among(what, topology, loaded.topologies)
     scratch = not lab and SCRATCH not in lab_names()
     name = lab or SCRATCH
     with _lab(name, topology or loaded.topologies[0], create=scratch, remove=scratch and not keep):

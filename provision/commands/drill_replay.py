@@ -13,6 +13,7 @@ from provision.commands.results import drills as results
 from provision.core.errors import UsageError
 from provision.core.lab import LAB_NAME, ROOT
 from provision.drills.run import of_lab
+from provision.operations.session import refuse_misspelled
 
 
 @task(
@@ -30,6 +31,7 @@ def replay_task(
 ) -> None:
     """Play the recorded terminals of a drill."""
     name = lab_name(lab)
+    refuse_misspelled(name)
     if not LAB_NAME.fullmatch(name):
         raise UsageError(f"invalid lab name {name!r}", "invoke lab.list shows all labs")
     directory = ROOT / ".lab" / name

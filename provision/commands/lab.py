@@ -25,6 +25,7 @@ from provision.core.exit_status import ExitStatus
 from provision.core.interrupted_restore import refuse_interrupted
 from provision.core.locks import lab_lock
 from provision.core.state import lab_names
+from provision.core.suggestions import suggestion
 from provision.engine.fleet import Fleet
 from provision.operations.early_login import begin_login
 from provision.topology import labs
@@ -141,7 +142,7 @@ def destroy(c: Any, lab: str = "", yes: bool = False) -> None:
     leftovers = recorded is None and provider.leftover_machines(opened)
     if recorded is None and not leftovers and not opened.directory.exists():
         publish(results.ActionValues(machines=[], changed=False))
-        print(f"there is no lab {name}: nothing to do")
+        print(f"there is no lab {name}: nothing to do{suggestion(name, lab_names())}")
         return
     question = f"remove lab {name}, its machines and all their data?"
     if not confirmed(question, yes, refused=f"this removes lab {name} and its data"):

@@ -18,7 +18,7 @@ from provision.commands.monitor_screen import (
     values,
 )
 from provision.commands.results import site as results
-from provision.core.errors import UsageError
+from provision.core.errors import not_among
 from provision.core.exit_status import ExitStatus
 from provision.monitoring import prometheus as metrics
 
@@ -78,7 +78,7 @@ def qps(
     metrics.monitoring_machine(session.lab)
     names = server_names(session.lab)
     if server and server not in names:
-        raise UsageError(f"{server!r} is not a web server", f"choose from {', '.join(names)}")
+        raise not_among(f"{server!r} is not a web server", server, names)
     with session.fleet() as fleet:
         if document.requested():
             view = metrics.read_view(fleet, back)

@@ -5,6 +5,7 @@ A module of its own, so that roles and checks are imported in the meantime.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from provision import checks
@@ -14,6 +15,7 @@ from provision.commands import show, show_checks
 from provision.commands.base import Session, console, publish
 from provision.commands.results import lab as results
 from provision.core.errors import UsageError
+from provision.core.suggestions import suggestion
 from provision.core.waiting import timeout_factor
 from provision.database.failover import control as failover
 from provision.engine.converge import plans
@@ -71,7 +73,9 @@ def check(session: Session, fleet: Fleet, only: str) -> bool:
     judged = checks.judge(context, observation)
     selected = [result for result in judged if only in result.check.name]
     if not selected:
-        raise UsageError(f"no check has {only!r} in its name", "invoke lab.check lists all checks")
+        words = {word for result in judged for word in re.split(r"[^\w-]+", result.check.name)}
+        what = f"no check has {only!r} in its name{suggestion(only, words)}"
+        raise UsageError(what, "invoke lab.check lists all checks")
     if not publish(show_checks.check_values(judged, only)):
         show_checks.print_checks(screen, judged, only)
     return all(result.ok for result in selected)

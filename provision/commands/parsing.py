@@ -32,12 +32,16 @@ SHORT_OPTIONS = {
 }
 """The only options with a short form: each letter means the same in every task."""
 
+FLAGS = ("all", "follow", "json", "rebuild", "write", "yes")
+"""Those of them whose short form takes no value; ``--write FILE`` has none."""
+
 
 class LabTask(Task[Any]):
     """A task whose positional arguments are optional when they have a default.
 
     Args:
         remainder: what the words after ``--`` are, such as ``COMMAND``; empty if none are allowed.
+        remainder_required: whether the task needs them.
 
     Attributes:
         kind: its full name, such as ``lab.status``; tasks.py sets it.
@@ -47,15 +51,18 @@ class LabTask(Task[Any]):
     kind: str = ""
     result: Any = None
 
-    def __init__(self, *args: Any, remainder: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, remainder: str = "", remainder_required: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.auto_shortflags = False
         self.remainder = remainder
+        self.remainder_required = remainder_required
 
     def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
         """The short form of an option is declared, not the first letter that is free."""
         options: dict[str, Any] = super().arg_opts(name, default, taken_names)
-        if name in SHORT_OPTIONS:
+        if name in SHORT_OPTIONS and isinstance(default, bool) == (name in FLAGS):
             options["names"].append(SHORT_OPTIONS[name])
         return options
 

@@ -40,5 +40,5 @@ def prefetch(c: Any, lab: str = "", topology: str = "", refresh: bool = False) -
     rows = [row for row in offline.topologies(ROOT) if row.topology in names]
     values, size = offline_values(rows), offline.pool_size()
     if not publish(results.Prefetched(offline=values, size_bytes=size)):
-        show_offline(values)
+        show_offline(values, lab_name(lab))
         print(f"{size / MIB:.0f} MiB in the package pool")

@@ -62,8 +62,9 @@ def snapshot(
     )
     print(
         f"snapshot {name} is saved ({taken.manifest.size / MIB:.0f} MiB; the machines paused for "
-        f"{taken.paused:.1f} s); restore it with: invoke lab.restore {name}"
+        f"{taken.paused:.1f} s)"
     )
+    print(for_lab(f"next: invoke lab.restore {name}    # returns to it", session.lab.name))
 
 
 @task(result=results.RestoredValues, positional=["name"])
@@ -115,7 +116,9 @@ def _check(name: str, restored: RestoredLab, values: results.RestoredValues) -> 
             f"restored {name}, but {len(failed)} of {len(checked)} checks failed",
             "invoke lab.up",
         )
-    print(f"restored {name}; all {len(checked)} checks pass")
+    skipped = sum(result.status == "skipped" for result in checked)
+    more = f", {skipped} skipped" if skipped else ""
+    print(f"restored {name}; all {len(checked) - skipped} checks pass{more}")
 
 
 LAYOUT = tables.layout(
@@ -148,7 +151,7 @@ def snapshots(c: Any, lab: str = "") -> None:
     if publish(results.Snapshots(size_bytes=size, snapshots=values)):
         return
     if not infos:
-        print("no snapshot yet: invoke lab.snapshot NAME")
+        print(for_lab("no snapshot yet; next: invoke lab.snapshot NAME", session.lab.name))
         return
     rows = [
         {

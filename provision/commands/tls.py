@@ -10,7 +10,7 @@ from typing import Any
 from provision.commands import tables
 from provision.commands.base import Session, console, open_session, publish, task
 from provision.commands.results import site as results
-from provision.core.errors import LabError, UsageError
+from provision.core.errors import LabError, not_among
 from provision.core.hints import for_lab
 from provision.core.pki import CertificateDetails
 from provision.services.tls import interface as tls
@@ -175,7 +175,8 @@ Firefox on every system
   Settings > Privacy & Security > Certificates > View Certificates > Authorities > Import,
   choose the file, select "Trust this CA to identify websites"; remove: Delete or Distrust there
 
-The name {session.lab.site} must resolve to {session.lab.address}: see invoke dns.hosts.
+The name {session.lab.site} must resolve to {session.lab.address}; next:
+{for_lab("invoke dns.hosts", session.lab.name)}
 Then open https://{session.lab.site}/"""
 
 
@@ -187,10 +188,10 @@ def renew(c: Any, machine: str, lab: str = "") -> None:
     server = session.lab.machine(machine)
     if not tls.terminates_tls(session.context, server):
         names = [m.name for m in session.lab.machines if tls.terminates_tls(session.context, m)]
-        raise UsageError(f"{machine} does not terminate TLS", f"choose from {', '.join(names)}")
+        raise not_among(f"{machine} does not terminate TLS", "", names)
     with session.lock():
         certificate = tls.certificate_name(session.context, server)
         session.context.authority.discard(certificate)
     following = for_lab("invoke lab.up", session.lab.name)
     publish(results.Discarded(machine=machine, certificate=certificate, next=following))
-    print(f"the certificate of {machine} is discarded; next: invoke lab.up")
+    print(f"the certificate of {machine} is discarded; next: {following}")

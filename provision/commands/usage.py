@@ -23,6 +23,34 @@ INDENT, GAP = "  ", 3
 NARROW = 28
 """The least width of a description beside its name; below, it has lines of its own."""
 
+VALUES = {
+    "arch": "ARCHITECTURE",
+    "bind": "ADDRESS",
+    "deadline": "SECONDS",
+    "env": "NAME=VALUE",
+    "every": "SECONDS",
+    "health": "PATH",
+    "inventory": "FILE",
+    "jump": "USER@HOST",
+    "lab": "NAME",
+    "lines": "N",
+    "note": "TEXT",
+    "only": "TEXT",
+    "parallel": "N",
+    "png": "FILE",
+    "speed": "FACTOR",
+    "static": "FOLDER",
+    "svg": "FILE",
+    "terminal": "N",
+    "threads": "N",
+    "to": "TIME",
+    "width": "PIXELS",
+    "workers": "N",
+    "write": "FILE",
+    "wsgi": "MODULE:NAME",
+}
+"""What stands for the value of an option in its help, if not the option's own name."""
+
 _load_all: list[Callable[[], Iterable[str]]] = []
 
 
@@ -168,7 +196,8 @@ def usage_line(name: str, task: Any) -> str:
             parts.append(f"[{word}]" if hasattr(argument, "fallback") else word)
     parts.append("[options]")
     if task.remainder:
-        parts.append(f"[-- {task.remainder}]")
+        words = f"-- {task.remainder}"
+        parts.append(words if task.remainder_required else f"[{words}]")
     return " ".join(parts)
 
 
@@ -199,14 +228,15 @@ def _option_names(argument: Any) -> str:
 
 def value_name(option: str) -> str:
     """What stands for the value of an option in its help."""
-    names = {"lab": "NAME", "svg": "FILE", "png": "FILE", "to": "TIME", "folder": "FOLDER"}
-    return names.get(option, option.rpartition("-")[2].upper())
+    return VALUES.get(option, option.rpartition("-")[2].upper())
 
 
 def description(argument: Any) -> str:
     """The help of an argument, with its default."""
     text = str(argument.help or "")
     default = getattr(argument, "fallback", argument.default)
+    if argument.kind is list:
+        return f"{text} (default: none)"
     if "default" in text or (argument.positional and default is None):
         return text
     if argument.kind is bool:

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from provision.core.atomic import write_atomically
-from provision.core.errors import LabError, UsageError
+from provision.core.errors import LabError, UsageError, not_among
 from provision.core.files import read_private
 from provision.core.lab import LAB_NAME, ROOT, Lab
 from provision.core.limits import Limits
 from provision.core.secrets import TEAM_KEY
-from provision.core.suggestions import suggestion
 
 VERSION = 1
 FOLDER = Path(".lab/.class")
@@ -85,9 +84,7 @@ class Class:
             if team.name == name:
                 return team
         names = [team.name for team in self.teams]
-        raise UsageError(
-            f"unknown team {name!r}{suggestion(name, names)}", f"choose from {', '.join(names)}"
-        )
+        raise not_among(f"unknown team {name!r}", name, names)
 
     def of_lab(self, lab: str) -> Team | None:
         """The team that a lab belongs to; None for another lab."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from provision.core import next_steps
 from provision.core.exit_status import ExitStatus
+from provision.core.suggestions import suggestion
 
 OUTPUT_LINES = 20
 
@@ -43,6 +46,22 @@ class UsageError(LabError):
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what, hint, status=ExitStatus.USAGE)
+
+
+def not_among(what: str, word: str, choices: Iterable[str], otherwise: str = "") -> UsageError:
+    """The error for a word that is not one of the choices; the most similar one is suggested.
+
+    Args:
+        what: happened, such as ``unknown layer 'wbe'``.
+        otherwise: what else is possible, such as ``, or use the path of a file``.
+    """
+    listed = tuple(choices)
+    return UsageError(what + suggestion(word, listed), choose_from(listed, otherwise))
+
+
+def choose_from(choices: Iterable[str], otherwise: str = "") -> str:
+    """The hint that lists the choices."""
+    return f"choose from {', '.join(choices)}{otherwise}"
 
 
 class TopologyError(LabError):

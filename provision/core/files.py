@@ -8,7 +8,8 @@ import stat
 from pathlib import Path
 
 from provision.core import platform as controller
-from provision.core.errors import LabError
+from provision.core.errors import LabError, UsageError
+from provision.core.suggestions import similar_path
 
 
 def read_text(path: Path) -> str | None:
@@ -52,6 +53,16 @@ def require_private(path: Path, mode: int) -> None:
 def cannot_read(path: Path, error: OSError) -> LabError:
     """The error for a file that exists but cannot be read."""
     return LabError(f"{path} cannot be read: {error.strerror or error}", _hint(path, error))
+
+
+def unreadable(what: str, path: Path, error: OSError | UnicodeDecodeError, hint: str) -> UsageError:
+    """The error for a file that the user named.
+
+    Args:
+        what: it is, such as ``the course friday.yml``.
+    """
+    reason = getattr(error, "strerror", "") or error
+    return UsageError(f"{what} cannot be read: {reason}{similar_path(path)}", hint)
 
 
 def cannot_write(path: Path, error: OSError) -> LabError:

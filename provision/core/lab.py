@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from provision.core.errors import UsageError
+from provision.core.errors import not_among
 from provision.core.limits import Limits
-from provision.core.suggestions import suggestion
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: the folder of tasks.py."""
@@ -138,8 +137,7 @@ class Lab:
             if machine.name == name:
                 return machine
         names = [m.name for m in self.machines]
-        what = f"unknown machine {name!r} in lab {self.name}{suggestion(name, names)}"
-        raise UsageError(what, f"choose from {', '.join(names)}")
+        raise not_among(f"unknown machine {name!r} in lab {self.name}", name, names)
 
     def with_role(self, role: str) -> tuple[Machine, ...]:
         """The machines that have a role, in the topology's order."""

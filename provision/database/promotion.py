@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from provision.core import state as records
-from provision.core.errors import HostError, LabError, UsageError
+from provision.core.errors import HostError, LabError, not_among
 from provision.core.parallel import in_parallel
 from provision.database.agent.gtid import GtidSet
 from provision.database.agent.requests import BecomePrimary
@@ -56,8 +56,8 @@ class Promotion:
 def require_database(context: Context, name: str) -> None:
     """Raise a UsageError unless the machine has a database."""
     if "mysql" not in context.lab.machine(name).roles:
-        names = ", ".join(m.name for m in context.lab.with_role("mysql"))
-        raise UsageError(f"{name} has no database", f"choose from {names}")
+        names = [m.name for m in context.lab.with_role("mysql")]
+        raise not_among(f"{name} has no database", "", names)
 
 
 def next_epoch(context: Context, name: str) -> Context:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from provision.core.errors import LabError, UsageError
+from provision.core.errors import LabError, UsageError, not_among
 from provision.core.lab import ROOT
-from provision.core.suggestions import suggestion
+from provision.core.suggestions import similar_path, suggestion
 from provision.drills.drill import Drill
 from provision.drills.schema import drill_schema
 from provision.drills.source import DrillFileError, load
@@ -30,6 +30,16 @@ def layers() -> tuple[str, ...]:
     return tuple(drill_schema()["properties"]["layer"]["enum"])
 
 
+def require_layer(layer: str) -> None:
+    """Refuse a layer that no drill can be about.
+
+    Raises:
+        UsageError: with all layers.
+    """
+    if layer not in layers():
+        raise not_among(f"unknown layer {layer!r}", layer, layers())
+
+
 def find(text: str, folder: Path = FOLDER) -> Path:
     """The file of a drill by id, or by its path.
 
@@ -40,6 +50,9 @@ def find(text: str, folder: Path = FOLDER) -> Path:
         if path.stem == text:
             return path
     if text.endswith(".md") or "/" in text:
+        if not Path(text).is_file():
+            what = f"there is no drill {text}{similar_path(Path(text))}"
+            raise UsageError(what, "invoke drill.list shows all drills")
         return Path(text)
     raise UsageError(
         f"there is no drill {text!r}{suggestion(text, ids(folder))}",
@@ -72,7 +85,16 @@ def load_all(files: Iterable[Path]) -> tuple[Drill, ...]:
 def matching(
     drills: Sequence[Drill], *, level: int = 0, layer: str = "", topology: str = ""
 ) -> tuple[Drill, ...]:
-    """Those of a level, a layer, a topology; 0 and an empty string mean any."""
+    """Those of a level, a layer, a topology; 0 and an empty string mean any.
+
+    Raises:
+        UsageError: for an unknown layer, or a topology that no drill has.
+    """
+    if layer:
+        require_layer(layer)
+    topologies = sorted({name for drill in drills for name in drill.topologies})
+    if topology and topology not in topologies:
+        raise not_among(f"no drill is for topology {topology!r}", topology, topologies)
     return tuple(
         drill
         for drill in drills

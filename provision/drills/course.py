@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provision.core.errors import LabError, TopologyError, UsageError
-from provision.core.exit_status import ExitStatus
+from provision.core.files import unreadable
 from provision.core.suggestions import suggestion
 from provision.drills import catalogue, lint
 from provision.drills.drill import Drill
@@ -60,6 +60,7 @@ def load_course(path: Path) -> Course:
 
     Raises:
         DrillFileError: with all errors of the course and of its drills.
+        UsageError: when the file cannot be read.
     """
     file = relative(path)
     try:
@@ -67,9 +68,8 @@ def load_course(path: Path) -> Course:
     except TopologyError as error:
         raise DrillFileError(error.what, f"a course looks like {EXAMPLE}") from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "") or error
-        what = f"the course {file} cannot be read: {reason}"
-        raise DrillFileError(what, "name its file", status=ExitStatus.USAGE) from None
+        hint = "invoke drill.course FILE"
+        raise unreadable(f"the course {file}", path, error, hint) from None
     check = Checker(file)
     items: list[CourseItem] = []
     broken: dict[Path, list[str]] = {}

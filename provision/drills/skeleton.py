@@ -73,8 +73,7 @@ def write(id: str, layer: str, folder: Path = catalogue.FOLDER) -> Path:
         raise UsageError(
             f"drill {id} exists already: {catalogue.find(id, folder)}", "choose another id"
         )
-    if layer not in catalogue.layers():
-        raise UsageError(f"unknown layer {layer!r}", f"choose from {', '.join(catalogue.layers())}")
+    catalogue.require_layer(layer)
     path = folder / layer / f"{id}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(TEXT.format(id=id, layer=layer), encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from provision import registry
 from provision import topology as topology_files
-from provision.core.errors import UsageError
+from provision.core.errors import not_among
 from provision.core.lab import Lab
 from provision.core.package_set import PackageSet
 from provision.core.pool import run as pool_run
@@ -85,8 +85,8 @@ def chosen(topology: str, lab: str, root: Path) -> list[str]:
         return list(topology_files.names(root))
     if topology:
         if topology not in topology_files.names(root):
-            names = ", ".join([*topology_files.names(root), ALL])
-            raise UsageError(f"unknown topology {topology!r}", f"choose from {names}")
+            names = [*topology_files.names(root), ALL]
+            raise not_among(f"unknown topology {topology!r}", topology, names)
         return [topology]
     opened, _ = labs.open_lab(lab, root=root)
     return [topology_files.reference(opened.topology, root)]

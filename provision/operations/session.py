@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provision import providers
-from provision.core.errors import LabError
+from provision.core.errors import LabError, not_among
 from provision.core.interrupted_restore import refuse_interrupted
 from provision.core.lab import DEFAULT_LAB, Lab
 from provision.core.locks import lab_lock
 from provision.core.report import Report
-from provision.core.state import State
+from provision.core.state import State, lab_names
+from provision.core.suggestions import suggestion
 from provision.engine.fleet import Fleet, quiet, running
 from provision.operations import power_cuts
 from provision.providers.base import Provider
@@ -82,6 +83,17 @@ def lab_name(option: str) -> str:
     return option or os.environ.get("LAB_NAME", "") or DEFAULT_LAB
 
 
+def refuse_misspelled(name: str) -> None:
+    """Refuse the name of a lab that does not exist when that of another lab is similar.
+
+    Raises:
+        UsageError: with the names of all labs.
+    """
+    names = lab_names()
+    if name not in names and suggestion(name, names):
+        raise not_among(f"there is no lab {name}", name, names)
+
+
 def open_session(name: str = "") -> Session:
     """Open a lab that `lab.up` has recorded.
 
@@ -90,5 +102,6 @@ def open_session(name: str = "") -> Session:
     """
     lab, recorded = open_lab(lab_name(name))
     if recorded is None:
+        refuse_misspelled(lab.name)
         raise LabError(f"there is no lab {lab.name} yet", "invoke lab.up")
     return Session(lab, recorded, providers.for_state(recorded))

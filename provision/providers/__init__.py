@@ -7,9 +7,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from provision.core.errors import UsageError
+from provision.core.errors import UsageError, not_among
 from provision.core.state import State
-from provision.core.suggestions import suggestion
 from provision.providers.base import Provider
 from provision.setup import choice
 
@@ -31,10 +30,7 @@ def provider(name: str) -> Provider:
         UsageError: when the name is unknown.
     """
     if name not in PROVIDERS:
-        raise UsageError(
-            f"unknown provider {name!r}{suggestion(name, PROVIDERS)}",
-            f"choose from {', '.join(PROVIDERS)}",
-        )
+        raise not_among(f"unknown provider {name!r}", name, PROVIDERS)
     module, attribute = PROVIDERS[name]
     return cast("Callable[[], Provider]", getattr(import_module(module), attribute))()
 

@@ -14,10 +14,9 @@ from provision import topology
 from provision.checks.balancer import backend_servers
 from provision.checks.database import server_status
 from provision.checks.observation import Observation
-from provision.core.errors import UsageError
+from provision.core.errors import not_among
 from provision.core.hints import for_lab
 from provision.core.lab import Machine
-from provision.core.suggestions import suggestion
 from provision.database.agent.server_status import ServerStatus
 from provision.engine.context import Context
 from provision.services.app import role as app_role
@@ -54,10 +53,7 @@ def text(context: Context, topic: str, observation: Observation) -> str:
         UsageError: for an unknown topic.
     """
     if topic not in TOPICS:
-        raise UsageError(
-            f"unknown topic {topic!r}{suggestion(topic, TOPICS)}",
-            f"choose from {', '.join(TOPICS)}",
-        )
+        raise not_among(f"unknown topic {topic!r}", topic, TOPICS)
     front = context.lab.front
     rendered = context.render(f"explain/{topic}.md.j2", front, **facts(context, observation))
     return for_lab(re.sub(r"\n{3,}", "\n\n", rendered), context.lab.name)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provision.core.errors import LabError, UsageError
-from provision.core.suggestions import suggestion
+from provision.core.errors import LabError, not_among
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
 from provision.providers.base import Provider
@@ -43,10 +42,7 @@ def components(context: Context, only: str = "", *, machines: bool = True) -> tu
     selected = tuple(c for c in existing if only in ("", c.machine, c.part))
     if not selected:
         names = [m.name for m in lab.machines] + list(dict.fromkeys(c.part for c in existing))
-        raise UsageError(
-            f"{only!r} is not a component of lab {lab.name}{suggestion(only, names)}",
-            f"choose from {', '.join(names)}",
-        )
+        raise not_among(f"{only!r} is not a component of lab {lab.name}", only, names)
     return selected
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from provision.core.errors import TopologyError
+from provision.core.errors import TopologyError, choose_from
 from provision.core.exit_status import ExitStatus
+from provision.core.files import unreadable
 from provision.core.lab import ROOT, Topology
-from provision.core.suggestions import suggestion
+from provision.core.suggestions import similar_path, suggestion
 from provision.topology.checker import Checker
 from provision.topology.document import build_topology, parse_document
 from provision.topology.machines import parse_ssh
@@ -56,7 +57,8 @@ def find(name_or_path: str, root: Path = ROOT) -> Path:
         for path in (given, root / given, root / FOLDER / given):
             if path.is_file():
                 return path.resolve()
-        raise TopologyError(f"file {given} does not exist", _choices(root), status=ExitStatus.USAGE)
+        what = f"file {given} does not exist{similar_path(given)}"
+        raise TopologyError(what, _choices(root), status=ExitStatus.USAGE)
     path = root / FOLDER / f"{text}.yml"
     if text and not text.startswith(".") and path.is_file():
         return path
@@ -78,6 +80,7 @@ def load(path: Path) -> Topology:
 
     Raises:
         TopologyError: with all errors of the file, one line per error.
+        UsageError: when the file cannot be read.
     """
     file = _relative(path)
     try:
@@ -109,15 +112,14 @@ def inventory(path: Path) -> dict[str, dict[str, str]]:
 
     Raises:
         TopologyError: with all errors of the file, one line per error.
+        UsageError: when the file cannot be read.
     """
     file = _relative(path)
     try:
         node = parse_yaml(path.read_bytes().decode("utf-8"), file)
     except (OSError, UnicodeDecodeError) as error:
-        what = f"the inventory {file} cannot be read: {getattr(error, 'strerror', '') or error}"
-        raise TopologyError(
-            what, "set its path with --inventory FILE", status=ExitStatus.USAGE
-        ) from None
+        hint = "set its path with --inventory FILE"
+        raise unreadable(f"the inventory {file}", path, error, hint) from None
     check = Checker(file)
     machines = _inventory_machines(check, node)
     if check.errors:
@@ -144,10 +146,10 @@ def _invalid(check: Checker) -> TopologyError:
 
 
 def _choices(root: Path) -> str:
-    choices = ", ".join(names(root))
+    choices = names(root)
     if not choices:
         return f"there are no topologies in {root / FOLDER}: use the path of a file"
-    return f"choose from {choices}, or use the path of a file"
+    return choose_from(choices, ", or use the path of a file")
 
 
 def _relative(path: Path) -> str:

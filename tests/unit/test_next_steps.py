@@ -13,7 +13,7 @@ import pytest
 from provision import checks, topology
 from provision.core import next_steps
 from provision.core.errors import LabError
-from provision.core.hints import for_lab
+from provision.core.hints import COMMANDS_WITHOUT_LAB, for_lab
 from provision.core.lab import ROOT
 from tasks import namespace
 from tests.unit.samples import context
@@ -209,3 +209,42 @@ def test_hints_stop_single_machines_only() -> None:
     for where, hint in hints():
         for line in next_steps.lines_of(hint):
             assert not re.search(r"\binvoke lab\.(halt|kill)(?! +\S)", line), f"{where}: {line}"
+
+
+PRINTED_ELSEWHERE = {
+    "provision/commands/box.py": "a new lab",
+    "provision/commands/confirm_change.py": "part of a hint",
+    "provision/commands/dns.py": "part of a hint",
+    "provision/commands/drill.py": "completed when it is printed",
+    "provision/commands/drill_class.py": "completed in the next line",
+    "provision/commands/lab.py": "no lab exists",
+    "provision/commands/show_checks.py": "the hint of an error",
+}
+"""Modules with commands outside of `for_lab`, and why they need no ``--lab`` there."""
+
+
+def incomplete_commands(tree: ast.AST) -> Iterator[str]:
+    """Texts with a command that are neither an error nor completed by `for_lab`."""
+    complete = set()
+    for node in ast.walk(tree):
+        name = getattr(getattr(node, "func", None), "id", "")
+        if name == "for_lab" or name.endswith(("Error", "not_among", "unreadable")):
+            complete |= {id(inner) for inner in ast.walk(node)}
+        body = getattr(node, "body", [])
+        for statement in body if isinstance(body, list) else []:
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                complete.add(id(statement.value))  # a docstring
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            tasks_in_text = set(re.findall(r"invoke ([a-z]+\.[a-z-]+)", node.value))
+            if id(node) not in complete and tasks_in_text - {*COMMANDS_WITHOUT_LAB}:
+                yield node.value
+
+
+def test_printed_commands_carry_the_lab() -> None:
+    modules = {
+        str(path.relative_to(ROOT)): list(incomplete_commands(ast.parse(path.read_text("utf-8"))))
+        for path in (ROOT / "provision" / "commands").glob("*.py")
+    }
+    incomplete = {name: texts for name, texts in modules.items() if texts}
+    assert incomplete.keys() == PRINTED_ELSEWHERE.keys(), incomplete

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from provision.core.errors import UsageError
-from provision.core.suggestions import suggestion
+from provision.core.errors import not_among
 from provision.operations.bundle.hosts import RELEASES
 from provision.operations.bundle.wheels import PLATFORMS, PYTHONS
 
@@ -47,11 +46,9 @@ def listed(text: str, known: Sequence[str], what: str) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        near = suggestion(unknown[0], known) if unknown else ""
-        raise UsageError(
-            f"unknown {what} {', '.join(map(repr, unknown)) or repr(text)}{near}",
-            f"choose from {', '.join(known)}, or {ALL}",
-        )
+        first = unknown[0] if unknown else text
+        named = ", ".join(map(repr, unknown)) or repr(text)
+        raise not_among(f"unknown {what} {named}", first, known, f", or {ALL}")
     return tuple(name for name in known if name in names)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from provision.core.errors import ProviderError, UsageError
+from provision.core.errors import ProviderError, not_among
 from provision.core.lab import ROOT
 from provision.core.package_set import PackageSet
 from provision.core.pool.store import CANONICAL
@@ -95,8 +95,7 @@ def find_architecture(name: str) -> Architecture:
     """
     name = name or native()
     if name not in ARCHITECTURES:
-        what = f"no boxes for the architecture {name!r}"
-        raise UsageError(what, f"choose from {', '.join(ARCHITECTURES)}")
+        raise not_among(f"no boxes for the architecture {name!r}", name, ARCHITECTURES)
     return ARCHITECTURES[name]
 
 
@@ -114,7 +113,7 @@ def build(
         ProviderError: when packages are missing, or the build fails.
     """
     if provider not in PROVIDERS:
-        raise UsageError(f"no boxes for {provider!r}", f"choose from {', '.join(PROVIDERS)}")
+        raise not_among(f"no boxes for {provider!r}", provider, PROVIDERS)
     target = find_architecture(architecture)
     missing = missing_packages(target)
     if missing:

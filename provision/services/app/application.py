@@ -16,6 +16,7 @@ from provision.core import capacity
 from provision.core.atomic import write_atomically
 from provision.core.errors import LabError, UsageError
 from provision.core.files import read_text
+from provision.core.suggestions import similar_path
 from provision.engine.agent.codec import ProtocolError, decode, encode
 from provision.engine.agent.filesystem import shown
 
@@ -192,7 +193,8 @@ def parse_environment(assignments: tuple[str, ...], file: str = "") -> dict[str,
         path = Path(file).expanduser()
         text = read_text(path) if not path.is_dir() else None
         if text is None:
-            raise UsageError(f"{shown(file)} does not exist or is a folder", "name a file")
+            what = f"{shown(file)} does not exist or is a folder"
+            raise UsageError(what + shown(similar_path(path)), "name a file")
         lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines()]
         for number, line in enumerate(lines, 1):
             if line and not line.startswith("#"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from provision.core.errors import UsageError
 from provision.core.files import cannot_read
+from provision.core.suggestions import similar_path
 from provision.engine.agent.filesystem import kind_of, shown
 from provision.engine.resources.files import TreeFile, TreeLink
 
@@ -94,7 +95,8 @@ def collect(folder: Path) -> CollectedRelease:
         LabError: when something in it cannot be read.
     """
     if not folder.exists():
-        raise UsageError(f"{shown(str(folder))} does not exist", "name a folder with a release")
+        what = f"{shown(str(folder))} does not exist{shown(similar_path(folder))}"
+        raise UsageError(what, "name a folder with a release")
     if not folder.is_dir():
         raise UsageError(f"{shown(str(folder))} is not a folder", "name a folder with a release")
     left_out: list[LeftOut] = []

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from provision.core import state
-from provision.core.errors import UsageError
+from provision.core.errors import UsageError, not_among
 from provision.core.lab import Machine
 from provision.core.report import Log
-from provision.core.suggestions import suggestion
 from provision.engine.apply import apply_unit, inspect_unit
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
@@ -43,10 +42,7 @@ def require_server(context: Context, name: str) -> None:
     if name not in names:
         is_app = name in {m.name for m in context.lab.with_role("app")}
         why = ": web servers detect its failure automatically" if is_app else ""
-        raise UsageError(
-            f"the balancer has no server {name!r}{why or suggestion(name, names)}",
-            f"choose from {', '.join(names)}",
-        )
+        raise not_among(f"the balancer has no server {name!r}{why}", "" if is_app else name, names)
 
 
 def drain(
@@ -109,8 +105,7 @@ def algorithm(context: Context, fleet: Fleet, value: str) -> Context:
 
 def _choice(what: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
-        similar = suggestion(value, choices)
-        raise UsageError(f"unknown {what} {value!r}{similar}", f"choose from {', '.join(choices)}")
+        raise not_among(f"unknown {what} {value!r}", value, choices)
     return value
 
 
