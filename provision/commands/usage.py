@@ -235,8 +235,6 @@ def description(argument: Any) -> str:
     """The help of an argument, with its default."""
     text = str(argument.help or "")
     default = getattr(argument, "fallback", argument.default)
-    if argument.kind is list:
-        return f"{text} (default: none)"
     if "default" in text or (argument.positional and default is None):
         return text
     if argument.kind is bool:

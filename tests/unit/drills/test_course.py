@@ -63,5 +63,5 @@ def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
 
 
 def test_a_course_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(DrillFileError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         load_course(tmp_path / "none.yml")
