@@ -7,8 +7,8 @@ from typing import Any
 
 from provision.commands.base import open_session, publish, task
 from provision.commands.results import drills as results
+from provision.core.atomic import create_file
 from provision.core.errors import UsageError
-from provision.core.files import cannot_write
 from provision.drills import flow
 from provision.drills.postmortem import post_mortem
 from provision.drills.run import of_lab
@@ -32,13 +32,7 @@ def new(c: Any, run: str = "", write: str = "", lab: str = "") -> None:
         raise UsageError(f"there is no run {run!r}", "invoke drill.report lists all runs")
     text = post_mortem(chosen[0], flow.exercise_of(session, chosen[0]))
     if write:
-        try:
-            with Path(write).open("x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError:
-            raise UsageError(f"{write} exists already", "choose another name") from None
-        except OSError as error:
-            raise cannot_write(Path(write), error) from None
+        create_file(Path(write).expanduser(), text)
     if publish(results.PostMortem(drill=chosen[0].drill, text=text, file=write)):
         return
     print(f"{write} is written" if write else text, end="\n" if write else "")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from provision.core import platform as controller
+from provision.core.errors import UsageError
 from provision.core.files import cannot_write
 
 
@@ -27,6 +28,22 @@ def write_atomically(path: Path, data: str | bytes, mode: int = 0o600) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path, mode) as file:
             file.write(data.encode() if isinstance(data, str) else data)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def create_file(path: Path, text: str) -> None:
+    """Write a new file that the user asked for; it appears whole or not at all.
+
+    Raises:
+        UsageError: when it exists already.
+        LabError: when it cannot be written.
+    """
+    if path.exists():
+        raise UsageError(f"{path} exists already", "choose another name")
+    try:
+        with atomic_file(path, 0o644) as file:
+            file.write(text.encode())
     except OSError as error:
         raise cannot_write(path, error) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from provision.core.atomic import create_file
 from provision.core.errors import UsageError
 from provision.drills import catalogue
 
@@ -76,5 +77,5 @@ def write(id: str, layer: str, folder: Path = catalogue.FOLDER) -> Path:
     catalogue.require_layer(layer)
     path = folder / layer / f"{id}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(TEXT.format(id=id, layer=layer), encoding="utf-8")
+    create_file(path, TEXT.format(id=id, layer=layer))
     return path
