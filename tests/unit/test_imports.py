@@ -54,6 +54,12 @@ def test_no_task_imports_a_library_of_the_tests_or_of_the_screen() -> None:
     assert imported_by() & NEVER == set()
 
 
+def test_the_provider_imports_nothing_for_requests() -> None:
+    """The package pool serves machines that are created; an unchanged lab needs none."""
+    loaded = imported_by("lab.up", then="import provision.providers.lxc.provider")
+    assert loaded & (REQUESTS | {"email", "html"}) == set()
+
+
 def test_what_looks_at_a_lab_imports_nothing_for_requests() -> None:
     then = (
         "from provision.commands import observing; from provision import registry as r; r.roles()"

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from provision.core.pool import store as stored
 from provision.core.pool.pool import Pool
-from provision.core.pool.server import serving
 
 ROOT = Path(__file__).resolve().parents[3]
 PROXY = "LAB_POOL_PROXY"
@@ -78,6 +77,8 @@ def main() -> None:
     pool = Pool(options.folder, options.mirror, proxies, options.direct, options.offline)
     stored.make_folder(pool.folder, pool.folder)
     environ = {**os.environ, OPTIONS: " ".join(pool.apt_options())}
+    from provision.core.pool.server import serving  # not while a lab is only looked at
+
     with serving(pool) as proxy:
         status = subprocess.run(options.argv, env={**environ, PROXY: proxy}, check=False).returncode
     if status == 0 and pool.used:
