@@ -37,7 +37,7 @@ FAULTS = tables.layout(
 
 def observe_lab(session: Session) -> Observation:
     """An observation without requests to the site; only states when the lab does not run."""
-    states = session.provider.state(session.lab)
+    states = session.machine_states()
     try:
         with session.fleet() as fleet:
             return observe(session.context, fleet, states, with_requests=False)

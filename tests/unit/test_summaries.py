@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from provision.commands import machines
+from provision.commands import explain, machines
 from provision.operations.session import Session
 from tests.unit.samples import context
 
@@ -33,6 +33,9 @@ class Provider:
     def start(self, lab: Any, name: str) -> None:
         self.calls.append(("start", name))
         self.states[name] = "running"
+
+    def network_problem(self, lab: Any) -> str:
+        return "there is no network"
 
     def state(self, lab: Any) -> dict[str, str]:
         return {m.name: self.states.get(m.name, "running") for m in lab.machines}
@@ -99,3 +102,10 @@ def test_a_machine_that_is_off_is_called_what_it_is(
     machines.start.body(None, "web-01")
     started = "web-01 is running; its services were not checked"
     assert capsys.readouterr().out.splitlines()[0] == started
+
+
+def test_diagrams_and_explanations_call_a_killed_machine_killed(provider: Provider) -> None:
+    session = machines.open_session()
+    machines.kill.body(None, "web-02")
+    assert session.provider.state(session.lab)["web-02"] == "halted"
+    assert explain.observe_lab(session).states["web-02"] == "killed"
