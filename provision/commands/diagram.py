@@ -132,7 +132,7 @@ def _picture(name: str, topology: str, *, everything: bool = False) -> pictures.
         return pictures.diagram(session.context, observe_lab(session), everything=everything)
     if not topology:
         similar = suggestion(name, lab_names())
-        what = f"note: lab {name} does not exist yet{similar}; this is its topology"
+        what = f"note: lab {name} does not exist yet; this is its topology{similar}"
         print(what, file=sys.stderr)
     planned = State(topology=here.topology.name, primary=here.topology.primary)
     return pictures.planned_diagram(registry.context(here, planned), everything=everything)

@@ -107,7 +107,7 @@ def diagram(context: Context, observation: Observation, *, everything: bool = Fa
     pairs = tuple(
         (primary, name) for name in databases if name != primary and {primary, name} <= alive
     )
-    title = f"lab {lab.name}: {lab.topology.name}, on {lab.network}"
+    title = f"Lab {lab.name}: {lab.topology.name}, on {lab.network}"
     return Diagram(title, f"{lab.site} = {lab.address}", tuple(layers), pairs)
 
 
@@ -117,7 +117,7 @@ def planned_diagram(context: Context, *, everything: bool = False) -> Diagram:
     picture = diagram(
         context, Observation({m.name: PLANNED for m in lab.machines}), everything=everything
     )
-    return replace(picture, title=f"topology {lab.topology.name}, on {lab.network}")
+    return replace(picture, title=f"Topology {lab.topology.name}, on {lab.network}")
 
 
 def _database_runs(context: Context, observation: Observation, name: str) -> bool:

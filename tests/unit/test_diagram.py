@@ -93,7 +93,7 @@ def three() -> Diagram:
     )
     lone = Layer("", "others", (MachineBox("monitor", "192.168.156.200", "halted", ()),))
     return Diagram(
-        "lab a-very-long-name: three, on 192.168.156.0/24",
+        "Lab a-very-long-name: three, on 192.168.156.0/24",
         "www.foobar.com = 192.168.156.10",
         (Layer("nginx", "web server", webs, "HTTPS, verified"), lone),
         (("web-00", "web-01"), ("web-00", "web-02"), ("web-02", "monitor"), ("web-00", "gone")),
@@ -128,7 +128,7 @@ def test_the_color_shows_the_state() -> None:
 def test_a_planned_topology() -> None:
     picture = planned_diagram(samples.context("scaled"))
     assert {box.color for box in boxes(picture).values()} == {"grey"}
-    assert picture.title == "topology scaled, on 192.168.56.0/24"
+    assert picture.title == "Topology scaled, on 192.168.56.0/24"
     assert picture.replication == (("db-01", "db-02"),)
     assert boxes(picture)["db-01"].note == "primary"
 
@@ -237,7 +237,8 @@ def test_everything_is_inside_the_canvas(picture: Diagram) -> None:
 @each
 def test_a_drawing_fills_a_slide_and_has_titles_in_title_case(picture: Diagram) -> None:
     shapes = drawing(picture)
-    assert shapes.width / shapes.height == pytest.approx(16 / 9, abs=0.01)
+    assert shapes.width * 9 == shapes.height * 16  # 1920 pixels are 1080 high
+    assert picture.title[0].isupper()
     texts = {s.text for s in shapes.shapes if isinstance(s, Words)}
     assert {layer.title.title() for layer in picture.layers} | {"Clients"} <= texts
 
@@ -387,7 +388,7 @@ def test_a_lab_that_was_never_up_is_drawn_as_its_topology(tmp_path: Path) -> Non
     assert result.returncode == 0, result.stderr
     assert "lab t-never-up does not exist yet; this is its topology" in result.stderr
     picture = json.loads(result.stdout)["data"]
-    assert picture["title"].startswith("topology distributed, on ")
+    assert picture["title"].startswith("Topology distributed, on ")
     assert {box["color"] for layer in picture["layers"] for box in layer["boxes"]} == {"grey"}
     result = run(tmp_path, "--topology", "scaled")
     assert (result.returncode, result.stderr) == (0, "")

@@ -105,7 +105,7 @@ def test_a_machine_that_is_off_is_called_what_it_is(
 
 
 def test_diagrams_and_explanations_call_a_killed_machine_killed(provider: Provider) -> None:
-    session = machines.open_session()
+    session = machines.open_session()  # type: ignore[attr-defined]
     machines.kill.body(None, "web-02")
     assert session.provider.state(session.lab)["web-02"] == "halted"
     assert explain.observe_lab(session).states["web-02"] == "killed"

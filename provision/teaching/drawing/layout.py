@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 from typing import NamedTuple
 
 from provision.teaching.diagram import Diagram, Layer, MachineBox, ProgramState
@@ -95,9 +96,10 @@ def drawing(picture: Diagram) -> Drawing:
 
 def _slide(width: float, height: float, shapes: Sequence[Shape]) -> Drawing:
     """The shapes in the middle of a canvas of 16:9, which fills a slide."""
-    wide, high = max(width, height * WIDE / HIGH), max(height, width * HIGH / WIDE)
+    unit = ceil(max(width / WIDE, height / HIGH))
+    wide, high = unit * WIDE, unit * HIGH
     right, down = (wide - width) / 2, (high - height) / 2
-    return Drawing(round(wide), round(high), tuple(_moved(shape, right, down) for shape in shapes))
+    return Drawing(wide, high, tuple(_moved(shape, right, down) for shape in shapes))
 
 
 def _moved(shape: Shape, right: float, down: float) -> Shape:
