@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import shutil
@@ -142,10 +141,6 @@ class Page:
         values["windowsVirtualKeyCode"] = number
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **values)
         self.call("Input.dispatchKeyEvent", type="keyUp", **values)
-
-    def screenshot(self, path: Path) -> None:
-        data = self.call("Page.captureScreenshot", format="png")["data"]
-        path.write_bytes(base64.b64decode(data))
 
     def text(self) -> str:
         """The text of the page."""

@@ -102,7 +102,7 @@ class Gate:
         self._clock = clock
 
     def visitor_of_code(self, code: str) -> Visitor | None:
-        """Who has a code. All codes are compared, so that the time tells nothing."""
+        """Who has a code. All codes are compared: the response time reveals nothing."""
         match: Visitor | None = None
         for seat in self.room.seats:
             if same_code(code, seat.code):

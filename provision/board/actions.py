@@ -27,9 +27,6 @@ LEARNERS = ("hint", "check", "reset")
 LINES = 8
 """Progress messages that are shown."""
 
-SHOWN_SECONDS = 60.0
-"""For which the result of a command is shown."""
-
 
 class Actions:
     """Starts commands on the labs of a room."""

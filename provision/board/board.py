@@ -1,4 +1,4 @@
-"""The board: the labs of a room, their terminals, and the browsers that look at them."""
+"""The board: the labs of a room, their terminals, and the browsers that show them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Board:
         self.terminals.mark(watch.seat.lab, marker)
 
     def notify(self, lab: str) -> None:
-        """Wake everybody who looks at a lab."""
+        """Wake every client that shows a lab."""
         for event in self._listeners.get(lab, ()):
             event.set()
 
@@ -102,9 +102,9 @@ class Board:
         raise UsageError(f"there is no team {name!r}")
 
     def watch(self, seat: Seat) -> LabWatch:
-        """The watch of a lab; it goes on observing because somebody looks."""
+        """The watch of a lab, which continues to observe it for this client."""
         watch = self._watches[seat.lab]
-        watch.look()
+        watch.keep_observing()
         return watch
 
     def visible_labs(self, visitor: Visitor) -> list[str]:

@@ -1,8 +1,8 @@
 """Everything that the board knows about one lab: observed all the time, published on change.
 
-A thread looks at the provider and at the files of the lab, starts a `MachineWatch` per running
-machine, and composes the document for the page. Nothing here is kept: after a restart of the board
-the same document comes from the same lab.
+A thread reads the state of the provider and the lab, starts a `MachineWatch` per running machine,
+and composes the document for the page. Nothing is stored: after a restart of the board, the same
+lab gives the same document.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from provision.monitoring.prometheus import prometheus_probe
 from provision.operations.session import Session, open_session
 
 INTERVAL = 1.0
-"""Seconds between two looks at the provider and the files."""
+"""Seconds between two observations of the provider and the files."""
 
 IDLE_SECONDS = 60.0
 """Without a client, after which nothing is observed any more."""
@@ -83,10 +83,10 @@ class LabWatch:
         name = f"lab {seat.lab}"
         threading.Thread(target=self._watch, name=name, daemon=True).start()
 
-    # --- what others do --------------------------------------------------------------------------
+    # --- for other modules -----------------------------------------------------------------------
 
-    def look(self) -> None:
-        """Somebody looks at the lab: observe it for another minute."""
+    def keep_observing(self) -> None:
+        """A client shows the lab: observe it for another `IDLE_SECONDS`."""
         idle = self.idle
         self._watched = time.monotonic()
         if idle:
@@ -135,7 +135,7 @@ class LabWatch:
         self._publish()
 
     def mark(self, run: int, text: str) -> None:
-        """Something happened in a run; an empty text is nothing to tell."""
+        """Report an event of a run to the recordings; an empty text is ignored."""
         if text:
             self._marked(self, CastMarker(run, text))
 
@@ -154,20 +154,20 @@ class LabWatch:
                 if self.idle:
                     self._forget_machines()
                 else:
-                    self._look()
+                    self._observe()
             except LabError as error:
-                self._lost(error.what)
+                self._set_problem(error.what)
             except Exception as error:
-                self._lost(f"unexpected {type(error).__name__}: {error}")
+                self._set_problem(f"unexpected {type(error).__name__}: {error}")
             self._publish()
             self._wake.wait(max(0.1, INTERVAL - (time.monotonic() - started)))
             self._wake.clear()
 
-    def _lost(self, problem: str) -> None:
+    def _set_problem(self, problem: str) -> None:
         self.session, self._problem, self._states, self._signature = None, problem, {}, ()
         self._forget_machines()
 
-    def _look(self) -> None:
+    def _observe(self) -> None:
         signature = _signature(self.directory)
         if self.session is None or signature != self._signature:
             self.session = self._open(self.seat.lab)
@@ -193,7 +193,7 @@ class LabWatch:
         self._watches = {}
 
     def _read_log(self) -> None:
-        """Read the log of drills when it has changed, and tell what is new."""
+        """Read the log of drills when it has changed, and report new events."""
         with self._log_lock:
             self._read_log_locked()
 
@@ -269,7 +269,7 @@ class LabWatch:
 
 
 def live_probes(context: Context, machine: Machine) -> list[Probe[Any]]:
-    """What the page shows of a machine: cheap enough for every second."""
+    """The probes of a machine that the page shows: cheap enough for every second."""
     probes = [
         *machines.probes(context, machine),
         *balancer.probes(context, machine),
@@ -281,7 +281,7 @@ def live_probes(context: Context, machine: Machine) -> list[Probe[Any]]:
 
 
 def event_text(event: DrillEvent) -> str:
-    """What a marker says about an event; empty for one that is of no interest."""
+    """The text of the marker for an event; empty for events that get no marker."""
     values = event.values
     if event.kind == "hint":
         return f"hint {int(values.get('number', 0)) + 1}"

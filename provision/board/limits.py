@@ -34,7 +34,7 @@ CONNECTIONS = 1200
 
 LOGIN_FAILURES = 10
 LOGIN_SECONDS = 10.0
-"""Wrong codes that one address may send in so many seconds: 50 bits are not guessed that way."""
+"""Wrong codes that one address may send within these seconds: codes have 50 bits."""
 
 ADDRESSES = 2000
 """Addresses whose wrong codes are counted."""

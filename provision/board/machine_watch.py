@@ -29,7 +29,7 @@ class MachineWatch:
 
     Args:
         probes: what is observed.
-        changed: called after every look.
+        changed: called after every observation.
     """
 
     def __init__(

@@ -15,8 +15,8 @@ from provision.board.limits import JUDGE_SECONDS
 from provision.core.errors import LabError
 from provision.drills import flow
 from provision.drills.completion import Completion
+from provision.drills.disruptions import plain
 from provision.drills.drill import Exercise
-from provision.drills.ordeals import plain
 from provision.drills.probes import Judge, ProbeResult
 from provision.drills.run import DrillRun, current
 

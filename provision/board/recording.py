@@ -1,8 +1,7 @@
 """Recordings of terminals: asciicast v2, one JSON value per line, under the lab's directory.
 
-Only output is recorded. What is typed shows up in it as far as the machine echoes it, so that a
-password that is typed without echo is in no file. Markers tell when a drill started, a hint was
-given, a proof held.
+Only output is recorded. Input appears only where the machine echoes it, so a password that is typed
+without echo is in no file. Markers show when a drill started, a hint was given, a proof held.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ class CastMarker:
 
     @property
     def label(self) -> str:
-        """As it stands in the file."""
+        """Its text in the file."""
         return f"run {self.run}: {self.text}"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from provision.board.casts import CastEvent, RecordedTerminal
 
 LONGEST_PAUSE = 2.0
-"""Seconds that are waited at most, however long nothing was typed."""
+"""Seconds; longer pauses of the recording are shortened."""
 
 # Control strings (ECMA-48, 5.6: OSC, DCS, APC, PM, SOS) can set the title, the clipboard or the
 # keys of the terminal that shows them; what moves the cursor and sets colors is CSI.
@@ -21,8 +21,8 @@ ANSWERED = re.compile("\x1b\\[[?>=]?[0-9;]*[cn]|\x1b\\[[0-9;]*t|\x05|\x1bZ")
 """Requests to which a terminal answers as if somebody had typed."""
 
 
-class Harmless:
-    """Removes what a recording must not do with the terminal that plays it."""
+class SafeOutput:
+    """Removes sequences that would change the terminal that plays a recording."""
 
     def __init__(self) -> None:
         self._pending = ""
@@ -63,12 +63,12 @@ def play(
     Args:
         speed: 2 is twice as fast.
     """
-    harmless = Harmless()
+    safe = SafeOutput()
     for pause, event in frames(cast, run):
         if pause:
             sleep(pause / speed)
         if event.kind == "o":
-            write(harmless.filter(event.value))
+            write(safe.filter(event.value))
         elif event.kind == "m":
             write(f"\x1b[0m\r\n\x1b[7m {event.value} \x1b[0m\r\n")
     write("\x1b[0m\r\n")

@@ -59,7 +59,7 @@ class Viewer:
 
 
 class PageTerminal:
-    """One shell on one machine. Its methods are called in the event loop, unless they say so."""
+    """One shell on one machine. Its methods run in the event loop unless they say otherwise."""
 
     def __init__(self, lab: str, machine: str, number: int, size: Size) -> None:
         self.id = secrets.token_urlsafe(18)
@@ -141,13 +141,13 @@ class PageTerminal:
         cast = self.cast
         if cast is not None and not cast.output(data):
             self.cast = None
-            self._in_loop(self._tell, f"the recording has ended: {cast.problem}")
+            self._in_loop(self._notify, f"the recording has ended: {cast.problem}")
 
     def _append(self, data: bytes) -> None:
         self._scrollback.append(data)
         self.wake()
 
-    def _tell(self, notice: str) -> None:
+    def _notify(self, notice: str) -> None:
         self.notice = notice
         self.wake()
 
@@ -219,7 +219,7 @@ class PageTerminal:
         try:
             await asyncio.to_thread(self._send, data)
         except (OSError, EOFError) as error:
-            self._tell(f"input was not taken ({error or type(error).__name__})")
+            self._notify(f"input was not taken ({error or type(error).__name__})")
 
     def _send(self, data: bytes) -> None:
         self._channel.settimeout(None)

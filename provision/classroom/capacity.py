@@ -133,7 +133,7 @@ def require_room(count: int, running: int, needs: tuple[SharedResource, ...]) ->
     """Refuse more labs than the host has room for.
 
     Args:
-        count: labs that are to be started.
+        count: labs to start.
         running: labs of the class that run already.
 
     Raises:
@@ -151,7 +151,7 @@ def require_room(count: int, running: int, needs: tuple[SharedResource, ...]) ->
     ]
     more = " more" if running else ""
     raise LabError(
-        f"this host has room for {fit}{more} labs, and {count} are to be started:\n"
+        f"this host has room for {fit}{more} labs, and {count} would be started:\n"
         + "\n".join(lines),
         f"invoke class.up {running + fit}" if fit else "",
     )
@@ -215,7 +215,7 @@ def _keys(proc: Path) -> Iterator[tuple[int, int]]:
 
 
 def _inotify_instances(proc: Path) -> int:
-    """Instances on the host, as far as this user may see them."""
+    """Instances on the host that this user may see."""
     count = 0
     for folder in proc.glob("[0-9]*/fd"):
         with suppress(OSError):

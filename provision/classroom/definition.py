@@ -35,7 +35,7 @@ OWN_PROVIDERS = tuple(name for name in PROVIDERS if name != "ssh")
 
 @dataclass
 class Definition:
-    """What a class shall be.
+    """The desired class, as its file or the command line describes it.
 
     Args:
         file: the class file; empty for a number of teams.

@@ -20,7 +20,7 @@ from provision.topology import networks
 
 
 def plan(definition: Definition, existing: Class | None, root: Path) -> Class:
-    """The class as it shall be. Teams that exist keep their lab, network and code.
+    """The desired class. Teams that exist keep their lab, network and code.
 
     Nothing is written; new teams have no code yet (`issue`).
 

@@ -43,7 +43,7 @@ class TeamRun:
     Args:
         status: the exit status of the last task that ran.
         output: of all tasks, both streams.
-        error: the line that tells why it failed; empty after a success.
+        error: the line with the cause of the failure; empty after a success.
     """
 
     team: Team
@@ -189,7 +189,7 @@ class Runner:
 
 
 def reason(output: str) -> str:
-    """The line of an output that tells why the task failed."""
+    """The line of an output with the cause of the failure."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return (errors or lines or ["no output"])[-1]

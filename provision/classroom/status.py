@@ -1,4 +1,4 @@
-"""Where the labs of a class stand."""
+"""The status of the labs of a class."""
 
 from __future__ import annotations
 

@@ -28,10 +28,10 @@ from provision.topology.record import record_lab, record_reached, record_target
 
 @dataclass(frozen=True)
 class OpenedLab:
-    """A lab that is to be brought up.
+    """A lab to bring up.
 
     Args:
-        lab: as it shall be.
+        lab: the desired one.
         recorded: as it was brought up before; None for a new one.
         reason: why this provider was chosen.
     """

@@ -15,12 +15,12 @@ def highest(lines: Iterable[Values]) -> float:
     return max((v for line in lines for v in line if v is not None), default=0.0)
 
 
-def ceiling(values: Values, least: float = 1.0) -> float:
-    """A round number that no value exceeds: 1, 2 or 5 times a power of ten."""
+def ceiling(values: Values) -> float:
+    """A round number from 1 on that no value exceeds: 1, 2 or 5 times a power of ten."""
     largest = max([v for v in values if v is not None], default=0.0)
-    if largest <= least:
-        return least
-    size = 10.0 ** (len(str(int(largest))) - 1) if largest >= 1 else 0.001
+    if largest <= 1:
+        return 1.0
+    size = 10.0 ** (len(str(int(largest))) - 1)
     while True:
         for factor in (1, 2, 5):
             if largest <= factor * size:

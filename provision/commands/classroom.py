@@ -11,7 +11,7 @@ from provision import providers
 from provision import topology as topologies
 from provision.classroom import capacity, definition, planning
 from provision.classroom import sheet as sheets
-from provision.classroom import status as standing
+from provision.classroom import status as class_status
 from provision.classroom.definition import Definition
 from provision.classroom.running import Words, at_once
 from provision.classroom.status import TeamStatus
@@ -75,7 +75,7 @@ def up(
         wanted = _wanted(file, existing, topology, network, prefix)
         record = planning.plan(wanted, existing, ROOT) if wanted else existing
         assert record is not None
-        statuses = {s.team.name: s for s in standing.of_teams(record.teams, ROOT)}
+        statuses = {s.team.name: s for s in class_status.of_teams(record.teams, ROOT)}
         missing = [team for team in record.teams if _unfinished(statuses[team.name])]
         _require_room(record, wanted, missing, len(record.teams) - len(missing))
         record = planning.issue(record, ROOT)
@@ -110,7 +110,7 @@ def _wanted(
 
 def _unfinished(status: TeamStatus) -> bool:
     directory = ROOT / ".lab" / status.team.lab
-    return status.state != standing.UP or START not in archive.names(directory)
+    return status.state != class_status.UP or START not in archive.names(directory)
 
 
 def _require_room(
@@ -132,14 +132,14 @@ def _require_room(
 
 
 def _up_tasks(record: Class, status: TeamStatus) -> list[Words]:
-    """What brings a team's lab up, from where it stands."""
+    """The tasks that bring a team's lab up from its present state."""
     directory = ROOT / ".lab" / status.team.lab
     tasks: list[Words] = []
     if status.state == "restoring":
         tasks.append(["lab.restore", status.snapshot])
     elif status.drill is not None:  # lab.up would undo the fault
         tasks += [["lab.start", machine] for machine in status.off]
-    elif status.state != standing.UP:
+    elif status.state != class_status.UP:
         words = ["lab.up", "--topology", record.topology, "--network", status.team.network]
         tasks.append([*words, *(["--provider", record.provider] if record.provider else [])])
     if START not in archive.names(directory) and status.drill is None:
@@ -154,7 +154,7 @@ def status(c: Any) -> None:
 
 
 def _show_status(record: Class) -> None:
-    statuses = standing.of_teams(record.teams, ROOT)
+    statuses = class_status.of_teams(record.teams, ROOT)
     values = results.ClassStatus(
         title=record.title,
         topology=record.topology,

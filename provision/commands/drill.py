@@ -16,8 +16,8 @@ from provision.core.exit_status import ExitStatus
 from provision.core.hints import for_lab
 from provision.core.lab import ROOT
 from provision.drills import catalogue, flow
+from provision.drills.disruptions import SETTLE_SECONDS, plain
 from provision.drills.hints import give_hint
-from provision.drills.ordeals import SETTLE_SECONDS, plain
 from provision.drills.probes import ProbeResult
 from provision.drills.run import DrillRun, of_lab, require_current
 from provision.operations.session import Session, refuse_misspelled

@@ -18,7 +18,7 @@ ASKED = {
 """Commands that ask first; their use is recorded."""
 
 COUNTED = ("lab.check", "lab.plan")
-"""Commands that tell much about a fault; their use is recorded too."""
+"""Commands that reveal much about a fault; their use is recorded too."""
 
 IN_EXAM = (*ASKED, *COUNTED, "drill.solution", "drill.solve")
 """Refused while an exam runs."""

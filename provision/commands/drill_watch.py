@@ -14,8 +14,8 @@ from provision.core.exit_status import ExitStatus
 from provision.core.hints import for_lab
 from provision.drills import flow
 from provision.drills.completion import Completion
+from provision.drills.disruptions import plain
 from provision.drills.drill import Exercise
-from provision.drills.ordeals import plain
 from provision.drills.probes import Judge, ProbeResult
 from provision.drills.run import DrillRun, require_current
 from provision.operations.session import Session

@@ -16,7 +16,7 @@ from provision.drills.run import COUNTED, DrillRun
 
 
 def time_text(moment: datetime | None) -> str:
-    """A time as JSON has it; empty for None."""
+    """A time in JSON (RFC 3339); empty for None."""
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z") if moment else ""
 
 
@@ -121,7 +121,7 @@ def headline(run: DrillRun, exercise: Exercise) -> str:
 
 
 def summary(run: DrillRun) -> str:
-    """What a run amounts to, in one line."""
+    """The result of a run in one line."""
     parts = [run.outcome, f"{duration(run.seconds)} of {run.minutes}:00 minutes"]
     parts.append(f"{run.hints} hint{'s' * (run.hints != 1)}")
     parts.append(f"{run.checks} check{'s' * (run.checks != 1)}")

@@ -72,7 +72,7 @@ class Grid:
         yield from self.lines(options.max_width)
 
     def lines(self, width: int) -> Iterator[Any]:
-        """The lines of the table on a screen of so many columns, as Rich texts."""
+        """The lines of the table on a screen of this width, as Rich texts."""
         natural = self._natural_widths()
         fitted = fit(self._layout.columns, natural, self._least_widths(natural), width)
         if not fitted:

@@ -41,10 +41,10 @@ STATIC_SLOTS = 64
 """Concurrent requests for static files on a web server, which use no thread of gunicorn."""
 
 RETRIES_PERCENT = 20
-"""The retry budget: so many requests of the last ten seconds may be retried …"""
+"""The retry budget: this share of the requests of the last ten seconds may be retried …"""
 
 RETRIES_ALWAYS = 100
-"""… and so many more, for a site with few visitors."""
+"""… and this number in addition, for a site with few visitors."""
 
 
 def preferred_apps(lab: Lab, web: Machine) -> tuple[Machine, ...]:

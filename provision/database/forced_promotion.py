@@ -10,7 +10,6 @@ from provision.database.agent.requests import ApplyRelayLog, FenceDeadPrimary, I
 from provision.database.agent.results import ServerInspection
 from provision.database.operations import execute
 from provision.database.promotion import (
-    OnStep,
     Promotion,
     commit,
     complete,
@@ -31,7 +30,6 @@ def promote_after_death(
     name: str,
     *,
     seconds: float = 30.0,
-    on_step: OnStep = lambda _step: None,
 ) -> Promotion:
     """Promote a replica although the primary cannot hand over.
 
@@ -47,7 +45,7 @@ def promote_after_death(
     require_database(context, name)
     old = context.state.primary
     if old == name:
-        return complete(context, fleet, old, seconds, on_step)
+        return complete(context, fleet, old, seconds)
     after = next_epoch(context, name)
     others = [
         m.name for m in context.lab.with_role("mysql") if m.name in fleet.hosts and m.name != old
@@ -57,7 +55,6 @@ def promote_after_death(
     peers = {old: str(context.lab.machine(old).address)}
     servers = fleet.each(lambda host: execute(host, Inspect(host.name, peers)), others)
     machine_runs = _confirm_death(fleet, provider, old, servers, after)
-    on_step("confirmed dead")
     _require_most_complete(servers, name)
     try:
         execute(fleet.host(name), ApplyRelayLog(seconds))
@@ -69,8 +66,7 @@ def promote_after_death(
             f"invoke lab.logs {name} --service mysql",
             output=error.output,
         ) from None
-    on_step("caught up")
-    done = complete(commit(after), fleet, old, seconds, on_step, dead=(old,))
+    done = complete(commit(after), fleet, old, seconds, dead=(old,))
     reason = "its mysqld is stopped" if machine_runs else "it is not running"
     hint = f"{reason}; when it is back: invoke db.rejoin {old}"
     chosen = servers[name].status

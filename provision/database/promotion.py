@@ -79,7 +79,7 @@ def complete(
     fleet: Fleet,
     old: str,
     seconds: float,
-    on_step: OnStep,
+    on_step: OnStep = lambda _step: None,
     started: float | None = None,
     dead: tuple[str, ...] = (),
 ) -> Promotion:

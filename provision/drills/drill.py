@@ -94,8 +94,8 @@ class LoadProbe:
 
 
 @dataclass(frozen=True)
-class Ordeal:
-    """What a fix has to survive: ``reboot`` of a machine, ``restart`` of a service, or ``load``."""
+class Disruption:
+    """What a fix must survive: ``reboot`` of a machine, ``restart`` of a service, or ``load``."""
 
     kind: str
     machine: str = ""
@@ -127,7 +127,7 @@ class DrillProbe:
     machine: str = ""
     times: int = 1
     expect: Expectation = Expectation()
-    after: Ordeal | None = None
+    after: Disruption | None = None
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from provision.core.report import Report
 from provision.database.failover import control as failover
 from provision.drills import events, inject, shortcuts
 from provision.drills.catalogue import find
+from provision.drills.disruptions import SETTLE_SECONDS, judge_all
 from provision.drills.drill import Drill, Exercise
-from provision.drills.ordeals import SETTLE_SECONDS, judge_all
 from provision.drills.probes import Judge, ProbeResult
-from provision.drills.render import Surroundings, age_minutes, render
+from provision.drills.render import LabValues, age_minutes, render
 from provision.drills.run import DrillRun, current, of_lab, require_current
 from provision.drills.shortcuts import Baseline
 from provision.drills.source import load
@@ -61,14 +61,14 @@ class Grade:
         return self.held == len(self.results) and not self.shortcuts
 
 
-def surroundings(session: Session, primary: str, changed: float) -> Surroundings:
+def lab_values(session: Session, primary: str, changed: float) -> LabValues:
     """What the variables of a drill depend on.
 
     Args:
         changed: when the fault was made, in seconds since 1970.
     """
     moment = datetime.fromtimestamp(changed, UTC).strftime("%H:%M")
-    return Surroundings(session.lab, primary, moment)
+    return LabValues(session.lab, primary, moment)
 
 
 def exercise_of(session: Session, run: DrillRun) -> Exercise:
@@ -79,8 +79,8 @@ def exercise_of(session: Session, run: DrillRun) -> Exercise:
     """
     values = run.events[0].values
     drill = load(Path(str(values["path"])))
-    around = surroundings(session, str(values["primary"]), float(values["changed"]))
-    return render(drill, around, run.seed)
+    lab = lab_values(session, str(values["primary"]), float(values["changed"]))
+    return render(drill, lab, run.seed)
 
 
 def require_topology(session: Session, drill: Drill) -> None:
@@ -134,7 +134,7 @@ def start(
     Args:
         exam: whether commands that give much away are refused.
         minutes: instead of the drill's own.
-        spare: whether the good state is booted beforehand (`provision.operations.spare`).
+        spare: whether a copy of the good state is booted (`provision.operations.spare`).
 
     Raises:
         LabError: when the drill cannot start; the lab is then as it was.
@@ -148,7 +148,7 @@ def start(
         )
     require_topology(session, drill)
     changed = float(int(time.time())) - 60 * age_minutes(seed)
-    render(drill, surroundings(session, session.state.primary, changed), seed)  # errors first
+    render(drill, lab_values(session, session.state.primary, changed), seed)  # errors first
     require_healthy(session, report)
     number = max((run.number for run in of_lab(directory)), default=0) + 1
     with session.fleet() as fleet:

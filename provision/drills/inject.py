@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from provision.core.errors import LabError
 from provision.core.report import Report
+from provision.drills.disruptions import reboot
 from provision.drills.drill import BreakStep, Exercise
-from provision.drills.ordeals import reboot
 from provision.engine.fleet import Fleet
 
 FOLDERS = "/etc /opt /srv /usr/local /usr/lib/systemd /home /root /var/www"
@@ -24,7 +24,7 @@ WRITE = '(set -e; mkdir -p "${2%/*}"; cat >"$2"; chmod "$3" "$2"; chown "$4" "$2
 """Writes stdin to a file; its arguments are path, mode and owner."""
 
 
-def setting_back(body: str, folders: str = FOLDERS) -> str:
+def restoring_times(body: str, folders: str = FOLDERS) -> str:
     """A script that runs a command and sets back the times of what it changes.
 
     Its first argument is the time, in seconds since 1970. It exits as the command does. It waits
@@ -61,7 +61,7 @@ def _run(fleet: Fleet, exercise: Exercise, number: int, step: BreakStep, changed
     host, moment = fleet.host(step.machine), f"{changed:.0f}"
     script, *arguments = (WRITE, step.file, step.mode, step.owner) if step.file else (RUN,)
     result = host.run(
-        *("sh", "-c", setting_back(script), "sh", moment, *arguments),
+        *("sh", "-c", restoring_times(script), "sh", moment, *arguments),
         input=step.content if step.file else step.run,
         timeout=STEP_SECONDS,
     )

@@ -15,7 +15,7 @@ from provision.core.lab import ROOT, Lab
 from provision.core.state import State
 from provision.core.suggestions import suggestion
 from provision.drills.drill import CONTROLLER, Drill, DrillProbe, Exercise
-from provision.drills.render import RenderError, Surroundings, render
+from provision.drills.render import LabValues, RenderError, render
 from provision.drills.source import load, relative
 from provision.teaching import explain
 
@@ -56,7 +56,7 @@ def lint(path: Path) -> list[str]:
         lab = sample_lab(topology)
         for seed in SEEDS:
             try:
-                exercise = render(drill, Surroundings(lab, lab.topology.primary), seed)
+                exercise = render(drill, LabValues(lab, lab.topology.primary), seed)
             except RenderError as error:
                 problems.append((_line(drill, error.where), f"{error.what} (in {topology})"))
                 continue

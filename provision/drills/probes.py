@@ -30,11 +30,11 @@ SHELL = ("sh", "-c", 'eval "$(cat)"')
 """Runs a script from stdin: it is in no file, no argument and no shell history."""
 
 BALANCE_TOLERANCE = 10
-"""Shares are equal when they differ by at most one response in so many, or by one."""
+"""Shares are equal when they differ by at most one in ten responses, or by one response."""
 
 BALANCE_SAMPLES = 4
-"""Samples after which shares are unequal: other visitors take turns too, and a server that has just
-returned gets fewer requests (slowstart)."""
+"""Samples after which shares that still differ are unequal: other visitors get responses too, and a
+server that has just returned gets fewer requests (slowstart)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ProbeResult:
     """Whether a probe holds, and what was seen.
 
     Args:
-        got: one line; for the author of a drill, and where it gives nothing away for the learner.
+        got: one line for the author of a drill; `public` is what learners see of it.
     """
 
     probe: DrillProbe
@@ -78,7 +78,7 @@ class Judge:
         return checks.judge(context, observation)
 
     def judge(self, probes: Sequence[DrillProbe]) -> tuple[ProbeResult, ...]:
-        """The results in the same order; ``after`` is not regarded."""
+        """The results in the same order; ``after`` is ignored."""
         checked = self.checks() if any(probe.check for probe in probes) else ()
         return tuple(self._judge(probe, checked) for probe in probes)
 
@@ -200,7 +200,7 @@ def response_problem(expect: Expectation, response: SiteResponse) -> str:
 
 
 def servers_problem(expect: Expectation, responses: Sequence[SiteResponse]) -> str:
-    """What is wrong with who answered; empty when nothing is."""
+    """What is wrong with the servers that responded; empty when nothing is."""
     if not expect.servers:
         return ""
     counts = Counter(response.header("x-served-by") for response in responses)

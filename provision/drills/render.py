@@ -15,6 +15,7 @@ from provision.core.errors import LabError
 from provision.core.lab import Lab
 from provision.drills.drill import (
     BreakStep,
+    Disruption,
     Drill,
     DrillProbe,
     Exercise,
@@ -22,7 +23,6 @@ from provision.drills.drill import (
     ExpectedCause,
     Hint,
     LoadProbe,
-    Ordeal,
     TypedLines,
 )
 
@@ -43,7 +43,7 @@ class RenderError(LabError):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class LabValues:
     """What a drill's variables depend on besides the seed.
 
     Args:
@@ -75,13 +75,13 @@ def age_minutes(seed: str) -> int:
     return random.Random(f"age {seed}").randint(LOWEST_AGE, HIGHEST_AGE)
 
 
-def render(drill: Drill, around: Surroundings, seed: str) -> Exercise:
+def render(drill: Drill, lab_values: LabValues, seed: str) -> Exercise:
     """The drill in a lab with a seed; the same seed gives the same exercise.
 
     Raises:
         RenderError: naming the key whose template or variable is wrong.
     """
-    variables = select(drill, around, seed)
+    variables = select(drill, lab_values, seed)
     front: dict[str, Any] = _rendered(dict(drill.front), variables, "")
     story = _text(drill.story, variables, "")
     lesson = front["lesson"]
@@ -113,13 +113,13 @@ def render(drill: Drill, around: Surroundings, seed: str) -> Exercise:
     )
 
 
-def select(drill: Drill, around: Surroundings, seed: str) -> dict[str, Any]:
+def select(drill: Drill, lab_values: LabValues, seed: str) -> dict[str, Any]:
     """The variables of a drill, those of its lab included.
 
     Raises:
         RenderError: when a machine with a role does not exist, or a template is wrong.
     """
-    lab = around.lab
+    lab = lab_values.lab
     databases = [machine.name for machine in lab.with_role("mysql")]
     values: dict[str, Any] = {
         "site": lab.site,
@@ -128,22 +128,22 @@ def select(drill: Drill, around: Surroundings, seed: str) -> dict[str, Any]:
         "topology": lab.topology.name,
         "https": lab.topology.https,
         "balancer": lab.front.name,
-        "primary": around.primary,
-        "replicas": [name for name in databases if name != around.primary],
+        "primary": lab_values.primary,
+        "replicas": [name for name in databases if name != lab_values.primary],
         "address": {machine.name: str(machine.address) for machine in lab.machines},
         "gateway": str(lab.gateway),
-        "changed": around.changed,
+        "changed": lab_values.changed,
     }
     for name, declared in drill.front.get("vars", {}).items():
         source = random.Random(f"{drill.id} {name} {seed}")
-        values[name] = _variable(declared, values, around, source, f"vars.{name}")
+        values[name] = _variable(declared, values, lab_values, source, f"vars.{name}")
     return values
 
 
 def _variable(
     declared: Any,
     values: Mapping[str, Any],
-    around: Surroundings,
+    lab_values: LabValues,
     source: random.Random,
     where: str,
 ) -> Any:
@@ -162,22 +162,23 @@ def _variable(
     if excluded and excluded not in values:
         raise RenderError(where, f"except: there is no variable {excluded!r} before this one")
     role = declared["machine"]
-    names = [n for n in _machines(around, role) if n != values.get(excluded, "")]
+    names = [n for n in _machines(lab_values, role) if n != values.get(excluded, "")]
     if not names:
         others = f" other than {values[excluded]}" if excluded else ""
         raise RenderError(
-            where, f"topology {around.lab.topology.name} has no machine with role {role}{others}"
+            where,
+            f"topology {lab_values.lab.topology.name} has no machine with role {role}{others}",
         )
     return source.choice(names)
 
 
-def _machines(around: Surroundings, role: str) -> Sequence[str]:
+def _machines(lab_values: LabValues, role: str) -> Sequence[str]:
     if role == "primary":
-        return [around.primary] if around.primary else []
+        return [lab_values.primary] if lab_values.primary else []
     if role == "replica":
-        databases = around.lab.with_role("mysql")
-        return [machine.name for machine in databases if machine.name != around.primary]
-    return [machine.name for machine in around.lab.with_role(role)]
+        databases = lab_values.lab.with_role("mysql")
+        return [machine.name for machine in databases if machine.name != lab_values.primary]
+    return [machine.name for machine in lab_values.lab.with_role(role)]
 
 
 def _rendered(value: Any, values: Mapping[str, Any], where: str) -> Any:
@@ -223,7 +224,7 @@ def _probe(front: Mapping[str, Any], where: str) -> DrillProbe:
         machine=front.get("machine", ""),
         times=front.get("times", 1),
         expect=Expectation(**expect),
-        after=_ordeal(front.get("after", "")),
+        after=_disruption(front.get("after", "")),
     )
 
 
@@ -234,13 +235,13 @@ def _compile(pattern: str, where: str) -> None:
         raise RenderError(where, f"{pattern!r} is no regular expression: {error}") from None
 
 
-def _ordeal(text: str) -> Ordeal | None:
+def _disruption(text: str) -> Disruption | None:
     words = text.split()
     if not words:
         return None
     if words[0] == "restart":
-        return Ordeal("restart", words[2], words[1])
-    return Ordeal(words[0], words[1] if len(words) > 1 else "")
+        return Disruption("restart", words[2], words[1])
+    return Disruption(words[0], words[1] if len(words) > 1 else "")
 
 
 def _hint(item: Any, where: str) -> Hint:

@@ -1,4 +1,4 @@
-"""Runs of drills, as the log of events tells them."""
+"""Runs of drills, read from the log of events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENDS = ("finished", "given-up", "failed")
 """Kinds of events that end a run."""
 
 COUNTED = ("lab.check", "lab.plan")
-"""Commands that tell much about a fault; their use is counted."""
+"""Commands that reveal much about a fault; their use is counted."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class DrillRun:
 
     @property
     def commands(self) -> Mapping[str, Sequence[str]]:
-        """By machine, what was typed there as far as the shells have recorded it."""
+        """By machine, the commands in the history of the learner's shells."""
         for event in reversed(self.events):
             if event.kind == "commands":
                 return dict(event.values.get("machines", {}))
@@ -87,7 +87,7 @@ class DrillRun:
 
     @property
     def outcome(self) -> str:
-        """How it stands or ended."""
+        """Its state, or how it ended."""
         last = next((e.kind for e in reversed(self.events) if e.kind in ENDS), "")
         if last in ("given-up", "failed"):
             return last.replace("-", " ")

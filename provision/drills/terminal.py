@@ -32,7 +32,7 @@ def type_lines(fleet: Fleet, lab: Lab, steps: Sequence[TypedLines], show: Show) 
     """Type all lines, one after the other.
 
     Raises:
-        LabError: when a line does not finish in time. The exit status of a line is not regarded:
+        LabError: when a line does not finish in time. The exit status of a line is ignored:
             what counts is the state afterwards.
     """
     for step in steps:

@@ -15,9 +15,9 @@ from provision.core.report import Report
 from provision.core.waiting import Timeout, timeout_factor, wait_until
 from provision.database.failover import control as failover
 from provision.drills import flow, shortcuts
+from provision.drills.disruptions import AFTER_SECONDS, disrupt, judge_all, plain
 from provision.drills.drill import Drill, Exercise, TypedLines
 from provision.drills.hints import next_hint
-from provision.drills.ordeals import AFTER_SECONDS, judge_all, plain, undergo
 from provision.drills.probes import Judge, ProbeResult
 from provision.drills.render import age_minutes, render
 from provision.drills.shortcuts import Baseline
@@ -67,7 +67,7 @@ def attempt(
     with session.fleet() as fleet:
         primary = failover.adopt(session.context, fleet).state.primary
         baseline = shortcuts.read_baseline(session.context, fleet)
-    exercise = render(drill, flow.surroundings(session, primary, changed), seed)
+    exercise = render(drill, flow.lab_values(session, primary, changed), seed)
     exercise.require_solution()
     current = session
 
@@ -103,7 +103,7 @@ def attempt(
 
 
 def _require_good(session: Session, exercise: Exercise, report: Report) -> None:
-    """All proofs hold, and all shortcuts are untaken, before the fault."""
+    """Before the fault, all proofs hold and no shortcut was taken."""
     with flow.judging(session, report) as judge:
         results = judge.settle([*plain(exercise.proofs), *exercise.guarded], 10.0)
     _require_held(exercise, results, "before the fault, a proof does not hold")
@@ -157,7 +157,7 @@ def _require_reboot_symptoms(session: Session, exercise: Exercise, report: Repor
         for probe in exercise.symptoms:
             if probe.after is None:
                 continue
-            undergo(judge, probe.after, report)
+            disrupt(judge, probe.after, report)
             results = judge.settle([probe], 20.0, held=False)
             if results[0].held:
                 raise TrialError(

@@ -1,4 +1,4 @@
-"""A spare of a snapshot: its machines, booted beforehand; a restore then takes about a second."""
+"""A spare of a snapshot: its machines, booted in advance; a restore then takes about a second."""
 
 from __future__ import annotations
 

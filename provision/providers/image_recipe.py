@@ -78,7 +78,7 @@ def source_files(apt: Path = APT) -> dict[str, str]:
     }
 
 
-def apt_settings(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+def apt_settings() -> tuple[str, ...]:
     """Lines for apt.conf: this host's settings for its package sources."""
     try:
         dump = subprocess.run(
@@ -86,7 +86,7 @@ def apt_settings(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         dump = ""
-    return parse_apt_settings(dump, environ)
+    return parse_apt_settings(dump, os.environ)
 
 
 def parse_apt_settings(dump: str, environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from provision.setup.system import SYSTEMS
 
 CORE = "core"
 LONG_GROUPS = ("topologies", "diagnosis", "drills", "classroom", "offline", "vm")
-"""Groups of tests after the core, in the order of their names in ``scripts/test --help``."""
+"""Groups of tests after the core, in the order in which they run."""
 
 SELECTIONS = {
     "--quick": (),

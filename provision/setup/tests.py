@@ -151,7 +151,7 @@ def run_groups(
     Args:
         run: runs a group; its exit status is pytest's.
         minutes: since the start.
-        limit: no group starts after so many minutes.
+        limit: in minutes, after which no group starts.
     """
     say("group core, in two processes")
     failed = run(CORE) != 0

@@ -149,7 +149,7 @@ class Load:
         return self._run(clients, work, show)
 
     def burst(self, requests: int, concurrent: int) -> LoadSummary:
-        """A number of requests, so many at a time, as fast as they are answered."""
+        """A number of requests from concurrent clients, as fast as they are answered."""
 
         def work(client: KeepAliveClient, number: int) -> None:
             while not self._stop.is_set():

@@ -21,7 +21,6 @@ from tests.live.test_page import chromium, pixels
 
 pytestmark = pytest.mark.live
 
-TOPOLOGY = "secured"
 FIRING_SECONDS = 90.0
 """5 for the scrape, 5 to 10 for the rule, 1 for the notification; the rest is for a busy host."""
 

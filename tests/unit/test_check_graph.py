@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -102,12 +101,6 @@ def test_the_hint_of_a_verdict_replaces_the_check_s() -> None:
 
 
 # --- the checks of every topology ----------------------------------------------------------------
-
-
-def all_checks() -> Iterator[tuple[str, Check]]:
-    for topology in TOPOLOGIES:
-        for listed in checks.checks(context(topology, autopromote=topology == "scaled")):
-            yield topology, listed
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)

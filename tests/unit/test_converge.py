@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError, LabError
 from provision.core.parallel import in_parallel
 from provision.engine import converge as module
@@ -27,7 +25,6 @@ from provision.engine.resources import File, Packages
 from tests.unit.samples import context
 
 Calls = list[tuple[str, str]]
-ENDPOINT = Endpoint("127.0.0.1", 22, "root", Path("/none"), "ssh-ed25519 none")
 
 
 class Machine:

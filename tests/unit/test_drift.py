@@ -47,7 +47,7 @@ def planned(unit: Unit, loaded: SystemdUnit, last: LastChange) -> UnitPlan:
 
 def running(since: float = 100.0, started: float = 100.0, **files: float) -> SystemdUnit:
     paths = {FRAGMENT: 10.0, **{f"/etc/{name}.conf": when for name, when in files.items()}}
-    return SystemdUnit("loaded", "active", FRAGMENT, paths, since=since, started=started)
+    return SystemdUnit("loaded", "active", paths, since=since, started=started)
 
 
 def test_a_process_that_is_newer_than_its_files_is_left_alone() -> None:
@@ -75,12 +75,12 @@ def test_a_passive_drop_in_requires_nothing() -> None:
     ["/run/systemd/generator.late/x.service", "/run/systemd/system/service.d/zzz-lxc-service.conf"],
 )
 def test_a_generated_unit_file_requires_nothing(path: str) -> None:
-    unit = SystemdUnit("loaded", "active", FRAGMENT, {path: 200.0}, since=100.0, started=100.0)
+    unit = SystemdUnit("loaded", "active", {path: 200.0}, since=100.0, started=100.0)
     assert planned(UNIT, unit, LastChange("", 0.0)).empty
 
 
 def test_a_stopped_service_is_not_outdated() -> None:
-    stopped = SystemdUnit("loaded", "inactive", FRAGMENT, {FRAGMENT: 10.0})
+    stopped = SystemdUnit("loaded", "inactive", {FRAGMENT: 10.0})
     assert planned(UNIT, stopped, LastChange("/etc/x.conf", 101.0)).empty
 
 
@@ -95,7 +95,7 @@ def test_undeclared_overrides_are_foreign() -> None:
     declared = "/etc/systemd/system/x.service.d/lab.conf"
     hand = "/run/systemd/system.control/x.service.d/50-MemoryMax.conf"
     resource = EffectiveUnit("x.service", (declared,))
-    facts = SystemdUnit("loaded", "active", FRAGMENT, {FRAGMENT: 1, declared: 1, hand: 1})
+    facts = SystemdUnit("loaded", "active", {FRAGMENT: 1, declared: 1, hand: 1})
     assert resource.foreign(facts) == (hand,)
     assert [d.before for d in resource.differences(facts)] == [hand]
 

@@ -130,7 +130,7 @@ NOTHING: tuple[object, ...] = (
     LastChange("", 0.0),
     MachineState(False),
     OwnedFacts(False),
-    SystemdUnit("not-found", "inactive", ""),
+    SystemdUnit("not-found", "inactive"),
     TreeFacts(""),
     LoadedFacts(""),
     ServiceState("inactive", ""),

@@ -1,5 +1,5 @@
-// Exchanges a code for a cookie. The code may stand in the address after "#code=", which a browser
-// sends to nobody.
+// Exchanges a code for a cookie. The code may follow "#code=" in the address: a browser does not send
+// that part.
 const form = document.getElementById("login");
 const field = document.getElementById("code");
 const problem = document.getElementById("problem");

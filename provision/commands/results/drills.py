@@ -53,9 +53,13 @@ class DrillRunValues(TypedDict):
     checks: Count
     assisted: Annotated[bool, "the solution was shown or typed"]
     shortcuts: Annotated[list[str], "forbidden ones that were taken"]
-    counted_commands: Annotated[dict[str, int], "uses of commands that tell much, by name"]
+    counted_commands: Annotated[
+        dict[str, int], "uses of commands that reveal much about a fault, by name"
+    ]
     commands: NotRequired[
-        Annotated[dict[str, list[str]], "typed on the machines, as far as their shells recorded it"]
+        Annotated[
+            dict[str, list[str]], "commands in the history of the learner's shells, by machine"
+        ]
     ]
 
 
@@ -153,7 +157,7 @@ class CourseDrill(TypedDict):
 
 
 class CourseValues(TypedDict):
-    """A course as it stands for one team."""
+    """A course and its progress for one team."""
 
     title: str
     team: str

@@ -109,17 +109,17 @@ def digest_and_start(path: str, keep: int) -> tuple[str, bytes]:
     return total.hexdigest(), bytes(start) if len(start) <= keep else b""
 
 
-def read_bytes(path: str, limit: int = TEXT_LIMIT) -> bytes:
+def read_bytes(path: str) -> bytes:
     """The content of a regular file, or of one that a link names.
 
     Raises:
-        AgentError: when it is larger than ``limit`` bytes, or is not a file.
+        AgentError: when it is larger than `TEXT_LIMIT` bytes, or is not a file.
         OSError: when there is nothing, or it is not readable.
     """
     with open_regular(path, follow=True) as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise AgentError(f"{shown(path)} is larger than {limit >> 20} MiB")
+        data = file.read(TEXT_LIMIT + 1)
+    if len(data) > TEXT_LIMIT:
+        raise AgentError(f"{shown(path)} is larger than {TEXT_LIMIT >> 20} MiB")
     return data
 
 

@@ -158,11 +158,11 @@ def collect_socket(args: Args) -> SocketReply:
     return socket_command(args["path"], args["line"])
 
 
-def socket_command(path: str, line: str, timeout: float = 3.0) -> SocketReply:
+def socket_command(path: str, line: str) -> SocketReply:
     """Send one line to a unix socket and read until it closes."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(timeout)
+            connection.settimeout(3.0)
             connection.connect(path)
             connection.sendall(line.encode() + b"\n")
             connection.shutdown(socket.SHUT_WR)  # HAProxy's master reads commands until it sees EOF

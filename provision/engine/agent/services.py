@@ -63,9 +63,10 @@ def collect_services(batch: Sequence[Args]) -> list[ServiceState]:
     return states
 
 
-def last_lines(unit: str, count: int = JOURNAL_LINES) -> str:
+def last_lines(unit: str) -> str:
     """The last lines of a unit's journal."""
-    argv = ["journalctl", "--quiet", "--no-pager", "-o", "cat", "-n", str(count), "-u", unit]
+    count = str(JOURNAL_LINES)
+    argv = ["journalctl", "--quiet", "--no-pager", "-o", "cat", "-n", count, "-u", unit]
     return run(argv, timeout=5).stdout.strip()
 
 

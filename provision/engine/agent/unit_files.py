@@ -44,7 +44,6 @@ class SystemdUnit:
 
     Args:
         load: ``loaded``, ``masked``, ``not-found``, ``bad-setting`` or another LoadState.
-        fragment: path of its unit file.
         files: time of the last change (ctime) by path, of the unit file and its drop-ins.
         stale: whether systemd has not loaded the present files (NeedDaemonReload).
         since: when the process started, or was last reloaded; seconds, 0 when it does not run.
@@ -54,7 +53,6 @@ class SystemdUnit:
 
     load: str
     active: str
-    fragment: str
     files: Mapping[str, float] = field(default_factory=dict)
     stale: bool = False
     since: float = 0.0
@@ -104,7 +102,6 @@ def parse_unit(name: str, block: str) -> SystemdUnit:
     return SystemdUnit(
         values.get("LoadState", ""),
         active,
-        fragment,
         {path: ctime for path in sorted(paths) if (ctime := change_time(path))},
         values.get("NeedDaemonReload") == "yes",
         max(started, changed) if active == "active" else 0.0,

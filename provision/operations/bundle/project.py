@@ -19,9 +19,9 @@ LEFT_OUT = ("solution", "wrong_fix")
 """Keys of a drill that learners do not get."""
 
 
-def _git(*arguments: str, root: Path = ROOT) -> bytes:
+def _git(*arguments: str) -> bytes:
     hint = "create the bundle in a Git checkout of the project, with git installed"
-    return run("reading the project", ["git", "-C", str(root), *arguments], hint=hint)
+    return run("reading the project", ["git", "-C", str(ROOT), *arguments], hint=hint)
 
 
 def commit() -> tuple[str, int]:

@@ -55,10 +55,10 @@ class BuiltBox:
     packages: int
 
 
-def load_recipe(architecture: str, file: Path = image_recipe.RECIPE) -> Recipe:
+def load_recipe(architecture: str) -> Recipe:
     """The recipe for a box: the packages of containers, of all boxes, and of the architecture."""
-    common = image_recipe.load_recipe(file)
-    data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    common = image_recipe.load_recipe()
+    data = yaml.safe_load(image_recipe.RECIPE.read_text(encoding="utf-8"))
     packages = {*common.packages, *data["box"], *data[f"box-{architecture}"]}
     return Recipe(common.suite, tuple(sorted(packages)), common.mirror, common.apt)
 

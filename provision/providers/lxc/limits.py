@@ -19,7 +19,7 @@ CONTROLLERS = ("memory", "pids", "cpu")
 
 @dataclass(frozen=True)
 class Setting:
-    """A file of a control group, and what it shall hold."""
+    """A file of a control group, and its desired content."""
 
     path: Path
     value: str

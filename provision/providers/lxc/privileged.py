@@ -65,7 +65,7 @@ def as_root(argv: Sequence[str]) -> tuple[str, ...]:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Replace a file of root's atomically; every user may read it."""
+    """Replace a file atomically, as root; every user may read it."""
     temporary = path.with_name(f".new.{os.getpid()}.{path.name}")
     action = f"writing {path}"
     run(action, ["install", "-m", "644", "/dev/stdin", temporary], stdin=text.encode())
@@ -73,7 +73,7 @@ def write_file(path: Path, text: str) -> None:
 
 
 def make_folders(*folders: Path, mode: str = "755") -> None:
-    """Create folders of root's; existing ones get the mode."""
+    """Create folders as root; existing ones get the mode."""
     run(f"creating {folders[-1]}", ["install", "-d", "-m", mode, "--", *folders])
 
 

@@ -208,7 +208,7 @@ class LxcProvider:
         def replace(member: str) -> None:
             report(member, f"restoring snapshot {name}")
             container.kill(own, member)
-            snapshot.put_in_place(own, member)
+            snapshot.replace_machine(own, member)
 
         for_each(machines, replace)
         running = [member for member, stored in machines.items() if stored.running]

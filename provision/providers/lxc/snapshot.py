@@ -61,7 +61,7 @@ def create(
             make_folders(new, *(new / machine for machine in machines), mode="700")
             paused = _copy_frozen(action, lab, new, large, machines, running)
             prints = {machine: fingerprint(new / machine / "delta") for machine in machines}
-            if all(prints[machine] == _listed_print(new / machine) for machine in machines):
+            if all(prints[machine] == _recorded_fingerprint(new / machine) for machine in machines):
                 break
         else:
             raise ProviderError(f"{action} failed: the copies differ from the machines")
@@ -103,16 +103,16 @@ def fingerprint(folder: Path) -> str:
     directory = ["(", "-type", "d", "-printf", r"%y %m %U %G %T@ %P\0", ")"]
     other = ["(", "!", "-type", "s", "-printf", r"%y %m %U %G %s %T@ %P %l\0", ")"]
     argv = ["find", str(folder), "-mindepth", "1", *directory, "-o", *other]
-    return _print_of(run(f"reading {folder}", argv).stdout)
+    return _fingerprint_of(run(f"reading {folder}", argv).stdout)
 
 
-def _listed_print(folder: Path) -> str:
+def _recorded_fingerprint(folder: Path) -> str:
     """The fingerprint of a machine while it was frozen."""
     listing = run(f"reading {folder}", ["cat", "--", folder / "listing"]).stdout
-    return _print_of(listing)
+    return _fingerprint_of(listing)
 
 
-def _print_of(listing: str) -> str:
+def _fingerprint_of(listing: str) -> str:
     return hashlib.sha256("\0".join(sorted(listing.split("\0"))).encode()).hexdigest()
 
 
@@ -144,7 +144,9 @@ def prepare(lab: Lab, name: str, machines: Mapping[str, StoredMachine]) -> None:
 
     def prepare(machine: str) -> None:
         folder, kept = prepared / machine, source / machine / "delta"
-        layers = lay_out(action, folder, kept, lower[machine], layered=machine not in copied)
+        layers = create_upper_layer(
+            action, folder, kept, lower[machine], layered=machine not in copied
+        )
         run(action, ["cp", "-a", "--", source / machine / "host-key.pub", folder])
         write_file(folder / "config", render_config(lab, lab.machine(machine), layers))
 
@@ -155,7 +157,7 @@ def prepare(lab: Lab, name: str, machines: Mapping[str, StoredMachine]) -> None:
         raise
 
 
-def lay_out(
+def create_upper_layer(
     action: str, folder: Path, kept: Path, lower: tuple[Path, ...], *, layered: bool
 ) -> tuple[Path, ...]:
     """Create the upper layer of a machine from its stored files; returns its lower layers.
@@ -172,7 +174,7 @@ def lay_out(
     return lower
 
 
-def put_in_place(lab: LabPaths, machine: str) -> None:
+def replace_machine(lab: LabPaths, machine: str) -> None:
     """Replace a stopped machine by its prepared one."""
     prepared, folder = lab.directory / RESTORING / machine, lab.machine(machine)
     action = f"restoring {machine}"

@@ -1,4 +1,4 @@
-"""A spare: the machines of a snapshot, booted beforehand on a bridge of their own, and frozen.
+"""A spare: the machines of a snapshot, booted in advance on a bridge of their own, and frozen.
 
 A restore then kills the lab's machines, puts the spare's interfaces on the lab's bridge, and
 thaws: no machine boots. The spare is a further set of machines (`LabPaths.number`), and becomes the
@@ -80,7 +80,9 @@ def create(
             config = run(f"reading {stored}", ["cat", "--", stored / "config"]).stdout
             lower = snapshot.lower_layers(config)
             layered = len(lower) < snapshot.MAX_LAYERS
-            layers = snapshot.lay_out(action, folder, stored / "delta", lower, layered=layered)
+            layers = snapshot.create_upper_layer(
+                action, folder, stored / "delta", lower, layered=layered
+            )
             write_file(folder / "config", render_config(lab, lab.machine(machine), layers, spare))
             report(machine, "booting the spare")
             container.start(lab, machine, spare)
@@ -165,7 +167,7 @@ def _comment(lab: LabPaths) -> str:
 
 
 def _move_machines(lab: LabPaths, target: Path) -> None:
-    """Move the files of a set whose machines do not run to a folder that is to be removed."""
+    """Move the files of a set whose machines do not run to a folder that will be removed."""
     action = "removing replaced machines"
     if lab.number:
         if lab.lxc.exists():

@@ -116,7 +116,7 @@ def latencies() -> list[float]:
 
 
 def measure(count: int, options: list[str], before: Room) -> Figures:
-    """Bring up a class of so many labs, and measure."""
+    """Bring up a class of this size, and measure."""
     seconds = invoke("class.up", str(count), "--prefix", PREFIX, *options)
     time.sleep(SETTLE)
     folders = groups()

@@ -11,7 +11,7 @@ import pytest
 
 from provision.board import casts, limits, recording
 from provision.board.recording import Cast, CastMarker
-from provision.board.replay import Harmless, play
+from provision.board.replay import SafeOutput, play
 from provision.core.errors import LabError
 from provision.drills import events
 from tests.unit.board.rooms import RunningBoard
@@ -172,8 +172,8 @@ def test_a_run_without_a_recording(tmp_path: Path) -> None:
     ],
 )
 def test_a_replay_cannot_take_over_the_terminal(chunks: list[str], expected: str) -> None:
-    harmless = Harmless()
-    assert "".join(map(harmless.filter, chunks)) == expected
+    safe = SafeOutput()
+    assert "".join(map(safe.filter, chunks)) == expected
 
 
 def test_what_is_no_recording_is_ignored(tmp_path: Path) -> None:

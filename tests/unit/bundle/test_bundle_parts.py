@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from provision.core.errors import LabError
 from provision.core.lab import ROOT
 from provision.drills import lint
-from provision.drills.render import Surroundings, render
+from provision.drills.render import LabValues, render
 from provision.drills.source import load
 from provision.operations.bundle import hosts, openpgp, outdated, project, wheels
 from provision.operations.bundle.apt import Suite
@@ -106,8 +106,8 @@ def test_drills_work_without_solutions(projects: dict[bool, Path]) -> None:
     drill = load(ROOT / "configs" / "drills" / "web" / "site-link-removed.md")
     front = {key: value for key, value in drill.front.items() if key not in project.LEFT_OUT}
     stripped = type(drill)(drill.path, front, drill.story)
-    around = Surroundings(lint.sample_lab("distributed"), "web-01", "09:41")
-    complete, exercise = render(drill, around, "1"), render(stripped, around, "1")
+    lab_values = LabValues(lint.sample_lab("distributed"), "web-01", "09:41")
+    complete, exercise = render(drill, lab_values, "1"), render(stripped, lab_values, "1")
     assert exercise.proofs == complete.proofs
     assert exercise.hints == complete.hints
     complete.require_solution()

@@ -108,7 +108,7 @@ def test_too_many_labs_are_refused_and_it_says_how_many_fit() -> None:
     with pytest.raises(LabError) as caught:
         capacity.require_room(4, 0, needs(host))
     what = caught.value.what
-    assert what.startswith("this host has room for 2 labs, and 4 are to be started:")
+    assert what.startswith("this host has room for 2 labs, and 4 would be started:")
     assert f"memory: {host.memory} MiB free, and a lab needs {lab['memory']} MiB: enough for 3" in (
         what
     )

@@ -17,7 +17,7 @@ from provision.core.errors import HostError, LabError
 from provision.drills import inject, lint, shortcuts, terminal, traces
 from provision.drills.catalogue import FOLDER
 from provision.drills.drill import CONTROLLER, Exercise, TypedLines
-from provision.drills.render import Surroundings, render
+from provision.drills.render import LabValues, render
 from provision.drills.shortcuts import Baseline
 from provision.drills.source import load
 from provision.services.haproxy import runtime
@@ -33,7 +33,7 @@ def shell(script: str, *arguments: str, input: str = "") -> subprocess.Completed
 
 def exercise() -> Exercise:
     lab = lint.sample_lab("distributed")
-    return render(load(FOLDER / "web" / "site-link-removed.md"), Surroundings(lab, "web-01"), "1")
+    return render(load(FOLDER / "web" / "site-link-removed.md"), LabValues(lab, "web-01"), "1")
 
 
 # --- causing a fault ------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ def test_the_times_of_changed_files_are_set_back(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
         os.utime(tmp_path / name, (LONG_AGO - 50, LONG_AGO - 50))
     time.sleep(0.02)
-    script = inject.setting_back(inject.RUN, str(tmp_path))
+    script = inject.restoring_times(inject.RUN, str(tmp_path))
     fault = f"cd {tmp_path}\necho x >>changed\nrm removed\nln -s kept link\n"
     assert shell(script, str(LONG_AGO), input=fault).returncode == 0
     times = {path.name: path.lstat().st_mtime for path in [tmp_path, *tmp_path.iterdir()]}
@@ -57,14 +57,14 @@ def test_the_times_of_changed_files_are_set_back(tmp_path: Path) -> None:
     [("exit 3", 3), ("false\ntrue", 1), ("echo $nothing", 2), ("cat; true", 0), ("true", 0)],
 )
 def test_a_failed_command_of_a_script_ends_it(tmp_path: Path, fault: str, status: int) -> None:
-    script = inject.setting_back(inject.RUN, str(tmp_path))
+    script = inject.restoring_times(inject.RUN, str(tmp_path))
     assert shell(script, "1", input=f"{fault}\n").returncode == status
 
 
 def test_a_file_is_written_with_mode_and_time(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file"
     owner = f"{os.getuid()}:{os.getgid()}"
-    script = inject.setting_back(inject.WRITE, str(tmp_path))
+    script = inject.restoring_times(inject.WRITE, str(tmp_path))
     assert shell(script, str(LONG_AGO), str(path), "0640", owner, input="a\nb").returncode == 0
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("a\nb", 0o640)
     assert path.stat().st_mtime == LONG_AGO

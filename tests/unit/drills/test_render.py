@@ -13,10 +13,10 @@ import pytest
 from provision.drills import lint, probes
 from provision.drills.catalogue import FOLDER
 from provision.drills.completion import AGAIN_SECONDS, HOLD_SECONDS, Completion
-from provision.drills.drill import Drill, DrillProbe, Expectation, Hint, Ordeal
+from provision.drills.drill import Disruption, Drill, DrillProbe, Expectation, Hint
 from provision.drills.hints import next_hint
 from provision.drills.probes import ProbeResult, response_problem, servers_problem
-from provision.drills.render import RenderError, Surroundings, age_minutes, render, select
+from provision.drills.render import LabValues, RenderError, age_minutes, render, select
 from provision.drills.source import load
 from provision.services.tls.https import SiteResponse
 
@@ -24,8 +24,8 @@ DRILL = load(FOLDER / "web" / "site-link-removed.md")
 SEEDS = [str(number) for number in range(20)]
 
 
-def around(topology: str = "distributed", primary: str = "web-01") -> Surroundings:
-    return Surroundings(lint.sample_lab(topology), primary, "09:41")
+def lab_values(topology: str = "distributed", primary: str = "web-01") -> LabValues:
+    return LabValues(lint.sample_lab(topology), primary, "09:41")
 
 
 def with_vars(**variables: object) -> Drill:
@@ -33,12 +33,12 @@ def with_vars(**variables: object) -> Drill:
 
 
 def test_the_same_seed_gives_the_same_exercise() -> None:
-    assert render(DRILL, around(), "7") == render(DRILL, around(), "7")
+    assert render(DRILL, lab_values(), "7") == render(DRILL, lab_values(), "7")
 
 
 def test_seeds_give_different_machines_ports_and_tokens() -> None:
     drill = with_vars(machine={"machine": "nginx"}, port={"port": [8000, 8999]}, token={"token": 8})
-    values = [select(drill, around(), seed) for seed in SEEDS]
+    values = [select(drill, lab_values(), seed) for seed in SEEDS]
     assert {value["machine"] for value in values} == {"web-01", "web-02"}
     assert len({value["port"] for value in values}) > 10
     assert len({value["token"] for value in values}) == len(SEEDS)
@@ -47,27 +47,27 @@ def test_seeds_give_different_machines_ports_and_tokens() -> None:
 
 def test_a_variable_can_leave_out_the_machine_of_another_one() -> None:
     for seed in SEEDS:
-        values = select(DRILL, around(), seed)
+        values = select(DRILL, lab_values(), seed)
         assert {values["machine"], values["other"]} == {"web-01", "web-02"}
 
 
 def test_primary_and_replica_are_those_of_the_lab() -> None:
     drill = with_vars(source={"machine": "primary"}, copy={"machine": "replica"})
-    values = select(drill, around(primary="web-02"), "1")
+    values = select(drill, lab_values(primary="web-02"), "1")
     assert (values["source"], values["copy"]) == ("web-02", "web-01")
 
 
 def test_a_variable_may_use_an_earlier_one() -> None:
     drill = with_vars(machine={"machine": "haproxy"}, url="http://{{ address[machine] }}/")
-    address = around().lab.machine("lb-01").address
-    assert select(drill, around(), "1")["url"] == f"http://{address}/"
+    address = lab_values().lab.machine("lb-01").address
+    assert select(drill, lab_values(), "1")["url"] == f"http://{address}/"
 
 
 def test_every_text_is_rendered() -> None:
-    exercise = render(DRILL, around(), "1")
+    exercise = render(DRILL, lab_values(), "1")
     assert "{{" not in repr(exercise)
     assert "09:41" in exercise.story
-    assert exercise.proofs[-1].after == Ordeal("reboot", str(exercise.variables["machine"]))
+    assert exercise.proofs[-1].after == Disruption("reboot", str(exercise.variables["machine"]))
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_every_text_is_rendered() -> None:
 )
 def test_a_variable_without_a_value(variable: object, error: str) -> None:
     with pytest.raises(RenderError, match=error) as caught:
-        select(with_vars(x=variable), around(), "1")
+        select(with_vars(x=variable), lab_values(), "1")
     assert caught.value.where == "vars.x"
 
 
 def test_the_length_of_a_shell_variable_is_no_comment() -> None:
     drill = Drill(Path("x.md"), DRILL.front, "echo ${#name} {## gone ##}")
-    assert render(drill, around(), "1").story == "echo ${#name} "
+    assert render(drill, lab_values(), "1").story == "echo ${#name} "
 
 
 def test_the_fault_is_some_time_ago() -> None:

@@ -14,7 +14,7 @@ from provision.core.errors import UsageError
 from provision.drills import events, lint, reports
 from provision.drills.catalogue import FOLDER
 from provision.drills.postmortem import post_mortem
-from provision.drills.render import Surroundings, render
+from provision.drills.render import LabValues, render
 from provision.drills.run import current, of_lab, require_current
 from provision.drills.source import load
 
@@ -180,7 +180,7 @@ def test_a_post_mortem(tmp_path: Path) -> None:
     record(tmp_path, "solved", "finished")
     lab = lint.sample_lab("distributed")
     drill = load(FOLDER / "web" / "site-link-removed.md")
-    text = post_mortem(of_lab(tmp_path)[0], render(drill, Surroundings(lab, "web-01"), "7"))
+    text = post_mortem(of_lab(tmp_path)[0], render(drill, LabValues(lab, "web-01"), "7"))
     for part in (
         "# Post-mortem:",
         "## Summary",

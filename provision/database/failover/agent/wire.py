@@ -102,10 +102,10 @@ def serve(address: str, secret: str, handler: Handler, port: int = PORT) -> sock
     return listener
 
 
-def mysql_responds(address: str, port: int = 3306, timeout: float = TIMEOUT) -> bool:
+def mysql_responds(address: str, timeout: float = TIMEOUT) -> bool:
     """Whether a MySQL server sends its handshake; an open port alone may be a server that hangs."""
     try:
-        with socket.create_connection((address, port), timeout) as connection:
+        with socket.create_connection((address, 3306), timeout) as connection:
             connection.settimeout(timeout)
             return len(connection.recv(5)) > 4
     except OSError:

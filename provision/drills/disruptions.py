@@ -1,4 +1,4 @@
-"""What a fix has to survive: a reboot, a restart of a service, load. Then the proofs are judged."""
+"""Disruptions that a fix must survive: a reboot, a restart of a service, load."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from provision.core.errors import HostError, LabError
 from provision.core.report import Report
 from provision.core.waiting import timeout_factor, wait_until
-from provision.drills.drill import DrillProbe, Ordeal
+from provision.drills.drill import Disruption, DrillProbe
 from provision.drills.probes import Judge, ProbeResult
 from provision.engine.fleet import Fleet
 from provision.operations.restart import REBOOT_SECONDS, boot_id
@@ -39,16 +39,16 @@ def judge_all(
     numbers = [number for number, proof in enumerate(proofs) if proof.after is None]
     results |= zip(numbers, judge.settle(plain(proofs), settle), strict=True)
     hold = all(result.held for result in results.values())
-    for ordeal in dict.fromkeys(proof.after for proof in proofs if proof.after):
-        numbers = [number for number, proof in enumerate(proofs) if proof.after == ordeal]
+    for disruption in dict.fromkeys(proof.after for proof in proofs if proof.after):
+        numbers = [number for number, proof in enumerate(proofs) if proof.after == disruption]
         group = [proofs[number] for number in numbers]
         if not hold:
             late = "judged when the others hold"
             results |= {n: ProbeResult(proofs[n], False, late) for n in numbers}
             continue
-        report(ordeal.machine or "host", f"testing {ordeal}")
+        report(disruption.machine or "host", f"testing {disruption}")
         try:
-            undergo(judge, ordeal, report)
+            disrupt(judge, disruption, report)
         except LabError as error:
             why = error.what.splitlines()[0]
             results |= {n: ProbeResult(proofs[n], False, why) for n in numbers}
@@ -60,19 +60,19 @@ def judge_all(
     return tuple(results[number] for number in range(len(proofs)))
 
 
-def undergo(judge: Judge, ordeal: Ordeal, report: Report) -> None:
+def disrupt(judge: Judge, disruption: Disruption, report: Report) -> None:
     """Reboot, restart, or send load.
 
     Raises:
         LabError: when the machine does not come back, or the service does not start.
     """
-    if ordeal.kind == "reboot":
-        reboot(judge.fleet, ordeal.machine, report)
-    elif ordeal.kind == "restart":
-        host = judge.fleet.host(ordeal.machine)
-        result = host.run("systemctl", "restart", ordeal.service, timeout=120)
+    if disruption.kind == "reboot":
+        reboot(judge.fleet, disruption.machine, report)
+    elif disruption.kind == "restart":
+        host = judge.fleet.host(disruption.machine)
+        result = host.run("systemctl", "restart", disruption.service, timeout=120)
         if not result.ok:
-            raise LabError(f"{ordeal.service} does not start on {ordeal.machine}")
+            raise LabError(f"{disruption.service} does not start on {disruption.machine}")
     else:
         Load(judge.session.lab, writes=10).burst(LOAD_REQUESTS, LOAD_CLIENTS)
 
