@@ -11,7 +11,7 @@ import pytest
 
 from provision import topology
 from provision.core.endpoint import Endpoint
-from provision.core.errors import LabError, ProviderError, TopologyError
+from provision.core.errors import LabError, ProviderError, TopologyError, UsageError
 from provision.core.lab import Lab
 from provision.providers.routes import is_directly_connected, source_address
 from provision.providers.ssh import endpoints, record
@@ -146,7 +146,7 @@ def test_an_inventory_is_read_strictly(tmp_path: Path) -> None:
         topology.inventory(path)
     assert "did you mean address?" in str(error.value)
     assert "machines.lb-01.port: invalid value 'many'" in str(error.value)
-    with pytest.raises(TopologyError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         topology.inventory(tmp_path / "none")
 
 
