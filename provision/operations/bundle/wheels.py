@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from packaging.markers import Marker
@@ -95,7 +94,8 @@ def download(target: Path, lock: Path, platform: str, python: str) -> None:
     own.write_text(lock_for(lock.read_text(encoding="utf-8"), PLATFORMS[platform], python))
     try:
         _download(target, platform, python, ["--require-hashes", "--requirement", str(own)])
-        _download(target, platform, python, [f"pip=={metadata.version('pip')}"])
+        # The newest: this computer's own may be too old for a later Python.
+        _download(target, platform, python, ["pip"])
     finally:
         own.unlink()
 

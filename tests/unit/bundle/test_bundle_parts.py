@@ -198,6 +198,14 @@ def test_a_platform_without_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not list((tmp_path / "w").iterdir())
 
 
+def test_the_newest_pip_is_in_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pip of Debian 12, which may be this computer's, does not start in Python 3.12."""
+    downloaded: list[str] = []
+    monkeypatch.setattr(wheels, "run", lambda _, argv: downloaded.append(argv[-1]))
+    wheels.download(tmp_path / "w", ROOT / "requirements.lock", "linux-amd64", "3.13")
+    assert downloaded[1:] == ["pip"]
+
+
 # --- host packages -------------------------------------------------------------------------------
 
 
