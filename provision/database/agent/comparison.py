@@ -34,7 +34,7 @@ SCHEMAS = ("foobar", "lab", "app")
 """What is compared: the guest book's data, the lab's own, and those of the user's application."""
 
 COMMIT_SECONDS = 0.5
-"""For the primary to commit what its replica has acknowledged; see `compare`."""
+"""For the primary to commit what its replica has acknowledged (AFTER_SYNC)."""
 
 WAIT_SECONDS = 1.0
 """How long missing transactions are waited for; a healthy replica has them within milliseconds."""
@@ -169,6 +169,10 @@ def _compare_tables(
         done = GtidSet(primary.value("SELECT @@global.gtid_executed"))
         return _wait_for(replica, done, WAIT_SECONDS * factor)
 
+    def commit() -> bool:
+        done = GtidSet(replica.value("SELECT @@global.gtid_executed"))
+        return _executed(primary, done, COMMIT_SECONDS * factor)
+
     if ours.keys() != theirs.keys():
         # A table may have been created or dropped between the two queries.
         catch_up()
@@ -182,7 +186,7 @@ def _compare_tables(
         elif time.monotonic() > deadline:
             left_out.append(f"{name}: no time left")
         else:
-            result = compare_table(primary, replica, theirs[name], catch_up)
+            result = compare_table(primary, replica, theirs[name], catch_up, commit)
             if isinstance(result, str):
                 left_out.append(result)
             else:

@@ -167,12 +167,18 @@ def compare_table(
     replica: MysqlSession,
     table: Table,
     catch_up: Callable[[], bool],
+    commit: Callable[[], object],
 ) -> TableDifference | str | None:
     """Compare one table; a text says why it cannot be compared.
+
+    A difference counts only when it is seen twice: a row may be inserted and deleted between two
+    reads of the primary.
 
     Args:
         catch_up: waits until the replica has every transaction that the primary has by then; False
             when it does not get them in time.
+        commit: waits until the primary has committed what the replica has by then (with semi-sync,
+            a replica may commit first).
     """
     if table.rows > MAX_ROWS:
         return f"{table.text}: too large ({table.rows} rows)"
@@ -180,12 +186,18 @@ def compare_table(
         expected = checksum(primary, table)
         if checksum(replica, table) == expected:
             return None
-        # The replica may be behind, or the table is being written to.
-        before = read_rows(primary, table)
-        if not catch_up():
-            return f"{table.text}: the replica did not catch up in time"
-        rows = read_rows(replica, table)
-        return compare_rows(table.text, before, rows, read_rows(primary, table))
+        difference = None
+        for _ in range(2):
+            # The replica may be behind, or the table is being written to.
+            before = read_rows(primary, table)
+            if not catch_up():
+                return f"{table.text}: the replica did not catch up in time"
+            rows = read_rows(replica, table)
+            commit()
+            difference = compare_rows(table.text, before, rows, read_rows(primary, table))
+            if difference is None:
+                break
+        return difference
     except MysqlError as error:
         if error.code == 0 or 2000 <= error.code < 3000:  # of the client: a lost session
             return f"{table.text}: {error}"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from provision.checks.replication import judge_data
-from provision.database.agent import accounts, probes
+from provision.database.agent import accounts, probes, table_checksums
 from provision.database.agent.comparison import Comparison
 from provision.database.agent.gtid import GtidSet
 from provision.database.agent.probes import AccountList
@@ -128,6 +128,55 @@ def test_rows_are_compared_where_the_primary_did_not_change() -> None:
     different = compare_rows("t", before, {"2": "x", "9": "y"}, after)
     assert different == TableDifference("t", missing=1, extra=1, changed=1)
     assert str(different) == "t: 1 row missing, 1 row extra, 1 row changed"
+
+
+class Server:
+    """A server whose rows are those of each read in turn; the last ones stay."""
+
+    def __init__(self, *reads: str) -> None:
+        self.reads = [dict.fromkeys(rows, "x") for rows in reads]
+
+    def rows(self) -> dict[str, str]:
+        return self.reads.pop(0) if len(self.reads) > 1 else self.reads[0]
+
+
+@pytest.mark.parametrize(
+    ("primary", "replica", "difference"),
+    [
+        (("a", "a"), ("a",), ""),
+        (("a", "a", "ab"), ("ab",), ""),  # inserted, and deleted before the second read
+        (("a", "a"), ("ab",), "1 row extra"),
+        (("ab", "ab"), ("a",), "1 row missing"),
+        (("ab", "a", "a"), ("a",), ""),
+    ],
+)
+def test_a_difference_is_seen_twice(
+    monkeypatch: pytest.MonkeyPatch,
+    primary: tuple[str, ...],
+    replica: tuple[str, ...],
+    difference: str,
+) -> None:
+    monkeypatch.setattr(table_checksums, "checksum", lambda server, _: id(server))
+    monkeypatch.setattr(table_checksums, "read_rows", lambda server, _: server.rows())
+    table = table_checksums.Table("foobar", "markers", (), (), 2)
+    source: Any = Server(*primary)
+    copy: Any = Server(*replica)
+    result = table_checksums.compare_table(source, copy, table, lambda: True, lambda: True)
+    assert str(result or "").removeprefix("foobar.markers: ") == difference
+
+
+def test_the_primary_commits_what_its_replica_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With semi-sync, a row is on the replica while the commit on the primary still waits."""
+    source: Any = Server("a")
+    copy: Any = Server("ab")
+    monkeypatch.setattr(table_checksums, "checksum", lambda server, _: id(server))
+    monkeypatch.setattr(table_checksums, "read_rows", lambda server, _: server.rows())
+
+    def commit() -> None:
+        source.reads = [{"a": "x", "b": "x"}]
+
+    table = table_checksums.Table("foobar", "markers", (), (), 2)
+    assert table_checksums.compare_table(source, copy, table, lambda: True, commit) is None
 
 
 def test_a_table_that_is_too_large_is_named() -> None:
