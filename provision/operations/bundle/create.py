@@ -208,7 +208,7 @@ def _wheels(work: Work, options: Options, lock: Path) -> list[Source]:
         for python in options.pythons:
             folder = work.part(
                 f"wheels-{platform}-{python.replace('.', '_')}",
-                digest,
+                [digest, "the newest pip"],
                 f"wheels for {platform}, Python {python}",
                 _with(wheels.download, lock, platform, python),
             )
