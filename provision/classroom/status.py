@@ -84,6 +84,8 @@ def of_team(team: Team, root: Path) -> TeamStatus:
         status, problem = "restoring", f"invoke lab.restore --lab {team.lab} {snapshot} finishes it"
     elif state.target or not has_served(lab):
         status, problem = "incomplete", "invoke class.up continues"
+    elif all(value == "absent" for value in by_machine.values()):
+        status, problem = "absent", "its machines are gone: invoke class.up makes new ones"
     elif not running:
         status, problem = "halted", "invoke class.up starts it"
     elif off:

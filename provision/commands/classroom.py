@@ -142,7 +142,11 @@ def _up_tasks(record: Class, status: TeamStatus) -> list[Words]:
     elif status.state != class_status.UP:
         words = ["lab.up", "--topology", record.topology, "--network", status.team.network]
         tasks.append([*words, *(["--provider", record.provider] if record.provider else [])])
-    if START not in archive.names(directory) and status.drill is None:
+    taken = START in archive.names(directory)
+    if taken and status.state == "absent":  # of machines that are gone, as its drill's were
+        tasks.append(["lab.snapshot", START, "--delete"])
+        taken = False
+    if not taken and status.drill is None:
         tasks.append(["lab.snapshot", START, "--note", "class.reset returns to it"])
     return tasks
 

@@ -89,6 +89,7 @@ def host(
     preflights: dict[str, tuple[str, Callable[[], Sequence[PreflightProblem]]]] = {
         "lxc": ("system containers", lambda: provider("lxc").preflight(lab)),
         "vagrant": ("virtual machines", lambda: provider("vagrant").preflight(lab)),
+        "incus": ("system containers of Incus", lambda: provider("incus").preflight(lab)),
     }
     for name, (good, preflight) in preflights.items():
         if name == "lxc" and system != "Linux":

@@ -39,7 +39,7 @@ class State:
         target: the one that `lab.up` works towards, until it is reached; then empty. It is
             ``topology`` itself while a new lab, or one on its way back, has reached none.
         working: the one that the machines were last prepared for, if not ``topology``.
-        provider: ``lxc``, ``vagrant`` or ``ssh``.
+        provider: ``lxc``, ``vagrant``, ``ssh`` or ``incus``.
         network: of the lab, such as ``192.168.56.0/24``.
         primary: the machine whose database is writable.
         epoch: increases with every new primary; a machine with an older epoch is outdated.
@@ -70,6 +70,11 @@ class State:
     def current_topology(self) -> str:
         """The topology that describes the machines now."""
         return self.working or self.topology
+
+    @property
+    def in_containers(self) -> bool:
+        """Whether the machines are system containers that the lab itself creates."""
+        return self.provider in ("lxc", "incus")
 
 
 ADDED = ("target", "working")

@@ -81,7 +81,7 @@ def command(context: Context, machine: Machine, job: str, port: int) -> list[str
         without = ("innodb_cmp", "innodb_cmpmem", "query_response_time")
         more = [f"--no-collect.info_schema.{name}" for name in without]
         return [*words, f"--config.my-cnf={CNF}", *more]
-    collectors = COLLECTORS if context.state.provider == "lxc" else COLLECTORS + VM_COLLECTORS
+    collectors = COLLECTORS if context.state.in_containers else COLLECTORS + VM_COLLECTORS
     watched = "|".join(
         name.removesuffix(".service").replace(".", "[.]") for name in context.services(machine)
     )

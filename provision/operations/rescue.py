@@ -76,7 +76,7 @@ def parse_output(text: str) -> Restored:
 def _run_script(session: Session, machine: Machine, part: str) -> Restored:
     lab, name = session.lab, machine.name
     user = login_user(session.context, machine)
-    exact = "exact" if session.provider.name == "lxc" else "add"
+    exact = "exact" if session.state.in_containers else "add"
     address = f"{machine.address}/{lab.network.prefixlen}"
     keys = Secrets(lab.directory).authorized_keys()
     values = [part, user, exact, address, str(lab.gateway), keys]

@@ -70,7 +70,7 @@ def topology_change(new: Lab, recorded: State, provider: Provider) -> TopologyCh
         old = new  # the old file no longer exists: its machines are reported as orphaned
     intermediate = intermediate_topology(old, new, recorded)
     # Vagrant manages one topology at a time, and existing machines may not reach each other.
-    if intermediate is None or provider.name != "lxc":
+    if intermediate is None or not recorded.in_containers:
         require_primary_in(new, recorded)
         intermediate = None
     remaining = {machine.name for machine in new.machines}

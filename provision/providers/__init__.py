@@ -19,6 +19,7 @@ PROVIDERS = {
     "lxc": ("provision.providers.lxc", "LxcProvider"),
     "vagrant": ("provision.providers.vagrant", "VagrantProvider"),
     "ssh": ("provision.providers.ssh", "SshProvider"),
+    "incus": ("provision.providers.incus", "IncusProvider"),
 }
 """By name: module and class. A provider's module is imported only when it is used."""
 

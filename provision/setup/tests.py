@@ -4,7 +4,7 @@
   topologies  live tests of the other topologies (simple, secured, scaled), changes between them
   drills      every drill: healthy, broken, wrong fix refused, solved, restored
   diagnosis   faults of every kind: detected, one root cause, repaired
-  classroom   the board in a browser, classes of labs, limits, spares
+  classroom   the board in a browser, classes of labs, limits, spares, Incus
   offline     a bundle on hosts without a network: set-up, topologies, operations
   vm          tests on virtual machines (Vagrant with libvirt and QEMU)
 

@@ -12,8 +12,15 @@ DIAGNOSIS = LIVE / "diagnosis"
 DRILLS = LIVE / "drills"
 """Fault injection, and the drills: long groups of their own."""
 
-CLASSROOM = ("test_board.py", "test_board_page.py", "test_class.py", "test_spare.py")
-"""Files of a group of their own: the board, classes of labs and spares."""
+CLASSROOM = (
+    "test_board.py",
+    "test_board_page.py",
+    "test_class.py",
+    "test_incus.py",
+    "test_incus_class.py",
+    "test_spare.py",
+)
+"""Files of a group of their own: the board, classes of labs, Incus and spares."""
 
 SECURED = ("secured", "monitoring")
 SCALED = ("scaled", "spof", "topologies")

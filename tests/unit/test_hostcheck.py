@@ -47,6 +47,7 @@ def test_providers_are_checked_without_connections(monkeypatch: pytest.MonkeyPat
     assert [(row.provider, row.severity) for row in found] == [
         ("lxc", "ready"),
         ("vagrant", "missing"),
+        ("incus", "ready"),
         ("ssh", "ready"),
     ]
     assert name == "lxc"

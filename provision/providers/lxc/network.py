@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import socket
 import struct
 from contextlib import closing
@@ -111,6 +110,8 @@ def _is_up(interface: str) -> bool:
 
 
 def _address(interface: str) -> IPv4Address | None:
+    import fcntl  # Windows lacks it, and uses parts of this package for Incus
+
     request = struct.pack("256s", interface.encode())
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as any_socket:
         try:

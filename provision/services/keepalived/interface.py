@@ -5,7 +5,7 @@ from __future__ import annotations
 from provision.engine.context import Context
 
 SERVICE = "keepalived.service"
-INTERFACES = {"lxc": "eth0"}
+INTERFACES = {"lxc": "eth0", "incus": "eth0"}
 """The lab's network interface by provider; on Vagrant's machines eth0 is Vagrant's own."""
 
 

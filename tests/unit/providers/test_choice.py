@@ -73,7 +73,7 @@ def test_precedence_is_option_environment_record_host(monkeypatch: pytest.Monkey
 def test_an_unknown_provider_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="unknown provider 'docker'") as error:
         providers.choose("docker", State(provider="lxc"), Capable)
-    assert error.value.hint == "choose from lxc, vagrant, ssh"
+    assert error.value.hint == "choose from lxc, vagrant, ssh, incus"
 
 
 def test_kvm_needs_the_processor_flags_as_well_as_the_device(tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""Which member of a cluster a lab is on: all its machines are on one, and share a bridge there."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from provision.core.errors import ProviderError, UsageError
+from provision.core.suggestions import suggestion
+from provision.providers.incus.client import IncusClient, IncusError
+
+POLICIES = ("fewest", "memory")
+"""LAB_INCUS_PLACEMENT: the member with the fewest instances (default), or most free memory."""
+
+NETWORK_MEMBER_KEY = "user.foobar-lab.member"
+"""Of a lab's network: its member, which counts before its machines exist."""
+
+NETWORK_MACHINES_KEY = "user.foobar-lab.machines"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a cluster.
+
+    Args:
+        message: of Incus, such as when it was last heard of.
+    """
+
+    name: str
+    address: str
+    online: bool
+    message: str = ""
+
+
+def members(client: IncusClient) -> tuple[Member, ...]:
+    """The members of the cluster, by name; none for a single server."""
+    if not client.get("/cluster").get("enabled"):
+        return ()
+    rows = client.get("/cluster/members", recursion="1")
+    return tuple(
+        Member(
+            row["server_name"],
+            urlsplit(row["url"]).hostname or "",
+            row["status"] == "Online",
+            row.get("message", ""),
+        )
+        for row in sorted(rows, key=lambda row: str(row["server_name"]))
+    )
+
+
+def choose(
+    client: IncusClient, candidates: Sequence[Member], environ: Mapping[str, str] = os.environ
+) -> Member | None:
+    """The member for a new lab; None for a single server.
+
+    LAB_INCUS_MEMBER names the members that may be used, separated by commas.
+
+    Raises:
+        UsageError: when an option is invalid.
+        ProviderError: when no member can be used.
+    """
+    policy = environ.get("LAB_INCUS_PLACEMENT", "") or POLICIES[0]
+    if policy not in POLICIES:
+        raise UsageError(
+            f"LAB_INCUS_PLACEMENT is {policy!r}{suggestion(policy, POLICIES)}",
+            f"choose from {', '.join(POLICIES)}",
+        )
+    wanted = [n.strip() for n in environ.get("LAB_INCUS_MEMBER", "").split(",") if n.strip()]
+    names = [member.name for member in candidates]
+    for name in wanted:
+        if name not in names:
+            known = ", ".join(names) or f"{client.remote} is not a cluster"
+            raise UsageError(
+                f"no member {name!r} in the cluster{suggestion(name, names)}",
+                f"choose from {known}",
+            )
+    if not candidates:
+        return None
+    usable = [m for m in candidates if m.online and (m.name in wanted or not wanted)]
+    if not usable:
+        lines = "; ".join(f"{m.name}: {m.message}" for m in candidates if not m.online)
+        raise ProviderError(
+            f"no member of the Incus cluster can take a lab ({lines})", "incus cluster list"
+        )
+    if policy == "memory":
+        free = {m.name: free_memory(client, m.name) for m in usable}
+        return max(usable, key=lambda m: free[m.name])
+    load = instances_by_member(client)
+    return min(usable, key=lambda m: (load[m.name], m.name))
+
+
+def free_memory(client: IncusClient, member: str) -> int:
+    """Bytes of memory that are free on a member; 0 when it does not say."""
+    try:
+        state = client.get(f"/cluster/members/{quote(member)}/state")
+    except IncusError:
+        return 0
+    facts: Mapping[str, Any] = state.get("sysinfo") or {}
+    buffers = int(facts.get("buffered_ram") or 0)
+    return int(facts.get("free_ram") or 0) + buffers
+
+
+def instances_by_member(client: IncusClient) -> Counter[str]:
+    """How many instances each member has or is about to get, in all projects."""
+    load: Counter[str] = Counter()
+    rows = client.get("/instances", recursion="1", **{"all-projects": "true", "project": ""})
+    own = [row for row in rows if row["name"].startswith("lab-")]
+    load.update(row["location"] for row in rows if row not in own)
+    counted: Counter[str] = Counter("-".join(row["name"].split("-")[:2]) for row in own)
+    locations = {"-".join(row["name"].split("-")[:2]): row["location"] for row in own}
+    for network in client.get("/networks", recursion="1", project="default"):
+        config = network.get("config") or {}
+        if NETWORK_MEMBER_KEY in config:
+            planned = int(config.get(NETWORK_MACHINES_KEY) or 0)
+            locations[network["name"]] = config[NETWORK_MEMBER_KEY]
+            counted[network["name"]] = max(planned, counted[network["name"]])
+    for name, location in locations.items():
+        load[location] += counted[name]
+    return load
