@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @task(
     result=results.Doctor,
     help={
-        "provider": "lxc, vagrant or ssh (default: the lab's, otherwise that of a new lab)",
+        "provider": "lxc, vagrant, incus or ssh (default: the lab's, otherwise that of a new lab)",
         "host": "show all providers in one table",
     },
 )

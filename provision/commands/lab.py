@@ -39,7 +39,7 @@ from provision.topology.record import progress
         "otherwise LAB_TOPOLOGY, otherwise distributed)",
         "network": "network of a new lab, such as 192.168.57.0/24 (default: the "
         "topology's, otherwise a free one)",
-        "provider": "lxc, vagrant, or ssh for existing machines (default: LAB_PROVIDER, "
+        "provider": "lxc, vagrant, incus, or ssh for existing machines (default: LAB_PROVIDER, "
         "otherwise what this host supports)",
         "inventory": "provider ssh: a file with addresses, users and keys of the machines "
         "(default: those of the topology)",

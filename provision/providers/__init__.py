@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from provision.providers.ssh import SshProvider
 
 PROVIDERS = {
-    "lxc": ("provision.providers.lxc", "LxcProvider"),
+    "lxc": ("provision.providers.lxc.provider", "LxcProvider"),
     "vagrant": ("provision.providers.vagrant", "VagrantProvider"),
     "ssh": ("provision.providers.ssh", "SshProvider"),
     "incus": ("provision.providers.incus", "IncusProvider"),

@@ -47,7 +47,7 @@ def incus_lab(server: Members) -> Iterator[RunningLab]:
 def test_a_second_run_changes_nothing(incus_lab: RunningLab) -> None:
     assert incus_lab.invoke("lab.plan", "--detailed-exitcode").returncode == 0
     status = incus_lab.json("lab.status")
-    assert {m["name"]: m["state"] for m in status["machines"]} == {
+    assert {m["machine"]: m["state"] for m in status["machines"]} == {
         "lb-01": "running",
         "web-01": "running",
         "web-02": "running",
@@ -57,7 +57,7 @@ def test_a_second_run_changes_nothing(incus_lab: RunningLab) -> None:
 
 def test_a_machine_dies_and_comes_back(incus_lab: RunningLab) -> None:
     incus_lab.invoke("lab.kill", "web-02")
-    states = {m["name"]: m["state"] for m in incus_lab.json("lab.status")["machines"]}
+    states = {m["machine"]: m["state"] for m in incus_lab.json("lab.status")["machines"]}
     assert states["web-02"] == "killed"
     assert incus_lab.get("/").status_code == 200
     incus_lab.invoke("lab.start", "web-02")
@@ -67,7 +67,7 @@ def test_a_machine_dies_and_comes_back(incus_lab: RunningLab) -> None:
 
 def test_a_snapshot_holds_all_machines(incus_lab: RunningLab) -> None:
     incus_lab.invoke("lab.snapshot", "good")
-    listed = [s["name"] for s in incus_lab.json("lab.snapshots")["snapshots"]]
+    listed = [s["snapshot"] for s in incus_lab.json("lab.snapshots")["snapshots"]]
     assert listed == ["good"]
     incus_lab.out("web-01", "touch", "/root/changed")
     incus_lab.invoke("lab.restore", "good")

@@ -354,7 +354,7 @@ from provision.core.lab import Lab
 from provision.core.lab import Machine
 from provision.core.lab import Topology
 from provision.core.package_set import PackageSet
-from provision.providers.lxc import LxcProvider
+from provision.providers.lxc.provider import LxcProvider
 addresses = IPv4Network({network!r})
 names = {names!r}
 machines = tuple(Machine(n, addresses[10 + i], ("nginx",)) for i, n in enumerate(names))

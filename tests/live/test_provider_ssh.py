@@ -17,9 +17,10 @@ import yaml
 from provision import topology
 from provision.core.endpoint import Endpoint
 from provision.core.lab import ROOT, Lab, rebase
-from provision.providers.lxc import LxcProvider, host_facts
+from provision.providers.lxc import host_facts
 from provision.providers.lxc.paths import LabPaths
 from provision.providers.lxc.privileged import run
+from provision.providers.lxc.provider import LxcProvider
 from provision.topology import labs
 
 pytestmark = pytest.mark.live

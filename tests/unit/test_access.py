@@ -21,7 +21,8 @@ from provision.operations.rescue import SCRIPT, Restored, parse_output
 from provision.operations.session import Session
 from provision.operations.trust import HostKeys, verified
 from provision.providers.base import RootCommand
-from provision.providers.lxc import LxcProvider, container
+from provision.providers.lxc import container
+from provision.providers.lxc.provider import LxcProvider
 from provision.providers.ssh.provider import SshProvider
 from provision.providers.vagrant.client import ssh_argv
 from tests.unit.samples import context

@@ -1,5 +1,4 @@
-"""The lxc provider: machines are LXC system containers, built from Debian packages."""
+"""The lxc provider: machines are LXC system containers, built from Debian packages.
 
-from provision.providers.lxc.provider import LxcProvider
-
-__all__ = ["LxcProvider"]
+On systems without LXC, the provider incus uses some of these modules, so none is imported here.
+"""

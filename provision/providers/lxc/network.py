@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
 from contextlib import closing
@@ -110,8 +111,6 @@ def _is_up(interface: str) -> bool:
 
 
 def _address(interface: str) -> IPv4Address | None:
-    import fcntl  # Windows lacks it, and uses parts of this package for Incus
-
     request = struct.pack("256s", interface.encode())
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as any_socket:
         try:
