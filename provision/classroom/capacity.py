@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,9 @@ MACHINE_MIB = 45
 
 RESERVE_MIB = 1024
 """Left for the host, the page cache and the commands."""
+
+IN_INCUS = 1.4
+"""More memory than with LXC: machines share no files, and Incus has a process for each."""
 
 DISK_MIB = 450
 """Of a machine with its own files and a snapshot of them."""
@@ -129,12 +132,32 @@ def resources(topology: Topology, limits: Limits, room: Room) -> tuple[SharedRes
     )
 
 
-def require_room(count: int, running: int, needs: tuple[SharedResource, ...]) -> None:
-    """Refuse more labs than the host has room for.
+def in_members(
+    topology: Topology, limits: Limits, available: Iterable[int]
+) -> tuple[SharedResource, ...]:
+    """What one lab needs of a cluster, and what its members have; a lab is on one member.
+
+    Args:
+        available: MiB of memory on each member.
+    """
+    memory = resources(topology, limits, Room())[0]
+    whole = sum(max(0, mib - RESERVE_MIB) // memory.needed for mib in available)
+    return (
+        SharedResource(
+            "memory of members", memory.needed, whole * memory.needed, "MiB", memory.hint
+        ),
+    )
+
+
+def require_room(
+    count: int, running: int, needs: tuple[SharedResource, ...], where: str = "this host"
+) -> None:
+    """Refuse more labs than there is room for.
 
     Args:
         count: labs to start.
         running: labs of the class that run already.
+        where: in messages.
 
     Raises:
         LabError: naming every resource that is not enough, and how many labs fit.
@@ -151,7 +174,7 @@ def require_room(count: int, running: int, needs: tuple[SharedResource, ...]) ->
     ]
     more = " more" if running else ""
     raise LabError(
-        f"this host has room for {fit}{more} labs, and {count} would be started:\n"
+        f"{where} has room for {fit}{more} labs, and {count} would be started:\n"
         + "\n".join(lines),
         f"invoke class.up {running + fit}" if fit else "",
     )

@@ -12,6 +12,7 @@ from provision import topology as topologies
 from provision.classroom import capacity, definition, planning
 from provision.classroom import sheet as sheets
 from provision.classroom import status as class_status
+from provision.classroom.capacity import SharedResource
 from provision.classroom.definition import Definition
 from provision.classroom.running import Words, at_once
 from provision.classroom.status import TeamStatus
@@ -22,7 +23,8 @@ from provision.core import classroom
 from provision.core.atomic import write_atomically
 from provision.core.classroom import Class, Team
 from provision.core.errors import LabError
-from provision.core.lab import ROOT
+from provision.core.lab import ROOT, Topology
+from provision.core.limits import Limits
 from provision.core.secrets import Secrets
 from provision.operations import snapshot_archive as archive
 from provision.providers.image_recipe import USER
@@ -119,16 +121,26 @@ def _require_room(
     """Refuse labs that the host has no room for; nothing was changed."""
     provider, _ = providers.choose(record.provider, None)
     topology = wanted.topology if wanted else topologies.load(topologies.find(record.topology))
-    if not missing or topology is None or provider.name != "lxc":
+    if not missing or topology is None or provider.name not in ("lxc", "incus"):
         return
+    needs = _needs(topology, record.limits, provider.name)
+    where = "this host" if provider.name == "lxc" else "Incus"
+    capacity.require_room(len(missing), running, needs, where)
+    fits = min((r.fits for r in needs if r.fits is not None), default=0)
+    print(f"{where} has room for {fits} more labs of topology {topology.name}")
+
+
+def _needs(topology: Topology, limits: Limits, provider: str) -> tuple[SharedResource, ...]:
+    """What one lab needs, and what there is where the provider makes it."""
+    if provider == "incus":
+        from provision.providers.incus import placement
+
+        return capacity.in_members(topology, limits, placement.available_mib())
     from provision.providers.lxc import paths, sysctls
     from provision.setup.host_os import free_mib
 
     room = capacity.read_room(free_mib(paths.HOST), sysctls.MINIMUM)
-    needs = capacity.resources(topology, record.limits, room)
-    capacity.require_room(len(missing), running, needs)
-    fits = min((r.fits for r in needs if r.fits is not None), default=0)
-    print(f"this host has room for {fits} more labs of topology {topology.name}")
+    return capacity.resources(topology, limits, room)
 
 
 def _up_tasks(record: Class, status: TeamStatus) -> list[Words]:

@@ -22,7 +22,6 @@ from provision.core.package_set import PackageSet
 from provision.core.stored_machine import StoredMachine
 from provision.providers.image_recipe import load_recipe, mirror
 from provision.providers.lxc import (
-    LxcProvider,
     host_facts,
     images,
     network,
@@ -35,6 +34,7 @@ from provision.providers.lxc import (
 from provision.providers.lxc.container import SOCKETS
 from provision.providers.lxc.paths import LabPaths
 from provision.providers.lxc.privileged import run
+from provision.providers.lxc.provider import LxcProvider
 
 pytestmark = pytest.mark.live
 

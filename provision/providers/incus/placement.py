@@ -6,15 +6,17 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from provision.core.errors import ProviderError, UsageError
 from provision.core.suggestions import suggestion
-from provision.providers.incus.client import IncusClient, IncusError
+from provision.providers.incus import remote
+from provision.providers.incus.client import IncusClient
 
 POLICIES = ("fewest", "memory")
 """LAB_INCUS_PLACEMENT: the member with the fewest instances (default), or most free memory."""
+
+MIB = 2**20
 
 NETWORK_MEMBER_KEY = "user.foobar-lab.member"
 """Of a lab's network: its member, which counts before its machines exist."""
@@ -87,21 +89,17 @@ def choose(
             f"no member of the Incus cluster can take a lab ({lines})", "incus cluster list"
         )
     if policy == "memory":
-        free = {m.name: free_memory(client, m.name) for m in usable}
+        free = {m.name: available_memory(client, m.name) for m in usable}
         return max(usable, key=lambda m: free[m.name])
     load = instances_by_member(client)
     return min(usable, key=lambda m: (load[m.name], m.name))
 
 
-def free_memory(client: IncusClient, member: str) -> int:
-    """Bytes of memory that are free on a member; 0 when it does not say."""
-    try:
-        state = client.get(f"/cluster/members/{quote(member)}/state")
-    except IncusError:
-        return 0
-    facts: Mapping[str, Any] = state.get("sysinfo") or {}
-    buffers = int(facts.get("buffered_ram") or 0)
-    return int(facts.get("free_ram") or 0) + buffers
+def available_memory(client: IncusClient, member: str = "") -> int:
+    """Bytes of memory that are available on a member, or on the single server."""
+    target = {"target": member} if member else {}
+    facts = client.get("/resources", **target).get("memory") or {}
+    return max(0, int(facts.get("total") or 0) - int(facts.get("used") or 0))
 
 
 def instances_by_member(client: IncusClient) -> Counter[str]:
@@ -121,3 +119,15 @@ def instances_by_member(client: IncusClient) -> Counter[str]:
     for name, location in locations.items():
         load[location] += counted[name]
     return load
+
+
+def available_mib() -> tuple[int, ...]:
+    """MiB of memory available on each member that is online, or on the single server.
+
+    Raises:
+        LabError: when the server that the environment asks for cannot be used.
+    """
+    client = IncusClient(remote.requested())
+    client.server()
+    names = [member.name for member in members(client) if member.online]
+    return tuple(available_memory(client, name) // MIB for name in names or [""])

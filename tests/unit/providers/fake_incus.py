@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 Row = dict[str, Any]
+TOTAL = 2**40
 
 
 class FakeIncus:
@@ -78,10 +79,13 @@ class FakeIncus:
     def _cluster(self, _method: str, parts: list[str], *_: object) -> tuple[int, Row]:
         if not parts:
             return _sync({"enabled": bool(self.members)})
-        if len(parts) == 1:
-            return _sync(list(self.members.values()))
-        free = self.free_memory.get(parts[1], 0)
-        return _sync({"sysinfo": {"free_ram": free, "buffered_ram": 0}})
+        return _sync(list(self.members.values()))
+
+    def _resources(
+        self, _method: str, _parts: object, query: Mapping[str, str], *_: object
+    ) -> tuple[int, Row]:
+        used = TOTAL - self.free_memory.get(query.get("target", ""), 0)
+        return _sync({"memory": {"total": TOTAL, "used": used}})
 
     def _networks(
         self, method: str, parts: list[str], query: Mapping[str, str], body: bytes, _: object

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from provision import topology as topologies
+from provision.classroom import capacity
 from provision.core.errors import LabError, ProviderError, UsageError
-from provision.core.lab import Lab
+from provision.core.lab import ROOT, Lab
 from provision.core.limits import Limits
 from provision.core.package_set import PackageSet
 from provision.providers.incus import (
@@ -231,6 +233,18 @@ def test_options_of_placement(client: IncusClient, fake: FakeIncus) -> None:
     assert name() == ""
     with pytest.raises(UsageError, match="no member 'm1'"):
         name(LAB_INCUS_MEMBER="m1")
+
+
+def test_room_for_a_class(client: IncusClient, fake: FakeIncus) -> None:
+    fake.free_memory = {"m1": 4000 * 2**20, "m2": 900 * 2**20, "": 7000 * 2**20}
+    assert placement.available_mib() == (4000, 900)
+    topology = topologies.load(topologies.find("distributed", ROOT))
+    (needs,) = capacity.in_members(topology, Limits(), (4000, 4000, 900))
+    assert needs.fits == 2 * ((4000 - capacity.RESERVE_MIB) // needs.needed)
+    with pytest.raises(LabError, match=r"Incus has room for \d labs, and 30 are"):
+        capacity.require_room(30, 0, (needs,), "Incus")
+    fake.members.clear()
+    assert placement.available_mib() == (7000,)
 
 
 def test_a_member_that_is_lost(client: IncusClient, fake: FakeIncus, own: Lab) -> None:
