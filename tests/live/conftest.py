@@ -27,6 +27,7 @@ from provision.core.state import lab_names
 from provision.engine.agent.process import ProcessResult
 from provision.engine.fleet import Fleet
 from provision.operations.session import Session, open_session
+from provision.providers.incus import record as incus_record
 from provision.topology import networks
 from tests import json_schema
 from tests.live.order import CLASSROOM, DIAGNOSIS, DRILLS, LIVE, Scheduler, order, topology_group
@@ -270,7 +271,8 @@ def _no_labs_left() -> Iterator[None]:
 
 def _remove_test_labs() -> None:
     for path in sorted((ROOT / ".lab").glob(f"{PREFIX}*")):
-        RunningLab(path.name).destroy()
+        if not (path / incus_record.FILE).exists():  # those machines ended with the tests' Incus
+            RunningLab(path.name).destroy()
         shutil.rmtree(path, ignore_errors=True)
 
 

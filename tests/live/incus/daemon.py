@@ -35,6 +35,9 @@ from provision.providers.lxc import images
 SCRIPT = Path(__file__).with_name("member.sh")
 PACKAGES = PackageSet(("dnsmasq-base", "incus-base", "incus-client"))
 CGROUPS = Path("/sys/fs/cgroup")
+GROUP = "lab-test-incus"
+"""What the names of members' control groups begin with."""
+
 START_SECONDS = 60.0
 SECONDS = 1800
 """After which a member ends in any case."""
@@ -69,7 +72,7 @@ class Member:
         self.folder = folder
         self.address = address
         self.bridge = bridge
-        self.group = f"lab-test-incus-{folder.parent.name}-{name}"
+        self.group = f"{GROUP}-{folder.parent.name}-{name}"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

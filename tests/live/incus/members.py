@@ -71,6 +71,6 @@ def remove_stale() -> None:
     """Remove what killed runs have left; their daemons ended with them."""
     for folder in FOLDER.glob("*"):
         if not platform.is_alive(int(folder.name)):
-            bridge = Members(folder, network()).bridge
-            subprocess.run(["ip", "link", "delete", bridge], capture_output=True, check=False)
-            shutil.rmtree(folder, ignore_errors=True)
+            for group in daemon.CGROUPS.glob(f"*/{daemon.GROUP}-{folder.name}-*"):
+                subprocess.run(["find", group, "-depth", "-type", "d", "-delete"], check=False)
+            Members(folder, network()).close()
