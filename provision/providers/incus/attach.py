@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
-from provision.core.errors import LabError
+from provision.core.errors import LabError, ProviderError
 from provision.engine.agent.codec import decode
 from provision.providers.incus.client import (
     API,
@@ -34,6 +34,9 @@ from provision.providers.incus.client import (
 from provision.providers.incus.record import LabRecord
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CONTROL = "control"
+"""For the size of a terminal: without one it is not opened, as the program may end before."""
+
 BLOCK = 32768
 END_SECONDS = 24 * 3600.0
 
@@ -77,10 +80,11 @@ def run(client: IncusClient, instance: str, argv: list[str], interactive: bool) 
         streams = {
             name: stack.enter_context(_stream(client, f"{path}?secret={secret}"))
             for name, secret in sorted(secrets.items())
+            if interactive or name != CONTROL
         }
         readers = [threading.Thread(target=_copy_in, args=(streams["0"],), daemon=True)]
         if interactive:
-            stack.enter_context(_raw_terminal(streams["control"]))
+            stack.enter_context(_raw_terminal(streams[CONTROL]))
         for name, output in (("0" if interactive else "1", sys.stdout), ("2", sys.stderr)):
             if name in streams:
                 target = output.buffer
@@ -116,6 +120,11 @@ def _stream(client: IncusClient, path: str) -> ClientConnection:
         return there
     except OSError as error:
         raise unreachable(client.remote, error) from None
+    except WebSocketException as error:
+        raise ProviderError(
+            f"Incus at {client.remote} refused a stream of the program: {error}",
+            "run the same command again",
+        ) from None
 
 
 def _copy_in(stream: ClientConnection) -> None:
