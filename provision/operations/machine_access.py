@@ -30,7 +30,7 @@ def run_as_root(
         ProviderError: when the provider cannot do that.
         HostError: when the program does not end in time.
     """
-    command = session.provider.root_command(session.lab, name, argv)
+    command = session.provider.root_command(session.lab, name, argv, timeout)
     try:
         process = subprocess.run(
             command.argv,

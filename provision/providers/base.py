@@ -12,7 +12,11 @@ from provision.core.lab import Lab
 from provision.core.package_set import PackageSet
 from provision.core.report import Report
 from provision.core.stored_machine import StoredMachine, StoredMachines
+from provision.core.waiting import timeout_factor
 from provision.setup.problem import PreflightProblem as PreflightProblem
+
+ROOT_COMMAND_SECONDS = 600.0 * timeout_factor()
+"""For a program that a user runs without a terminal."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,15 @@ class Provider(Protocol):
             ProviderError: when it does not exist or does not start.
         """
 
-    def root_command(self, lab: Lab, machine: str, argv: Sequence[str]) -> RootCommand:
+    def root_command(
+        self, lab: Lab, machine: str, argv: Sequence[str], seconds: float = ROOT_COMMAND_SECONDS
+    ) -> RootCommand:
         """How to run a program as root inside a running machine when the lab's SSH access fails.
 
         Args:
             argv: the program; empty for a login shell on this terminal.
+            seconds: after which a provider that runs it over a network ends it, except on a
+                terminal.
 
         Raises:
             ProviderError: when the provider cannot do that; with what the user can do instead.

@@ -12,7 +12,7 @@ from provision.setup.console import USAGE, SetupError
 from provision.setup.system import SYSTEMS
 
 CORE = "core"
-LONG_GROUPS = ("topologies", "diagnosis", "drills", "classroom", "offline", "vm")
+LONG_GROUPS = ("topologies", "diagnosis", "drills", "classroom", "incus", "offline", "vm")
 """Groups of tests after the core, in the order in which they run."""
 
 SELECTIONS = {
@@ -21,6 +21,7 @@ SELECTIONS = {
     "--vm": ("topologies", "vm"),
     "--drills": ("topologies", "drills"),
     "--classroom": ("topologies", "classroom"),
+    "--incus": ("topologies", "incus"),
     "--offline": ("topologies", "offline"),
     "--all": LONG_GROUPS,
 }

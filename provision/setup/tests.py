@@ -4,7 +4,8 @@
   topologies  live tests of the other topologies (simple, secured, scaled), changes between them
   drills      every drill: healthy, broken, wrong fix refused, solved, restored
   diagnosis   faults of every kind: detected, one root cause, repaired
-  classroom   the board in a browser, classes of labs, limits, spares, Incus
+  classroom   the board in a browser, classes of labs, limits, spares
+  incus       labs and a class on a real Incus server and on a cluster of two members
   offline     a bundle on hosts without a network: set-up, topologies, operations
   vm          tests on virtual machines (Vagrant with libvirt and QEMU)
 
@@ -15,6 +16,7 @@
   scripts/test --vm         core, topologies and vm
   scripts/test --drills     core, topologies and drills
   scripts/test --classroom  core, topologies and classroom
+  scripts/test --incus      core, topologies and incus
   scripts/test --offline    core, topologies and offline
   scripts/test --diagnosis --drills  several selections add up
   scripts/test ARGUMENTS    pytest with these arguments, such as `scripts/test -k haproxy`
@@ -173,7 +175,7 @@ def run_groups(
 
 def run_group(name: str, *, containers: bool) -> int:
     """Run one group of tests."""
-    if name in ("vm", "classroom"):  # which need the host to themselves
+    if name in ("vm", "classroom", "incus"):  # which need the host to themselves
         return _run("pytest", "-m", name)
     if name != CORE:
         return _run("pytest", *IN_TWO_PROCESSES, "-m", name)

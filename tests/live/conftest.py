@@ -30,7 +30,16 @@ from provision.operations.session import Session, open_session
 from provision.providers.incus import record as incus_record
 from provision.topology import networks
 from tests import json_schema
-from tests.live.order import CLASSROOM, DIAGNOSIS, DRILLS, LIVE, Scheduler, order, topology_group
+from tests.live.order import (
+    CLASSROOM,
+    DIAGNOSIS,
+    DRILLS,
+    INCUS,
+    LIVE,
+    Scheduler,
+    order,
+    topology_group,
+)
 
 INVOKE = str(Path(sys.executable).with_name("invoke"))
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
@@ -353,6 +362,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.diagnosis)
             elif DRILLS in item.path.parents:
                 item.add_marker(pytest.mark.drills)
+            elif INCUS in item.path.parents:
+                item.add_marker(pytest.mark.incus)
             elif item.path.name in CLASSROOM:
                 item.add_marker(pytest.mark.classroom)
             elif topology_group(item.path):

@@ -10,17 +10,16 @@ from xdist.scheduler import LoadScopeScheduling
 LIVE = Path(__file__).parent
 DIAGNOSIS = LIVE / "diagnosis"
 DRILLS = LIVE / "drills"
-"""Fault injection, and the drills: long groups of their own."""
+INCUS = LIVE / "incus"
+"""Fault injection, the drills, and Incus: long groups of their own."""
 
 CLASSROOM = (
     "test_board.py",
     "test_board_page.py",
     "test_class.py",
-    "test_incus.py",
-    "test_incus_class.py",
     "test_spare.py",
 )
-"""Files of a group of their own: the board, classes of labs, Incus and spares."""
+"""Files of a group of their own: the board, classes of labs and spares."""
 
 SECURED = ("secured", "monitoring")
 SCALED = ("scaled", "spof", "topologies")

@@ -20,7 +20,7 @@ from provision.operations.rebuild import plan_rebuild
 from provision.operations.rescue import SCRIPT, Restored, parse_output
 from provision.operations.session import Session
 from provision.operations.trust import HostKeys, verified
-from provision.providers.base import RootCommand
+from provision.providers.base import ROOT_COMMAND_SECONDS, RootCommand
 from provision.providers.lxc import container
 from provision.providers.lxc.provider import LxcProvider
 from provision.providers.ssh.provider import SshProvider
@@ -34,7 +34,9 @@ OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHf0ZpR2Q1e0g2b7y3oXk2mJc8Qw0s9dR1u
 class LocalProvider(LxcProvider):
     """Runs "inside a machine" on this host; its machines are halted."""
 
-    def root_command(self, lab: Lab, machine: str, argv: Sequence[str]) -> RootCommand:
+    def root_command(
+        self, lab: Lab, machine: str, argv: Sequence[str], seconds: float = ROOT_COMMAND_SECONDS
+    ) -> RootCommand:
         return RootCommand(tuple(argv))
 
     def state(self, lab: Lab) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""Run a program as root in an instance: ``python -m …attach RECORD INSTANCE [PROGRAM…]``.
+"""Run a program as root in an instance: ``python -m …attach RECORD INSTANCE SECONDS [PROGRAM…]``.
 
-The exit status is the program's. Without a program, a login shell on this terminal. Each stream is
-a WebSocket of the API (Incus' documentation, "Instance command execution").
+The exit status is the program's. Without a program, a login shell. The program is killed after
+SECONDS, except on a terminal.
 """
 
 from __future__ import annotations
@@ -11,148 +11,134 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import quote
 
-from websockets.exceptions import ConnectionClosed, WebSocketException
-from websockets.sync.client import ClientConnection, connect, unix_connect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
 
+from provision.core import clock
 from provision.core.errors import LabError, ProviderError
 from provision.engine.agent.codec import decode
-from provision.providers.incus.client import (
-    API,
-    CONNECT_SECONDS,
-    IncusClient,
-    tls_context,
-    unreachable,
-)
+from provision.providers.incus import streams
+from provision.providers.incus.client import REQUEST_SECONDS, IncusClient
 from provision.providers.incus.record import LabRecord
+from provision.providers.incus.streams import CONTROL
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-CONTROL = "control"
-"""For the size of a terminal: without one it is not opened, as the program may end before."""
-
+SHELL = ("/bin/bash", "-l")
 BLOCK = 32768
-END_SECONDS = 24 * 3600.0
+
+LAST_OUTPUT_SECONDS = 5.0
+"""For the rest of the output, after a program on a terminal has ended."""
+
+FOREVER = 10 * 365 * 24 * 3600.0
+FAILED, INTERRUPTED = 255, 130
+"""Exit statuses that are not the program's."""
 
 
 def main(arguments: list[str]) -> int:
     """Run it; the result is the exit status."""
-    file, instance, *argv = arguments
-    record = decode(LabRecord, json.loads(Path(file).read_text(encoding="utf-8")))
-    interactive = not argv or os.isatty(0)
+    file, instance, seconds, *argv = arguments
+    interactive = os.isatty(0) and os.isatty(1)
+    limit = None if interactive else float(seconds)
     try:
-        return run(IncusClient(record.remote), instance, argv or ["/bin/bash", "-l"], interactive)
+        return run(_client(Path(file)), instance, argv or SHELL, limit)
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 255
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
-def run(client: IncusClient, instance: str, argv: list[str], interactive: bool) -> int:
-    """Run a program with this process's streams.
+def _client(file: Path) -> IncusClient:
+    try:
+        record = decode(LabRecord, json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ProviderError(f"{file} cannot be read ({error})", "invoke lab.up") from None
+    return IncusClient(record.remote)
+
+
+def run(
+    client: IncusClient, instance: str, argv: list[str] | tuple[str, ...], seconds: float | None
+) -> int:
+    """Run a program with this process's streams; its exit status.
 
     Args:
-        interactive: on a terminal of its own.
+        seconds: after which it is killed; None for no limit, on a terminal of its own.
 
     Raises:
-        ProviderError: when Incus refuses it, or cannot be reached.
+        ProviderError: when Incus refuses it or cannot be reached, or the program does not end.
     """
-    environment = {"PATH": SEARCH_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
+    interactive = seconds is None
+    deadline = clock.now() + (FOREVER if seconds is None else seconds)
     columns, lines = shutil.get_terminal_size()
     body = {
-        "command": argv,
-        "environment": {**environment, "TERM": os.environ.get("TERM", "dumb")},
+        "command": [*argv],
+        "environment": {
+            "PATH": SEARCH_PATH,
+            "HOME": "/root",
+            "LANG": "C.UTF-8",
+            "TERM": os.environ.get("TERM", "dumb"),
+        },
         "wait-for-websocket": True,
         "interactive": interactive,
         "width": columns,
         "height": lines,
         "cwd": "/root",
     }
-    operation = client.start(f"/instances/{quote(instance)}/exec", body)
-    secrets = operation["metadata"]["fds"]
-    path = f"{API}/operations/{operation['id']}/websocket"
+    own = REQUEST_SECONDS if seconds is None else min(REQUEST_SECONDS, seconds)
     with contextlib.ExitStack() as stack:
-        streams = {
-            name: stack.enter_context(_stream(client, f"{path}?secret={secret}"))
-            for name, secret in sorted(secrets.items())
-            if interactive or name != CONTROL
-        }
-        readers = [threading.Thread(target=_copy_in, args=(streams["0"],), daemon=True)]
+        operation, connections = streams.start(client, instance, body, own, stack)
+        output = {"0": 1} if interactive else {"1": 1, "2": 2}
+        threading.Thread(target=_copy_in, args=(connections["0"],), daemon=True).start()
         if interactive:
-            stack.enter_context(_raw_terminal(streams[CONTROL]))
-        for name, output in (("0" if interactive else "1", sys.stdout), ("2", sys.stderr)):
-            if name in streams:
-                target = output.buffer
-                readers.append(threading.Thread(target=_copy_out, args=(streams[name], target)))
-        for reader in readers:
-            reader.start()
-        result = client.wait(operation, END_SECONDS)
-        for reader in readers[1:]:
-            reader.join(5)
-    return int(result["return"])
-
-
-def _stream(client: IncusClient, path: str) -> ClientConnection:
-    options: dict[str, Any] = {
-        "open_timeout": CONNECT_SECONDS,
-        "max_size": None,
-        "compression": None,
-        "ping_interval": None,
-    }
-    try:
-        if client.remote.socket:
-            here: ClientConnection = unix_connect(
-                client.remote.socket, f"ws://incus{path}", **options
-            )
-            return here
-        address = (client.remote.host, client.remote.port)
-        raw = socket.create_connection(address, timeout=CONNECT_SECONDS)
-        raw.settimeout(None)
-        url = f"wss://{client.remote.host}:{client.remote.port}{path}"
-        there: ClientConnection = connect(
-            url, sock=raw, ssl=tls_context(client.remote), server_hostname="incus", **options
-        )
-        return there
-    except OSError as error:
-        raise unreachable(client.remote, error) from None
-    except WebSocketException as error:
-        raise ProviderError(
-            f"Incus at {client.remote} refused a stream of the program: {error}",
-            "run the same command again",
-        ) from None
+            stack.enter_context(_raw_terminal(connections[CONTROL]))
+        writers = [
+            threading.Thread(target=_copy_out, args=(connections[name], number), daemon=True)
+            for name, number in output.items()
+        ]
+        for writer in writers:
+            writer.start()
+        status = streams.exit_status(client, operation, argv[0], deadline - clock.now())
+        for writer in writers:
+            remaining = LAST_OUTPUT_SECONDS if interactive else deadline - clock.now()
+            writer.join(max(0, remaining))
+    return status
 
 
 def _copy_in(stream: ClientConnection) -> None:
     """Send stdin; an empty text message ends it."""
     with contextlib.suppress(ConnectionClosed, OSError):
-        while data := os.read(0, BLOCK):
-            stream.send(data)
+        with contextlib.suppress(OSError):  # stdin may be closed
+            while data := os.read(0, BLOCK):
+                stream.send(data)
         stream.send("")
 
 
-def _copy_out(stream: ClientConnection, output: IO[bytes]) -> None:
+def _copy_out(stream: ClientConnection, number: int) -> None:
+    """Write what arrives to a file descriptor; a text message is its end."""
     with contextlib.suppress(ConnectionClosed, OSError):
         for message in stream:
-            if isinstance(message, str) or not message:
+            if isinstance(message, str):
                 break
-            output.write(message)
-            output.flush()
-        stream.close()  # for which Incus waits
+            rest = memoryview(message)
+            while rest:
+                rest = rest[os.write(number, rest) :]
+    stream.close()
 
 
 @contextlib.contextmanager
 def _raw_terminal(control: ClientConnection) -> Iterator[None]:
     """Pass keys on as they are, and changes of the window's size."""
-    if not os.isatty(0):
+    try:
+        import termios
+        import tty
+    except ImportError:  # Windows: input arrives in lines
         yield
         return
-    import termios
-    import tty
 
     def resize(*_: object) -> None:
         columns, lines = shutil.get_terminal_size()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
@@ -18,14 +19,17 @@ from urllib.parse import quote, urlencode
 from provision.core import clock
 from provision.core.errors import ProviderError
 from provision.core.waiting import timeout_factor
-from provision.providers.incus.remote import ADD, Remote
+from provision.providers.incus.remote import ADD, Remote, tls_context
 
 API = "/1.0"
 CONNECT_SECONDS = 10.0
 REQUEST_SECONDS = 60.0 * timeout_factor()
 OPERATION_SECONDS = 600.0 * timeout_factor()
 POLL_SECONDS = 20
-"""How long one request waits for an operation; shorter than `REQUEST_SECONDS`."""
+"""How long one request waits for an operation."""
+
+RESPONSE_SECONDS = 30.0 * timeout_factor()
+"""Until Incus responds after that."""
 
 NOT_ENDED = "context deadline exceeded"
 """Incus' response when an operation has not ended within `POLL_SECONDS`."""
@@ -43,15 +47,22 @@ class IncusError(ProviderError):
         self.code = code
 
 
+class OperationTimeoutError(IncusError):
+    """An operation has not ended in time."""
+
+
 class _SocketConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("incus", timeout=REQUEST_SECONDS)
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("incus", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        family = getattr(socket, "AF_UNIX", None)
+        if family is None:
+            raise OSError("this system has no Unix sockets")
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             self.sock.settimeout(CONNECT_SECONDS)
             self.sock.connect(self._path)
@@ -138,11 +149,15 @@ class IncusClient:
             return answer.get("metadata")
         return self.wait(answer["metadata"])
 
-    def start(self, path: str, body: object) -> Mapping[str, Any]:
-        """Begin an operation without waiting for it; the operation."""
+    def start(self, path: str, body: object, seconds: float = REQUEST_SECONDS) -> Mapping[str, Any]:
+        """Begin an operation without waiting for it; the operation.
+
+        Args:
+            seconds: for the response.
+        """
         headers = {"Content-Type": "application/json"}
-        answer = self._send("POST", path, json.dumps(body).encode(), headers, {})
-        operation: Mapping[str, Any] = answer["metadata"]
+        answer = self._send("POST", path, json.dumps(body).encode(), headers, {}, seconds)
+        operation: Mapping[str, Any] = answer.get("metadata") or {}
         return operation
 
     def upload(
@@ -171,14 +186,18 @@ class IncusClient:
         path = f"/operations/{quote(str(operation['id']))}/wait"
         current = operation
         while current.get("status_code", 0) < 200:
-            if clock.now() > deadline:
-                raise IncusError(
+            remaining = deadline - clock.now()
+            if remaining <= 0:
+                raise OperationTimeoutError(
                     f"Incus: {operation.get('description', 'an operation')} has not ended after "
                     f"{seconds:g} s",
                     "incus operation list",
                 )
+            poll = min(POLL_SECONDS, math.ceil(remaining))
             try:
-                current = self.get(path, timeout=str(POLL_SECONDS))
+                query = {"timeout": str(poll)}
+                limit = poll + min(remaining, RESPONSE_SECONDS)
+                current = self._send("GET", path, b"", {}, query, limit)["metadata"]
             except IncusError as error:
                 if NOT_ENDED not in error.what:
                     raise
@@ -193,8 +212,9 @@ class IncusClient:
         body: Any,
         headers: Mapping[str, str],
         query: Mapping[str, str],
+        seconds: float = REQUEST_SECONDS,
     ) -> dict[str, Any]:
-        status, data = self._exchange(method, path, body, headers, query)
+        status, data = self._exchange(method, path, body, headers, query, seconds)
         return _parse(data, status, self.remote)
 
     def _exchange(
@@ -204,11 +224,12 @@ class IncusClient:
         body: Any,
         headers: Mapping[str, str],
         query: Mapping[str, str],
+        seconds: float = REQUEST_SECONDS,
     ) -> tuple[int, bytes]:
         """The status and the body of the response."""
         words = {"project": self.remote.project, **query}
         url = f"{API}{path}?{urlencode(words)}" if path else API
-        with closing(self.connection()) as connection:
+        with closing(self.connection(seconds)) as connection:
             try:
                 connection.request(method, url, body=body, headers=dict(headers))
                 response = connection.getresponse()
@@ -216,18 +237,19 @@ class IncusClient:
             except (OSError, http.client.HTTPException) as error:
                 raise unreachable(self.remote, error) from None
 
-    def connection(self) -> http.client.HTTPConnection:
+    def connection(self, seconds: float = REQUEST_SECONDS) -> http.client.HTTPConnection:
         """A new connection, which is not open yet.
+
+        Args:
+            seconds: within which each block of the response must arrive.
 
         Raises:
             ProviderError: when the certificates cannot be read.
         """
         if self.remote.socket:
-            return _SocketConnection(self.remote.socket)
+            return _SocketConnection(self.remote.socket, seconds)
         context = tls_context(self.remote)
-        return _TlsConnection(
-            self.remote.host, self.remote.port, timeout=REQUEST_SECONDS, context=context
-        )
+        return _TlsConnection(self.remote.host, self.remote.port, timeout=seconds, context=context)
 
     def server(self) -> Mapping[str, Any]:
         """The server's facts (``GET /1.0``).
@@ -249,28 +271,6 @@ class IncusClient:
                 f"incus project create {project}, or choose another one: LAB_INCUS_PROJECT=NAME",
             )
         return facts
-
-
-def tls_context(remote: Remote) -> ssl.SSLContext:
-    """TLS with the client's certificate, and only the pinned certificate of the server.
-
-    Raises:
-        ProviderError: when a file is missing or damaged.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # self-signed, and pinned
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    key = remote.certificate.with_suffix(".key")
-    try:
-        context.load_verify_locations(remote.server_certificate)
-        context.load_cert_chain(remote.certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        missing = [str(p) for p in (remote.server_certificate, remote.certificate, key)]
-        raise ProviderError(
-            f"a certificate for the Incus {remote} cannot be read ({error}): " + ", ".join(missing),
-            f"incus remote remove {remote.name}; {ADD.replace('NAME', remote.name)}",
-        ) from None
-    return context
 
 
 def _parse(data: bytes, status: int, remote: Remote) -> dict[str, Any]:

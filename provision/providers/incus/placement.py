@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from provision.core.errors import ProviderError, UsageError
-from provision.core.suggestions import suggestion
+from provision.core.errors import ProviderError, UsageError, not_among
 from provision.providers.incus import remote
 from provision.providers.incus.client import IncusClient
 
@@ -67,19 +66,17 @@ def choose(
     """
     policy = environ.get("LAB_INCUS_PLACEMENT", "") or POLICIES[0]
     if policy not in POLICIES:
-        raise UsageError(
-            f"LAB_INCUS_PLACEMENT is {policy!r}{suggestion(policy, POLICIES)}",
-            f"choose from {', '.join(POLICIES)}",
-        )
+        raise not_among(f"LAB_INCUS_PLACEMENT is {policy!r}", policy, POLICIES)
     wanted = [n.strip() for n in environ.get("LAB_INCUS_MEMBER", "").split(",") if n.strip()]
     names = [member.name for member in candidates]
     for name in wanted:
         if name not in names:
-            known = ", ".join(names) or f"{client.remote} is not a cluster"
-            raise UsageError(
-                f"no member {name!r} in the cluster{suggestion(name, names)}",
-                f"choose from {known}",
-            )
+            if not names:
+                raise UsageError(
+                    f"LAB_INCUS_MEMBER is {name!r}, and {client.remote} is not a cluster",
+                    "unset LAB_INCUS_MEMBER",
+                )
+            raise not_among(f"no member {name!r} in the cluster", name, names)
     if not candidates:
         return None
     usable = [m for m in candidates if m.online and (m.name in wanted or not wanted)]

@@ -7,9 +7,8 @@ import sys
 from collections.abc import Iterator
 
 from provision.core.classroom import limits_of
-from provision.core.errors import LabError, ProviderError, UsageError
+from provision.core.errors import LabError, ProviderError, UsageError, not_among
 from provision.core.lab import Lab
-from provision.core.suggestions import suggestion
 from provision.providers.base import PreflightProblem
 from provision.providers.incus import limits, network, placement, record
 from provision.providers.incus.client import IncusClient
@@ -48,10 +47,9 @@ def storage_pool(client: IncusClient) -> str:
     pools = [row["name"] for row in client.get("/storage-pools", recursion="1")]
     wanted = os.environ.get("LAB_INCUS_POOL", "")
     if wanted and wanted not in pools:
-        raise UsageError(
-            f"Incus at {client.remote} has no storage pool {wanted!r}{suggestion(wanted, pools)}",
-            f"choose from {', '.join(pools) or 'none'}; incus storage create {wanted} btrfs",
-        )
+        what = f"Incus at {client.remote} has no storage pool {wanted!r}"
+        create = f"incus storage create {wanted} btrfs"
+        raise not_among(what, wanted, pools, f"; {create}") if pools else UsageError(what, create)
     if wanted or "default" in pools:
         return wanted or "default"
     if len(pools) == 1:

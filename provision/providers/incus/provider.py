@@ -18,7 +18,7 @@ from provision.core.parallel import for_each
 from provision.core.report import Report
 from provision.core.secrets import Secrets
 from provision.core.stored_machine import StoredMachine, StoredMachines
-from provision.providers.base import PreflightProblem, RootCommand
+from provision.providers.base import ROOT_COMMAND_SECONDS, PreflightProblem, RootCommand
 from provision.providers.image_recipe import USER
 from provision.providers.incus import (
     images,
@@ -178,14 +178,16 @@ class IncusProvider:
         instance.start(client, lab, name)
         instance.wait_for_sshd(lab, name)
 
-    def root_command(self, lab: Lab, machine: str, argv: Sequence[str]) -> RootCommand:
+    def root_command(
+        self, lab: Lab, machine: str, argv: Sequence[str], seconds: float = ROOT_COMMAND_SECONDS
+    ) -> RootCommand:
         """Through Incus' API, without the program ``incus``."""
         if self.state(lab)[lab.machine(machine).name] != "running":
             raise ProviderError(f"{machine} is not running", f"invoke lab.start {machine}")
         module = "provision.providers.incus.attach"
         file = str(lab.directory / record.FILE)
-        words = (sys.executable, "-m", module, file, names.instance(lab, machine), *argv)
-        return RootCommand(words, folder=ROOT)
+        own = (file, names.instance(lab, machine), f"{seconds:g}")
+        return RootCommand((sys.executable, "-m", module, *own, *argv), folder=ROOT)
 
     def pin_host_key(self, lab: Lab, machine: str, host_key: str) -> None:
         placed = record.load(lab)

@@ -7,6 +7,7 @@ The files are those of the program ``incus`` (``incus remote add``): ``config.ym
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,28 @@ def requested(environ: Mapping[str, str] = os.environ) -> Remote:
             "choose another one: incus remote list",
         )
     return Remote(text, address, project or str(remote.get("project") or "default"), str(folder))
+
+
+def tls_context(remote: Remote) -> ssl.SSLContext:
+    """TLS with the client's certificate, and only the pinned certificate of the server.
+
+    Raises:
+        ProviderError: when a file is missing or damaged.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # self-signed, and pinned
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    key = remote.certificate.with_suffix(".key")
+    try:
+        context.load_verify_locations(remote.server_certificate)
+        context.load_cert_chain(remote.certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        missing = [str(p) for p in (remote.server_certificate, remote.certificate, key)]
+        raise ProviderError(
+            f"a certificate for the Incus {remote} cannot be read ({error}): " + ", ".join(missing),
+            f"incus remote remove {remote.name}; {ADD.replace('NAME', remote.name)}",
+        ) from None
+    return context
 
 
 def _remotes(folder: Path) -> dict[str, Mapping[str, Any]]:

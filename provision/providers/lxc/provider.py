@@ -15,7 +15,7 @@ from provision.core.report import Report
 from provision.core.secrets import Secrets
 from provision.core.stored_machine import StoredMachine, StoredMachines
 from provision.providers import snapshot_names
-from provision.providers.base import PreflightProblem, RootCommand
+from provision.providers.base import ROOT_COMMAND_SECONDS, PreflightProblem, RootCommand
 from provision.providers.image_recipe import USER
 from provision.providers.lxc import (
     container,
@@ -127,7 +127,9 @@ class LxcProvider:
         _prepare_host(lab)
         container.boot(lab, name, lambda _machine, _message: None)
 
-    def root_command(self, lab: Lab, machine: str, argv: Sequence[str]) -> RootCommand:
+    def root_command(
+        self, lab: Lab, machine: str, argv: Sequence[str], seconds: float = ROOT_COMMAND_SECONDS
+    ) -> RootCommand:
         if not container.is_running(lab, lab.machine(machine).name):
             raise ProviderError(f"{machine} is not running", f"invoke lab.start {machine}")
         return RootCommand(as_root(container.attach(lab, machine, argv)))

@@ -19,7 +19,7 @@ from provision.core.package_set import PackageSet
 from provision.core.parallel import for_each
 from provision.core.report import Report
 from provision.core.stored_machine import StoredMachine, StoredMachines
-from provision.providers.base import PreflightProblem, RootCommand
+from provision.providers.base import ROOT_COMMAND_SECONDS, PreflightProblem, RootCommand
 from provision.providers.routes import (
     accepts_connections,
     is_directly_connected,
@@ -122,7 +122,9 @@ class SshProvider:
         if machine not in self.endpoints(lab):
             raise _refusal("start", f"switch {machine} on, then invoke lab.up")
 
-    def root_command(self, lab: Lab, machine: str, argv: Sequence[str]) -> RootCommand:
+    def root_command(
+        self, lab: Lab, machine: str, argv: Sequence[str], seconds: float = ROOT_COMMAND_SECONDS
+    ) -> RootCommand:
         user = (
             record.load(lab).machines[machine].user
             if machine in record.load(lab).machines

@@ -16,7 +16,7 @@ from provision.core.report import Report
 from provision.core.secrets import Secrets
 from provision.core.stored_machine import StoredMachine, StoredMachines
 from provision.providers import snapshot_names
-from provision.providers.base import PreflightProblem, RootCommand
+from provision.providers.base import ROOT_COMMAND_SECONDS, PreflightProblem, RootCommand
 from provision.providers.routes import accepts_connections, source_address
 from provision.providers.vagrant import first_login, host_facts, preflight, record
 from provision.providers.vagrant.client import (
@@ -103,7 +103,9 @@ class VagrantProvider:
         VagrantClient(lab).up(vagrants_provider(lab), name)
         self._wait_until_reachable(lab, [name], lambda _machine, _message: None)
 
-    def root_command(self, lab: Lab, machine: str, argv: Sequence[str]) -> RootCommand:
+    def root_command(
+        self, lab: Lab, machine: str, argv: Sequence[str], seconds: float = ROOT_COMMAND_SECONDS
+    ) -> RootCommand:
         """Over Vagrant's own SSH settings: its own key and address, and no pinned host key."""
         if lab.machine(machine).name not in record.created_machines(lab):
             raise ProviderError(f"{machine} has not been created yet", "invoke lab.up")

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.unit.providers.fake_program import FakeProgram
+
 Row = dict[str, Any]
 TOTAL = 2**40
 
@@ -43,11 +45,13 @@ class FakeIncus:
         self.files: dict[str, dict[str, tuple[str, Mapping[str, str]]]] = {}
         self.snapshots: dict[str, dict[str, Row]] = {}
         self.failures: dict[tuple[str, str], tuple[int, str]] = {}
+        self.operations: dict[str, Row] = {}
         self.operation_error = ""
         self.slow_waits = 0
         self.raw = b""
         self.requests: list[tuple[str, str]] = []
         self.lock = threading.Lock()
+        self.program = FakeProgram()
 
     def handle(
         self, method: str, path: str, query: Mapping[str, str], body: bytes, headers: Any
@@ -137,6 +141,8 @@ class FakeIncus:
         row = self.instances[name]
         if rest[:1] == ["files"]:
             self.files.setdefault(name, {})[query["path"]] = (body.decode(), dict(headers))
+        elif rest == ["exec"]:
+            return 202, {"type": "async", "metadata": self.program.begin(json.loads(body))}
         elif rest[:1] == ["state"]:
             return self._change(row, json.loads(body)["action"])
         elif rest[:1] == ["snapshots"]:
@@ -185,17 +191,20 @@ class FakeIncus:
         return _sync(own[rest[0]])
 
     def _operation(self, metadata: Row, error: str = "") -> tuple[int, Row]:
-        self.result = metadata
-        self.error = error or self.operation_error
-        operation = {"id": "1", "status_code": 103, "description": "Testing"}
+        own = str(len(self.operations) + 1)
+        failure = error or self.operation_error
+        code = 400 if failure else 200
+        self.operations[own] = {"status_code": code, "err": failure, "metadata": metadata}
+        operation = {"id": own, "status_code": 103, "description": "Testing"}
         return 202, {"type": "async", "metadata": operation}
 
-    def _operations(self, *_: object) -> tuple[int, Row]:
+    def _operations(self, _method: str, parts: list[str], *_: object) -> tuple[int, Row]:
+        if parts[0] == FakeProgram.ID:
+            return self.program.wait()
         if self.slow_waits:
             self.slow_waits -= 1
             return _error(500, "context deadline exceeded")
-        code = 400 if self.error else 200
-        return _sync({"status_code": code, "err": self.error, "metadata": self.result})
+        return _sync(self.operations[parts[0]])
 
 
 def _sync(metadata: object) -> tuple[int, Row]:
@@ -234,9 +243,17 @@ def serving(fake: FakeIncus, socket: Path) -> Iterator[None]:
             self.rfile.readline()
             return data
 
+        def _head(self) -> bytes:
+            lines = [self.requestline, *(f"{k}: {v}" for k, v in self.headers.items()), "", ""]
+            return "\r\n".join(lines).encode()
+
         def _answer(self) -> None:
             url = urlsplit(self.path)
             query = {key: values[0] for key, values in parse_qs(url.query).items()}
+            if self.headers.get("Upgrade") == "websocket":
+                fake.program.serve(query["secret"], self.connection, self._head())
+                self.close_connection = True
+                return
             status, document = fake.handle(
                 self.command, url.path, query, self._body(), self.headers
             )

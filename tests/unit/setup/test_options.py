@@ -42,6 +42,7 @@ def test_the_provider_of_an_up(
         (("--quick",), (), ()),
         (("--all",), LONG_GROUPS, ()),
         (("--vm", "--drills"), ("topologies", "drills", "vm"), ()),
+        (("--incus",), ("topologies", "incus"), ()),
         (("-k", "x", "--quick"), (), ("-k", "x")),
         (("tests/unit", "--collect-only"), ("topologies",), ("tests/unit", "--collect-only")),
     ],
@@ -98,6 +99,7 @@ def test_every_group_runs_after_a_failure_and_none_after_the_limit(
         "(scripts/test --all runs every group)",
         "== group diagnosis was not selected (scripts/test --all runs every group)",
         "== group classroom was not selected (scripts/test --all runs every group)",
+        "== group incus was not selected (scripts/test --all runs every group)",
         "== group offline was not selected (scripts/test --all runs every group)",
         "== group vm was not selected (scripts/test --all runs every group)",
     ]
@@ -122,6 +124,31 @@ def test_without_containers_the_core_has_no_live_tests(
         f"{tests.CORE_MARKERS} and not alone",
         f"{tests.CORE_MARKERS} and alone",
     ]
+
+
+@pytest.mark.parametrize("name", ["vm", "classroom", "incus"])
+def test_groups_that_need_the_host_to_themselves_run_in_one_process(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    calls: list[tuple[str, ...]] = []
+
+    def run(*words: str) -> int:
+        calls.append(words)
+        return 0
+
+    monkeypatch.setattr(tests, "_run", run)
+    tests.run_group(name, containers=True)
+    assert calls == [("pytest", "-m", name)]
+
+
+def test_continuous_integration_leaves_out_incus() -> None:
+    (line,) = [
+        line
+        for line in (ROOT / ".ci" / "run").read_text().splitlines()
+        if line.startswith("[ $# -gt 0 ] || set --")
+    ]
+    groups = parse_test(line.partition("set -- ")[2].split()).groups
+    assert groups == ("topologies", "diagnosis", "drills", "classroom")
 
 
 def test_groups_are_the_markers_of_pytest() -> None:
