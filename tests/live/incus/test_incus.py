@@ -78,7 +78,8 @@ def test_a_snapshot_holds_all_machines(incus_lab: RunningLab) -> None:
 
 
 def test_rescue_needs_no_ssh(incus_lab: RunningLab) -> None:
-    incus_lab.out("web-01", "systemctl", "mask", "--now", "ssh.service", "ssh.socket")
+    mask = ("systemctl", "mask", "--now", "ssh.service", "ssh.socket")
+    incus_lab.invoke("lab.rescue", "web-01", "--", *mask)  # over SSH it would end its own session
     result = incus_lab.invoke(
         "lab.rescue", "web-01", "--", "sh", "-c", "id -un; exit 7", check=False
     )
