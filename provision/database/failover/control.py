@@ -16,7 +16,7 @@ from provision.core import state as records
 from provision.core.errors import HostError, LabError, UsageError
 from provision.core.parallel import finish_in_time
 from provision.core.state import State
-from provision.core.waiting import timeout_factor
+from provision.core.waiting import Timeout, timeout_factor, wait_until
 from provision.database.agent.requests import Inspect
 from provision.database.agent.results import ServerInspection
 from provision.database.failover import feature, saved
@@ -27,6 +27,9 @@ from provision.engine.context import Context
 from provision.engine.converge import converge
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host
+
+LEASE_SECONDS = 15.0
+"""How long the guard of the primary may take to get its first lease."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,29 @@ def switch(context: Context, fleet: Fleet, on: bool) -> Context:
     errors = [str(outcome.error) for outcome in outcomes if outcome.error is not None]
     if errors:
         raise LabError("\n\n".join(errors))
+    if on and after.state.primary in fleet.hosts:
+        _wait_until_writable(fleet.hosts[after.state.primary])
     return after
+
+
+def _wait_until_writable(primary: Host) -> None:
+    """Wait until the guard has a lease: from its start on, only it makes the server writable.
+
+    Raises:
+        LabError: when it gets none.
+    """
+
+    def writable() -> bool:
+        return execute(primary, Inspect(primary.name), 15).status.writable
+
+    try:
+        wait_until(writable, LEASE_SECONDS * timeout_factor(), f"writes to {primary.name}")
+    except Timeout:
+        raise LabError(
+            f"automatic failover is on, and {primary.name} is not writable: "
+            "neither the witness nor the replica grants a lease",
+            "invoke db.autopromote status",
+        ) from None
 
 
 def turn_off_for_topology_change(context: Context, fleet: Fleet) -> Context:
