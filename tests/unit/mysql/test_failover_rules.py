@@ -6,6 +6,7 @@ import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from provision.core.state import State
 from provision.database.agent.results import ServerInspection
 from provision.database.agent.role_record import RoleRecord
 from provision.database.agent.server_status import ServerStatus
+from provision.database.failover import control
 from provision.database.failover.agent import wire
 from provision.database.failover.agent import witness as witness_daemon
 from provision.database.failover.agent.guard_rules import Guard
@@ -278,6 +280,19 @@ def test_a_promotion_is_adopted() -> None:
     assert adopted_state({"web-01": server("web-01", True, 1, "web-01")}, state) == state
     not_writable_yet = server("web-02", False, 1, "web-02", recorded_epoch=2)
     assert adopted_state({"web-02": not_writable_yet}, state).primary == "web-02"
+
+
+def test_switching_on_ends_when_the_primary_is_writable(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [server("web-01", False, 1, "web-01"), server("web-01", True, 1, "web-01")]
+    monkeypatch.setattr(control, "execute", lambda *_: answers.pop(0))
+    host: Any = SimpleNamespace(name="web-01")
+    control._wait_until_writable(host)
+    assert not answers
+    monkeypatch.setattr(control, "execute", lambda *_: server("web-01", False, 1, "web-01"))
+    monkeypatch.setattr(control, "LEASE_SECONDS", 0.1)
+    with pytest.raises(LabError, match="web-01 is not writable") as refused:
+        control._wait_until_writable(host)
+    assert refused.value.hint == "invoke db.autopromote status"
 
 
 @pytest.mark.parametrize(
