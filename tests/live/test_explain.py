@@ -82,7 +82,7 @@ def test_diagrams(repaired: RunningLab, tmp_path: Path) -> None:
     repaired.out("web-01", "systemctl", "stop", "nginx")
     picture = repaired.json("lab.diagram")
     boxes = {b["machine"]: b for layer in picture["layers"] for b in layer["boxes"]}
-    assert boxes["web-02"]["state"] == "halted"
+    assert boxes["web-02"]["state"] == "killed"
     assert {"service": "Nginx", "state": "inactive", "ok": False} in boxes["web-01"]["programs"]
     repaired.invoke("lab.start", "web-02")
     wait_until(lambda: repaired.run("web-02", "true").ok, "web-02 to accept connections")
