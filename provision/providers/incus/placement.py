@@ -1,4 +1,4 @@
-"""Which member of a cluster a lab is on: all its machines are on one, and share a bridge there."""
+"""Placement of labs in a cluster: one member runs all machines of a lab, and their bridge."""
 
 from __future__ import annotations
 
