@@ -371,6 +371,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=order)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the failures of tests that were retried: the retry may hide what went wrong first."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.write_sep("-", f"first failure of {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)
+        for title, text in report.sections:
+            terminalreporter.write_sep("-", title)
+            terminalreporter.write_line(text)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
     """Distribute tests over workers by scope."""
     return Scheduler(config, log)

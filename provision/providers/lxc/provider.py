@@ -204,7 +204,7 @@ class LxcProvider:
             report("host", "switching to the spare")
             _prepare_host(lab)
             spare.take_over(lab, standby)
-            snapshot.finish(own)
+            _remove_unused(lab)
             return
 
         def replace(member: str) -> None:
@@ -220,7 +220,7 @@ class LxcProvider:
             for_each(running, lambda member: container.boot(lab, member, report))
         else:
             network.down(own)
-        snapshot.finish(own)
+        _remove_unused(lab)
 
     def prepare_spare(
         self,
@@ -243,6 +243,12 @@ class LxcProvider:
 
     def snapshots(self, lab: Lab) -> Sequence[str]:
         return sorted(snapshot.stored(LabPaths.of(lab)))
+
+
+def _remove_unused(lab: Lab) -> None:
+    """Remove what a restore has replaced, and deleted snapshots that nothing uses any more."""
+    spare.remove_replaced(LabPaths.of(lab))
+    snapshot.finish(LabPaths.of(lab))
 
 
 def _prepare_host(lab: Lab) -> None:

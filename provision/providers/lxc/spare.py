@@ -8,9 +8,9 @@ restore boots the machines.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 from provision.core.errors import ProviderError
 from provision.core.lab import Lab
@@ -30,8 +30,8 @@ from provision.providers.lxc.privileged import (
     write_file,
 )
 
-REMOVED = ".removed"
-"""In the lab's folder: replaced machines, which are being removed."""
+DISCARDED = ".removed-"
+"""In the lab's folder: the beginning of the names of folders that are being removed."""
 
 SNAPSHOT = "snapshot"
 """In the folder of a spare that is frozen and complete: the folder of its snapshot."""
@@ -143,19 +143,27 @@ def take_over(lab: Lab, spare: LabPaths) -> None:
     for_each(names, lambda name: container.thaw(spare, name))
     for_each(names, lambda name: container.boot(lab, name, lambda _machine, _text: None))
     for_each(names, lambda name: _set_watchdogs(lab, spare, name, on=True))
-    removed = own.directory / REMOVED
-    _move_machines(own, removed)
-    remove_in_background(removed)
+
+
+def remove_replaced(lab: LabPaths) -> None:
+    """Remove the sets of machines that are neither the current one nor a complete spare.
+
+    A restore ends with it: one that was killed before has left such a set, too.
+    """
+    for other in _others(lab):
+        if not _snapshot_of(other):
+            _discard(other)
+    for folder in _discarded(lab):
+        remove_in_background(folder)
 
 
 def remove_others(lab: LabPaths) -> None:
     """Remove every set of machines but the current one: a spare, or what is left of one."""
     for other in _others(lab):
-        for name in sorted(container.running_machines(other)):
-            container.kill(other, name)
-        _move_machines(other, lab.directory / REMOVED)
-    if (lab.directory / REMOVED).exists():
-        remove_tree(lab.directory / REMOVED)
+        _discard(other)
+    discarded = _discarded(lab)
+    if discarded:
+        remove_tree(*discarded)
     if (INTERFACES / lab.spare_bridge).exists():
         host_firewall.revoke(_comment(lab))
         run("removing a spare", ["ip", "link", "delete", "dev", lab.spare_bridge, "type", "bridge"])
@@ -166,22 +174,28 @@ def _comment(lab: LabPaths) -> str:
     return f"{lab.table}_spare"
 
 
-def _move_machines(lab: LabPaths, target: Path) -> None:
-    """Move the files of a set whose machines do not run to a folder that will be removed."""
+def _discard(lab: LabPaths) -> None:
+    """Kill the machines of a set, and move their files to a folder that will be removed."""
+    for name in sorted(container.running_machines(lab)):
+        container.kill(lab, name)
     action = "removing replaced machines"
+    target = lab.directory / f"{DISCARDED}{uuid4().hex[:8]}"
     if lab.number:
         if lab.lxc.exists():
-            make_folders(target, mode="700")
-            run(action, ["mv", "--", lab.lxc, target / f"{lab.number}-{os.getpid()}"])
+            run(action, ["mv", "-T", "--", lab.lxc, target])
         return
     argv = ["find", str(lab.directory), "-mindepth", "2", "-maxdepth", "2", "-name", "config"]
     configs = run("reading the lab's folder", [*argv, "-print"], ok=(0, 1)).stdout.splitlines()
     folders = [Path(line).parent for line in configs]
     machines = [folder for folder in folders if not folder.name.startswith(".")]
     if machines:
-        place = target / f"0-{os.getpid()}"
-        make_folders(target, place, mode="700")
-        run(action, ["mv", "-t", place, "--", *machines])
+        make_folders(target, mode="700")
+        run(action, ["mv", "-t", target, "--", *machines])
+
+
+def _discarded(lab: LabPaths) -> list[Path]:
+    """The folders that `_discard` has moved machines to."""
+    return list(lab.directory.glob(f"{DISCARDED}*"))
 
 
 def _others(lab: LabPaths) -> list[LabPaths]:
