@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from provision import checks
 from provision.checks.base import CheckResult
 from provision.checks.observe import observe
 from provision.core.errors import HostError, LabError
+from provision.core.timeouts import CHECK_INTERVAL, SLOW_START
 from provision.core.waiting import Timeout, timeout_factor, wait_until
 from provision.database.failover import control as failover
 from provision.drills.drill import DrillProbe, Expectation
@@ -33,8 +35,14 @@ BALANCE_TOLERANCE = 10
 """Shares are equal when they differ by at most one in ten responses, or by one response."""
 
 BALANCE_SAMPLES = 4
-"""Samples after which shares that still differ are unequal: other visitors get responses too, and a
-server that has just returned gets fewer requests (slowstart)."""
+"""Samples after which shares that still differ are unequal: other visitors get responses too."""
+
+BALANCE_SECONDS = (SLOW_START + 2 * CHECK_INTERVAL) / 1000
+"""Shares that differ are sampled for that long: a server that has just returned gets fewer requests
+(slowstart), beginning with its second good health check."""
+
+BALANCE_PAUSE = 0.2
+"""Seconds between two samples."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +162,8 @@ class Judge:
         self._require_network()
         lab = self.session.lab
         address = str(lab.machine(probe.machine).address) if probe.machine else ""
-        problem = ""
-        for _ in range(BALANCE_SAMPLES if probe.expect.balanced else 1):
+        begun = time.monotonic()
+        for sample in itertools.count(1):
             responses: list[SiteResponse] = []
             for _ in range(probe.times):
                 started = time.monotonic()
@@ -166,8 +174,13 @@ class Judge:
                 responses.append(response)
             problem = servers_problem(probe.expect, responses)
             if not problem:
-                return ProbeResult(probe, True, f"status {responses[-1].status}")
-        return ProbeResult(probe, False, problem)
+                break
+            if not probe.expect.balanced or (
+                sample >= BALANCE_SAMPLES and time.monotonic() - begun > BALANCE_SECONDS
+            ):
+                return ProbeResult(probe, False, problem)
+            time.sleep(BALANCE_PAUSE)
+        return ProbeResult(probe, True, f"status {probe.expect.status}")
 
     def _require_network(self) -> None:
         problem = self.session.provider.network_problem(self.session.lab)
