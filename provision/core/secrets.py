@@ -107,6 +107,9 @@ class Secrets:
         if not _NAME.fullmatch(name):
             raise ValueError(f"invalid password name {name!r}")
         self.folder()
+        passwords = self._passwords()
+        if name in passwords:  # the file is replaced atomically, and no password is ever removed
+            return passwords[name]
         with file_lock(self.directory / ".lock"):
             passwords = self._passwords()
             if name not in passwords:

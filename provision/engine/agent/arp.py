@@ -22,9 +22,9 @@ BROADCAST = b"\xff" * 6
 SIOCGIFADDR, SIOCGIFHWADDR = 0x8915, 0x8927
 """netdevice(7)."""
 
-LISTEN_SECONDS = 0.4
-REQUESTS = 2
-"""Requests for each address: a first one can get lost while bridges learn."""
+LISTEN_SECONDS = (0.05, 0.15)
+"""After each request for every address: a first one can get lost while bridges learn. A kernel
+replies within a millisecond, also one that has the same address as another."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ def collect_arp(args: Args) -> ArpReplies:
     family = getattr(socket, "AF_PACKET")  # noqa: B009 - of Linux only
     with socket.socket(family, socket.SOCK_RAW, socket.htons(ETHERTYPE_ARP)) as link:
         link.bind((interface, ETHERTYPE_ARP))
-        for number in range(REQUESTS):
+        for seconds in LISTEN_SECONDS:
             for address in macs:
                 link.send(request_frame(mac, address))
-            _listen(link, macs, LISTEN_SECONDS * (number + 1) / (REQUESTS + 1))
+            _listen(link, macs, seconds)
     replies = {address: tuple(sorted(addresses)) for address, addresses in macs.items()}
     return ArpReplies(interface, _text(mac), replies)
 
