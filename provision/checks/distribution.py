@@ -13,10 +13,11 @@ from provision.checks import prerequisites as requires
 from provision.checks.balancer import STATISTICS
 from provision.checks.base import UNKNOWN, Check, Verdict, passed_if
 from provision.checks.observation import Observation
+from provision.core.timeouts import SLOW_START
 from provision.engine.context import Context
 from provision.services.haproxy.interface import WEIGHT
 from provision.services.haproxy.role import balance_keyword
-from provision.services.haproxy.statistics import BackendStatistics, parse_backend
+from provision.services.haproxy.statistics import BackendStatistics, parse_backend, parse_servers
 from provision.services.tls.https import SiteResponse
 
 FIRST_SAMPLE = 8
@@ -70,15 +71,33 @@ def judge_pages(context: Context, pages: Sequence[SiteResponse]) -> Verdict:
     return Verdict(ok, f"{', '.join(servers)} about equally", got, cause=f"unequal shares: {got}")
 
 
-def judge_sample(context: Context, pages: Sequence[SiteResponse]) -> Verdict:
-    """The same; shares of a sample that ended for lack of time are not compared."""
+def judge_sample(
+    context: Context, pages: Sequence[SiteResponse], returned: Sequence[str] = ()
+) -> Verdict:
+    """The same, without comparing the shares of a sample that ended for lack of time.
+
+    Args:
+        returned: servers that a balancer is still in slow start with; nor are shares compared then.
+    """
     verdict = judge_pages(context, pages)
     served = {page.header("x-served-by") for page in pages}
-    if verdict.ok or len(pages) >= LARGEST_SAMPLE or not served:
+    complete = len(pages) >= LARGEST_SAMPLE and not returned
+    if verdict.ok or complete or not served:
         return verdict
     if equal_shares(context) and served <= set(in_rotation(context)):
-        return Verdict(True, verdict.expected, f"{verdict.got}; too few to compare")
+        why = f"slow start of {', '.join(returned)}" if returned else "too few to compare"
+        return Verdict(True, verdict.expected, f"{verdict.got}; {why}")
     return verdict
+
+
+def just_returned(context: Context, observation: Observation) -> list[str]:
+    """The servers that a balancer has had UP for less than its slow start."""
+    names = set()
+    for machine in context.lab.with_role("haproxy"):
+        reply = observation.result(machine.name, STATISTICS)
+        servers = parse_servers(reply.text) if reply else ()
+        names |= {server.name for server in servers if server.changed * 1000 <= SLOW_START}
+    return sorted(names)
 
 
 def judge_backend(context: Context, backend: BackendStatistics | None) -> Verdict:
@@ -114,7 +133,9 @@ def checks(context: Context) -> Iterator[Check]:
             front,
             "haproxy",
             "invoke lb.status",
-            lambda observation: judge_sample(context, observation.pages),
+            lambda observation: judge_sample(
+                context, observation.pages, just_returned(context, observation)
+            ),
             (*requires.site(context), "site"),
         )
 

@@ -12,11 +12,9 @@ from provision.core.errors import LabError
 from provision.core.hints import for_lab
 from provision.core.lab import LAB_NAME, ROOT
 from provision.core.locks import lab_lock
-from provision.database.failover import control as failover
 from provision.operations import restore as restoring
 from provision.operations import snapshot as snapshotting
 from provision.operations import spare as sparing
-from provision.operations import up as steps
 from provision.operations.restore import RestoredLab
 
 MIB = 2**20
@@ -104,10 +102,8 @@ def restore(c: Any, name: str, lab: str = "") -> None:
 
 def _check(name: str, restored: RestoredLab, values: results.RestoredValues) -> None:
     session = restored.session
-    with session.fleet() as fleet:
-        context = failover.adopt(session.context, fleet)
-        with Progress() as report:
-            checked = steps.check_until_ok(context, fleet, session.provider, report)
+    with session.fleet() as fleet, Progress() as report:
+        checked = restoring.check_restored(session, fleet, report)
     values["checks"] = show_checks.check_values(checked)
     show_checks.print_checks(console(), checked, only_bad=True)
     failed = [result for result in checked if result.status == "failed"]

@@ -189,8 +189,7 @@ def restore_good_state(session: Session, report: Report) -> Session:
     """
     restored = restoring.restore(session.lab.name, GOOD_STATE, report, session.lab.root).session
     with restored.fleet() as fleet:
-        context = failover.adopt(restored.context, fleet)
-        results = steps.check_until_ok(context, fleet, restored.provider, report)
+        results = restoring.check_restored(restored, fleet, report)
     causes = checks.root_causes(results)
     if causes:
         text = "; ".join(cause.text for cause in causes)

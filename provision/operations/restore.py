@@ -11,22 +11,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision import providers
+from provision import checks, providers
 from provision.core import interrupted_restore
 from provision.core import state as states
-from provision.core.errors import LabError, ProviderError
+from provision.core.errors import HostError, LabError, ProviderError
 from provision.core.lab import ROOT, Lab
 from provision.core.report import Report
 from provision.core.ssh_config import write_ssh_config
 from provision.core.state import State
+from provision.core.waiting import timeout_factor
+from provision.database.failover import control as failover
+from provision.engine.fleet import Fleet
+from provision.engine.host import Host
 from provision.operations import snapshot_archive as archive
 from provision.operations.session import Session, open_session
 from provision.operations.snapshot_archive import SnapshotManifest
-from provision.operations.up import require_ready
+from provision.operations.up import check_until_ok, require_ready
 from provision.providers import snapshot_names
 from provision.providers.base import Provider
 from provision.topology.labs import open_lab
 from provision.topology.networks import recorded_networks
+
+BOOTED = ("systemctl", "is-system-running", "--wait")
+BOOT_SECONDS = 60.0 * timeout_factor()
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,24 @@ def restore(lab_name: str, name: str, report: Report, root: Path = ROOT) -> Rest
     interrupted_restore.finish(directory)
     halted = tuple(m for m, stored in manifest.machines.items() if not stored.running)
     return RestoredLab(session, removed, halted, copy)
+
+
+def check_restored(
+    session: Session, fleet: Fleet, report: Report
+) -> tuple[checks.CheckResult, ...]:
+    """Wait until the machines have booted, then until all checks pass; returns their last results.
+
+    Checks that run while the machines boot would slow them down.
+    """
+
+    def wait(host: Host) -> None:
+        with contextlib.suppress(HostError):  # the checks say so
+            host.run(*BOOTED, timeout=BOOT_SECONDS)
+
+    report("host", "waiting for the machines to boot")
+    fleet.each(wait)
+    context = failover.adopt(session.context, fleet)
+    return check_until_ok(context, fleet, session.provider, report)
 
 
 def _require_archive(lab_name: str, name: str, current: State | None, root: Path) -> None:

@@ -451,6 +451,21 @@ def test_a_sample_that_ended_early_does_not_show_unequal_shares(pages: list[str]
     assert judge_sample(context(LAB), served(*pages)).ok is ok
 
 
+@pytest.mark.parametrize(
+    ("pages", "ok"),
+    [
+        (["web-01"] * 45 + ["web-02"] * 15, True),
+        (["web-01"] * 60, True),
+        (["web-01"] * 45 + ["web-03"] * 15, False),
+        ([], False),
+    ],
+)
+def test_shares_are_not_compared_during_a_slow_start(pages: list[str], ok: bool) -> None:
+    verdict = judge_sample(context(LAB), served(*pages), returned=["web-02"])
+    assert verdict.ok is ok
+    assert ("slow start of web-02" in verdict.got) is ok
+
+
 def test_a_recorded_drain_is_not_a_fault() -> None:
     good, drained = observation(), stats(",UP,", ",DRAIN,")(observation())
     name = "balancer/lb-01/web-02"
