@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provision import checks, providers
+from provision.checks.balancer import STATISTICS
 from provision.core import interrupted_restore
 from provision.core import state as states
-from provision.core.errors import HostError, LabError, ProviderError
+from provision.core.errors import LabError, ProviderError
 from provision.core.lab import ROOT, Lab
 from provision.core.report import Report
 from provision.core.ssh_config import write_ssh_config
 from provision.core.state import State
-from provision.core.waiting import timeout_factor
+from provision.core.waiting import timeout_factor, wait_until
 from provision.database.failover import control as failover
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host
@@ -29,11 +30,15 @@ from provision.operations.snapshot_archive import SnapshotManifest
 from provision.operations.up import check_until_ok, require_ready
 from provision.providers import snapshot_names
 from provision.providers.base import Provider
+from provision.services.haproxy.statistics import parse_servers
 from provision.topology.labs import open_lab
 from provision.topology.networks import recorded_networks
 
-BOOTED = ("systemctl", "is-system-running", "--wait")
+FINISHED = ("running", "degraded")
+"""States of a system that has booted (systemctl(1), is-system-running)."""
+
 BOOT_SECONDS = 60.0 * timeout_factor()
+SERVER_SECONDS = 3.0 * timeout_factor()
 
 
 @dataclass(frozen=True)
@@ -96,15 +101,32 @@ def check_restored(
 
     Checks that run while the machines boot would slow them down.
     """
-
-    def wait(host: Host) -> None:
-        with contextlib.suppress(HostError):  # the checks say so
-            host.run(*BOOTED, timeout=BOOT_SECONDS)
-
     report("host", "waiting for the machines to boot")
-    fleet.each(wait)
+    with contextlib.suppress(LabError):  # the checks say so
+        fleet.each(_wait_until_booted)
+        fleet.each(_wait_for_servers, [m.name for m in session.lab.with_role("haproxy")])
     context = failover.adopt(session.context, fleet)
     return check_until_ok(context, fleet, session.provider, report)
+
+
+def _wait_until_booted(host: Host) -> None:
+    # Not --wait: it misses the end of a boot that happens at that moment.
+    wait_until(
+        lambda: host.run("systemctl", "is-system-running").stdout.strip() in FINISHED,
+        BOOT_SECONDS,
+        f"{host.name} to boot",
+        interval=0.1,
+    )
+
+
+def _wait_for_servers(host: Host) -> None:
+    """Wait until a balancer has found the servers that came back; one may be down on purpose."""
+
+    def all_up() -> bool:
+        servers = parse_servers(host.gather([STATISTICS])[STATISTICS].text)
+        return not any(server.status.startswith("DOWN") for server in servers)
+
+    wait_until(all_up, SERVER_SECONDS, f"the servers of {host.name}", interval=0.1)
 
 
 def _require_archive(lab_name: str, name: str, current: State | None, root: Path) -> None:
