@@ -7,6 +7,7 @@ import functools
 import inspect
 import os
 import re
+import shutil
 import sys
 import threading
 import traceback
@@ -183,8 +184,24 @@ def number(text: str, name: str, low: float, high: float) -> float:
 
 
 def console() -> Any:
-    """Rich's console for stdout: colors on a terminal, plain text otherwise."""
+    """Rich's console for stdout: colors on a terminal, plain text otherwise.
+
+    It breaks no line: the terminal does, so that what is copied from it is whole.
+    """
     from rich.console import Console
 
     known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return Console(highlight=False, width=usage.screen_width() if known else PIPE_WIDTH)
+    width = usage.screen_width() if known else PIPE_WIDTH
+    # Without a height, Rich takes every screen with TERM=dumb for one of 80 columns.
+    height = shutil.get_terminal_size().lines
+    return Console(highlight=False, soft_wrap=True, width=width, height=height)
+
+
+def print_markdown(text: str) -> None:
+    """Print Markdown: rendered on a terminal, as it is otherwise."""
+    if not sys.stdout.isatty():
+        print(text.rstrip("\n"))
+        return
+    from provision.commands.markdown import WholeMarkdown
+
+    console().print(WholeMarkdown(text), soft_wrap=False, crop=False)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from provision import topology as topology_files
-from provision.commands.base import publish, task
+from provision.commands import tables
+from provision.commands.base import console, publish, task
 from provision.commands.progress import Progress
 from provision.commands.results import bundle as results
 from provision.core.errors import LabError, UsageError
@@ -114,6 +115,16 @@ def verify(c: Any, file: str, key: str = "") -> None:
         print(f"solutions of drills: {'left out' if verified.learners else 'included'}")
 
 
+OUTDATED = tables.layout(
+    "bundle.outdated",
+    tables.Column("PACKAGE"),
+    tables.Column("KIND", 2),
+    tables.Column("WHERE", 3),
+    tables.Column("BUNDLED", 1),
+    tables.Column("NEWEST"),
+)
+
+
 @task(
     result=results.OutdatedBundle,
     positional=["file"],
@@ -144,12 +155,12 @@ def outdated(c: Any, file: str = DEFAULT_FILE) -> None:
     )
     if publish(values):
         return
-    for row in rows:
-        print(f"{row.kind:<7}  {row.name:<32} {row.where:<18} {row.bundled} -> {row.newest}")
-    if rows:
-        print(f"{len(rows)} newer versions; next: invoke bundle.create {path} --refresh")
-    else:
+    if not rows:
         print(f"{path}: nothing has a newer version")
+        return
+    tables.show(console(), OUTDATED, [(r.name, r.kind, r.where, r.bundled, r.newest) for r in rows])
+    print(f"{len(rows)} newer version{'s' * (len(rows) != 1)}")
+    print(f"next: invoke bundle.create {shlex.quote(str(path))} --refresh")
 
 
 def _verified(path: Path, key: str) -> manifest.BundleManifest:

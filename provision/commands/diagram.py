@@ -19,6 +19,8 @@ from provision.topology import labs
 
 WIDTH = "1920"
 """Pixels of a PNG: full HD, for slides."""
+BOX, FRAME = 26, 4
+"""In the terminal, columns of a machine's box, and of its frame with the margins in it."""
 
 
 @task(
@@ -147,10 +149,14 @@ def _draw(picture: pictures.Diagram) -> None:
 
     screen = console()
     width = min(100, screen.width)
+    names = [
+        word for x in picture.layers for b in x.boxes for p in b.programs for word in p.name.split()
+    ]
+    box_width = max([BOX, *(len(name) + FRAME for name in names)])
     colors = {"green": "green", "orange": "yellow", "red": "red", "grey": "dim"}
 
     def centered(what: Any) -> None:
-        screen.print(Align.center(what), width=width)
+        screen.print(Align.center(what), width=width, soft_wrap=False)
 
     centered(Text(picture.title, style="bold"))
     centered(Panel(Text(picture.site), border_style="blue", expand=False))
@@ -169,6 +175,11 @@ def _draw(picture: pictures.Diagram) -> None:
             note = box.note + (f" of {sources[box.name]}" if box.name in sources else "")
             text.append(f"\n{note}" if note else "", style="italic magenta not dim")
             boxes.append(
-                Panel(text, title=f"[bold]{box.name}[/]", border_style=colors[box.color], width=26)
+                Panel(
+                    text,
+                    title=f"[bold]{box.name}[/]",
+                    border_style=colors[box.color],
+                    width=box_width,
+                )
             )
         centered(Columns(boxes, padding=(0, 3)))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from provision.commands import tables
 from provision.commands.base import console, open_session, publish, task
 from provision.commands.results import site as results
 from provision.core.errors import LabError, UsageError
@@ -72,21 +73,34 @@ def trace_(c: Any, path: str = "/", lab: str = "") -> None:
         raise LabError(f"the request fails at {broken[0].location}", "invoke lab.check")
 
 
+HOP = tables.layout(
+    "dns.trace",
+    tables.Column("NAME"),
+    tables.Column("VALUE", prose=True),
+    header=False,
+)
+WIDTH, FRAME = 100, 4
+"""Columns of a panel at most, and of its frame with the margins in it."""
+
+
 def _draw(hops: list[Hop]) -> None:
-    """One panel per hop, with arrows between them."""
+    """One panel per hop, with arrows between them; without frames when a word would not fit."""
     from rich.panel import Panel
     from rich.text import Text
 
     screen = console()
-    width = min(100, screen.width)
+    width = min(WIDTH, screen.width)
     for index, hop in enumerate(hops):
         if index:
             screen.print(Text(" " * 6 + "│\n" + " " * 6 + "▼"), style="dim")
-        text = Text()
-        for number, (name, value) in enumerate(hop.details):
-            text.append("\n" if number else "")
-            text.append(f"{name:<12}", style="bold")
-            text.append(value)
+        details = [(Text(name, "bold"), Text(value)) for name, value in hop.details]
+        grid = tables.Grid(HOP, details)
         color = "green" if hop.ok else "red"
         title = Text(f"{index + 1}  {hop.component} · {hop.location}")
-        screen.print(Panel(text, title=title, title_align="left", border_style=color, width=width))
+        if max(line.cell_len for line in [title, *grid.lines(width - FRAME)]) > width - FRAME:
+            title.stylize(f"bold {color}")
+            screen.print(title)
+            screen.print(grid)
+            continue
+        panel = Panel(grid, title=title, title_align="left", border_style=color, width=width)
+        screen.print(panel, soft_wrap=False)

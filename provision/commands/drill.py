@@ -7,7 +7,15 @@ import secrets
 from typing import Any
 
 from provision.commands import show_drill, tables
-from provision.commands.base import console, lab_name, number, open_session, publish, task
+from provision.commands.base import (
+    console,
+    lab_name,
+    number,
+    open_session,
+    print_markdown,
+    publish,
+    task,
+)
 from provision.commands.progress import Progress
 from provision.commands.results import drills as results
 from provision.core import next_steps
@@ -187,7 +195,7 @@ def _show_status(session: Session, run: DrillRun, probed: tuple[ProbeResult, ...
     if publish(values):
         return
     print(f"{show_drill.headline(run, exercise)}\n")
-    show_drill.print_markdown(exercise.story)
+    print_markdown(exercise.story)
     print()
     show_drill.print_proofs(probed)
     later = [proof for proof in exercise.proofs if proof.after]
@@ -214,7 +222,7 @@ def hint(c: Any, lab: str = "") -> None:
         print("there is no further hint for the present state")
         print(for_lab("next: invoke drill.solution", session.lab.name))
         return
-    show_drill.print_markdown(given.text)
+    print_markdown(given.text)
 
 
 def _check(lab: str) -> None:

@@ -138,8 +138,13 @@ def report(c: Any, csv: bool = False, html: bool = False, lab: str = "") -> None
         print(reports.as_csv(values), end="")
     elif html:
         print(reports.as_html(values, f"Drills in lab {session.lab.name}"), end="")
+    elif not runs:
+        print("no drill was started in this lab")
+        print(for_lab("next: invoke drill.list", session.lab.name))
     else:
         tables.show(console(), REPORT, [_row(run) for run in runs])
+        solved = sum(bool(run.solved) for run in runs)
+        print(f"{len(runs)} run{'s' * (len(runs) != 1)}, {solved} solved")
 
 
 def _row(run: DrillRun) -> list[str]:

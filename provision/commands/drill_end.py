@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from provision.commands import show_drill
-from provision.commands.base import open_session, publish, task
+from provision.commands.base import open_session, print_markdown, publish, task
 from provision.commands.progress import Progress
 from provision.commands.results import drills as results
 from provision.core.errors import LabError
@@ -67,7 +67,7 @@ def _print_steps(steps: Sequence[TypedLines]) -> None:
 
 def _print_lesson(session: Session, lesson: str, explain: str) -> None:
     print()
-    show_drill.print_markdown(lesson)
+    print_markdown(lesson)
     print(for_lab(f"more: invoke lab.explain {explain}", session.lab.name))
 
 

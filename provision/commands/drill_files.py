@@ -39,7 +39,9 @@ def lint_(c: Any, drill: str = "") -> None:
     files = [results.LintedFile(file=relative(path), wrong=lint.lint(path)) for path in paths]
     errors = [error for file in files for error in file["wrong"]]
     if not publish(results.DrillLint(drill_files=files)):
-        print("\n".join([*errors, f"{len(files)} files, {len(errors)} errors"]))
+        counts = ((len(files), "file"), (len(errors), "error"))
+        summary = ", ".join(f"{n} {what}{'s' * (n != 1)}" for n, what in counts)
+        print("\n".join([*errors, summary]))
     if errors:
         raise SystemExit(ExitStatus.FAILED)
 
@@ -53,7 +55,8 @@ def new(c: Any, id: str, layer: str = "web") -> None:
     """Write the skeleton of a new drill."""
     path = skeleton.write(id, layer)
     publish(results.DrillSkeleton(file=relative(path)))
-    print(f"{relative(path)} is written; next: change it, then invoke drill.lint {relative(path)}")
+    print(f"{relative(path)} is written: change it with an editor")
+    print(f"next: invoke drill.lint {relative(path)}")
 
 
 @task(

@@ -8,7 +8,7 @@ from typing import Any
 from provision.commands import document, output, show_drill
 from provision.commands.base import console, number, open_session, publish, task
 from provision.commands.results import drills as results
-from provision.commands.tables import Screen
+from provision.commands.tables import Lines, Screen
 from provision.core.errors import LabError
 from provision.core.exit_status import ExitStatus
 from provision.core.hints import for_lab
@@ -77,7 +77,7 @@ def _until_ready(
             left = show_drill.duration(run.seconds_left)
             terminal = console().is_terminal
             if rows != shown or terminal:
-                screen.update(_text([*rows, f"{left} left"]))
+                screen.update(Lines([*rows, f"{left} left"]))
                 shown = rows
             if completion.is_ready(results_now, time.monotonic()):
                 return True
@@ -93,9 +93,3 @@ def _judge(session: Session, exercise: Exercise) -> tuple[ProbeResult, ...]:
             return Judge(session, fleet).judge(proofs)
     except LabError as error:
         return tuple(ProbeResult(proof, False, error.what) for proof in proofs)
-
-
-def _text(rows: list[str]) -> Any:
-    from rich.text import Text
-
-    return Text("\n").join(Text.from_markup(row) for row in rows)

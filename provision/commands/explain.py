@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from provision.checks.observation import Observation
 from provision.checks.observe import observe
 from provision.commands import tables
-from provision.commands.base import Session, console, number, open_session, publish, task
+from provision.commands.base import (
+    Session,
+    console,
+    number,
+    open_session,
+    print_markdown,
+    publish,
+    task,
+)
 from provision.commands.progress import Progress
 from provision.commands.results import teaching as results
 from provision.core.errors import LabError
@@ -70,12 +77,7 @@ def explain(c: Any, topic: str = "", lab: str = "") -> None:
     shown = results.Topic(topic=topic, question=texts.TOPICS[topic], text=markdown)
     if publish(results.Explanation(topics=[shown])):
         return
-    if not sys.stdout.isatty():
-        print(markdown, end="")
-        return
-    from rich.markdown import Markdown
-
-    console().print(Markdown(markdown))
+    print_markdown(markdown)
 
 
 @task(

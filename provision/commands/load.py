@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
-from provision.commands import document
+from provision.commands import document, usage
 from provision.commands.base import number, open_session, publish, task
 from provision.commands.results import drills as results
 from provision.core.errors import LabError
@@ -38,21 +39,25 @@ def load(
     problem = session.provider.network_problem(session.lab)
     if problem:
         raise LabError(f"lab {session.lab.name} is not running ({problem})", "invoke lab.up")
-    live = sys.stderr.isatty() and not document.requested()
+    live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not document.requested()
+    interrupted = False
 
     def show(summary: LoadSummary) -> None:
         if live:
-            print(f"\r\x1b[K{line(summary)}", end="", file=sys.stderr, flush=True)
+            text = line(summary)[: usage.screen_width() - 1]  # one line, which the next replaces
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
     made = Load(session.lab, path, percent)
     try:
         summary = made.at_rate(per_second, duration, show)
     except KeyboardInterrupt:
-        summary = made.summary()
+        summary, interrupted = made.summary(), True
     if live:
         print(file=sys.stderr)
     if not publish(load_values(summary)):
         print("\n".join(lines(summary)))
+    if interrupted:
+        raise KeyboardInterrupt
     if summary.failed or not summary.requests:
         raise SystemExit(ExitStatus.FAILED)
 

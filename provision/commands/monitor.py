@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -50,7 +51,11 @@ def show(
         if document.requested():
             publish(values(session.context, metrics.read_view(fleet, BACK)))
             return
-        _live(lambda: screen(session.context, metrics.read_view(fleet, BACK)), limit, pause)
+
+        def draw(width: int) -> Any:
+            return screen(session.context, metrics.read_view(fleet, BACK), width)
+
+        _live(draw, limit, pause)
 
 
 @task(
@@ -89,7 +94,11 @@ def qps(
             ]
             publish(results.Rates(seconds=view.seconds, step_seconds=view.step, servers=lines))
             return
-        _live(lambda: rate(session.context, metrics.read_view(fleet, back), server), limit, 2.0)
+
+        def draw(width: int) -> Any:
+            return rate(session.context, metrics.read_view(fleet, back), server, width)
+
+        _live(draw, limit, 2.0)
 
 
 @task(result=results.Alerts, help={"all": "include pending alerts"})
@@ -104,7 +113,7 @@ def alerts(c: Any, lab: str = "", all: bool = False) -> None:
     elif not shown:
         print("no alert")
     else:
-        console().print(alert_table(shown), soft_wrap=True)
+        console().print(alert_table(shown))
     if any(a.state == "firing" for a in shown):
         raise SystemExit(ExitStatus.FAILED)
 
@@ -118,11 +127,12 @@ def _limit(once: bool, seconds: str) -> float:
     return number(seconds, "--seconds", 0, 86400) or float("inf")
 
 
-def _live(draw: Callable[[], Any], limit: float, pause: float) -> None:
+def _live(draw: Callable[[int], Any], limit: float, pause: float) -> None:
+    """Draw for the width of the screen again and again; Ctrl-C is the normal way to stop it."""
     end = time.monotonic() + limit
-    with tables.Screen(console()) as display:
+    with tables.Screen(console()) as display, contextlib.suppress(KeyboardInterrupt):
         while True:
-            display.update(draw())
+            display.update(draw(console().width))
             if time.monotonic() + pause > end or output.reader_is_gone():
                 return
             time.sleep(pause)

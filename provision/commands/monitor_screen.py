@@ -16,6 +16,8 @@ from provision.monitoring.agent.prometheus import Alert, View
 
 WIDTH = 20
 """Steps of a line in a table: the last hundred seconds."""
+AXIS = 8
+"""Columns of the labels at the left of bars."""
 
 
 def server_names(lab: Lab) -> list[str]:
@@ -134,8 +136,12 @@ RATES = tables.layout(
 )
 
 
-def screen(context: Context, view: View) -> Any:
-    """The screen: the site, its servers, its databases, alerts."""
+def screen(context: Context, view: View, width: int = 80) -> Any:
+    """The screen: the site, its servers, its databases, alerts.
+
+    Args:
+        width: of the screen; lines have their newest steps.
+    """
     from rich.console import Group
     from rich.text import Text
 
@@ -155,8 +161,8 @@ def screen(context: Context, view: View) -> Any:
     site = Text(f"\n{lab.site}  ", style="bold")
     site.append(f"{digits(total)} requests/s  ", "cyan")
     site.append(f"{share:.1%} errors", "red" if share else "dim")
-    site.append(f"\n{spark(requests)}\n", "cyan")
-    site.append_text(_failures(view))
+    site.append(f"\n{spark(requests[-width:])}\n", "cyan")
+    site.append_text(_failures(view, width))
 
     parts: list[Any] = [head, site, _server_table(context, view)]
     if lab.with_role("mysql"):
@@ -166,16 +172,18 @@ def screen(context: Context, view: View) -> Any:
     return Group(*parts)
 
 
-def _failures(view: View) -> Any:
+def _failures(view: View, width: int) -> Any:
     """Responses with 5xx per second as a line; empty without any in the time range."""
     from rich.text import Text
 
-    line = view.line("errors", code="5xx")
+    line = view.line("errors", code="5xx")[-width:]
     top = max((v for v in line if v is not None), default=0.0)
     if not top:
         return Text()
     sparkline = spark([v or None for v in line], top)
-    return Text(f"{sparkline} failed, at most {digits(top)}/s\n", "red")
+    label = f" failed, at most {digits(top)}/s"
+    between = "" if len(sparkline) + len(label) <= width else "\n"
+    return Text(f"{sparkline}{between}{label}\n", "red")
 
 
 def _sum(lines: list[list[float | None]]) -> list[float | None]:
@@ -257,14 +265,20 @@ def alert_table(alerts: list[Alert]) -> Any:
     return tables.Grid(ALERTS, rows)
 
 
-def rate(context: Context, view: View, server: str = "") -> Any:
-    """Requests per second as bars, and one line per server below them."""
+def rate(context: Context, view: View, server: str = "", width: int = 80) -> Any:
+    """Requests per second as bars, and one line per server below them.
+
+    Args:
+        width: of the screen; bars have the newest steps that fit.
+    """
     from rich.console import Group
     from rich.text import Text
 
     names = [server] if server else server_names(context.lab)
-    lines = {name: view.line("requests", server=name) for name in names}
+    fits = max(1, width - AXIS)
+    lines = {name: view.line("requests", server=name)[-fits:] for name in names}
     line = lines[server] if server else _sum(list(lines.values()))
+    minutes = round(min(view.seconds, len(line) * view.step) / 60, 1)
     top = ceiling(line)
     rows = bars(line, 8, top)
     labels = {0: digits(top), len(rows) // 2: digits(top / 2)}
@@ -274,7 +288,7 @@ def rate(context: Context, view: View, server: str = "") -> Any:
         text.append(f"{labels.get(index, ''):>6} ", "dim")
         text.append(f"┤{row}\n", "cyan")
     text.append(f"{'0':>6} └{'─' * len(line)}\n", "dim")
-    text.append(f"{'':>8}{axis(len(line), view.seconds / 60)}", "dim")
+    text.append(f"{'':>8}{axis(len(line), minutes)}", "dim")
     if server:
         return text
     most = highest(lines.values())

@@ -8,10 +8,18 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from provision.commands import signals
+from provision.commands import signals, tables
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from provision.commands.tables import Grid
+
+LAYOUT = tables.layout(
+    "progress",
+    tables.Column("MACHINE"),
+    tables.Column("STEP", prose=True, least=12),
+    tables.Column("DURATION", 1, right=True),
+    header=False,
+)
 
 
 class Progress:
@@ -65,13 +73,13 @@ class Progress:
                 print(f"{seconds:6.1f}s  {machine:<8} {doing}", file=sys.stderr, flush=True)
             self._printed[machine] = doing
 
-    def _table(self) -> Table:
-        from rich.table import Table
+    def _table(self) -> Grid:
+        from rich.text import Text
 
-        table = Table.grid(padding=(0, 2))
+        rows = []
         now = time.monotonic()
         with self._lock:
             for machine, (doing, since) in self._rows.items():
-                duration = "" if self._ended else f"[dim]{now - since:.0f} s[/]"
-                table.add_row(f"[bold]{machine}[/]", doing, duration)
-        return table
+                duration = "" if self._ended else f"{now - since:.0f} s"
+                rows.append((Text(machine, "bold"), Text(doing), Text(duration, "dim")))
+        return tables.Grid(LAYOUT, rows)

@@ -316,7 +316,7 @@ def status(
     for warning in values["warnings"]:
         text = f"warning: {warning['machine']}: {warning['what']}"
         for line in ("", text, *next_steps.labelled(warning["next"]).splitlines()):
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(line, markup=False)
     if observation.results:
         # Nothing was requested from it: lab.check does that.
         console.print(f"\nsite: {context.lab.site} at {values['url']}")

@@ -79,7 +79,7 @@ def print_checks(
     blocking = names | {name for result in shown for name in result.blocked_by}
     relevant = [r for r in results if r.check.name in blocking]
     for line in summary(relevant):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False)
 
 
 def _print_check(console: Any, result: CheckResult, results: Sequence[CheckResult]) -> None:
@@ -90,7 +90,7 @@ def _print_check(console: Any, result: CheckResult, results: Sequence[CheckResul
     elif result.status == "skipped":
         text = f"skipped: {skipped_because(result, results)}"
     console.print(MARKS[result.status] + f"{check.name:<26} ", end="")
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(text, markup=False)
     if result.status in ("ok", "skipped"):
         return
     lines = [f"expected  {verdict.expected}", f"got       {verdict.got}"]
@@ -98,7 +98,7 @@ def _print_check(console: Any, result: CheckResult, results: Sequence[CheckResul
     steps = next_steps.lines_of(check.hint)
     lines += [f"{'' if number else 'next':<10}{step}" for number, step in enumerate(steps)]
     for line in lines:
-        console.print(f"        {line}", markup=False, soft_wrap=True)
+        console.print(f"        {line}", markup=False)
 
 
 def counts(results: Sequence[CheckResult]) -> str:
@@ -126,10 +126,10 @@ def print_paths(console: Any, paths: Sequence[TracedPath], lab: str) -> None:
     """Print every path, where it stops, and the next command."""
     for path in paths:
         mark = MARKS["ok" if path.ok else "failed"]
-        console.print(f"{mark}{path.text}", soft_wrap=True)
+        console.print(f"{mark}{path.text}")
         if path.failed:
-            console.print(f"        stops at  {path.failed}", markup=False, soft_wrap=True)
-            console.print(f"        got       {path.error}", markup=False, soft_wrap=True)
+            console.print(f"        stops at  {path.failed}", markup=False)
+            console.print(f"        got       {path.error}", markup=False)
     complete = sum(path.ok for path in paths)
     to_databases = any(path.hops[-1].service == "mysql" for path in paths)
     end = "the database" if to_databases else "the application"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -100,17 +99,7 @@ def proof_row(probe: DrillProbe, held: bool, got: str = "") -> str:
 def print_proofs(probed: Sequence[ProbeResult]) -> None:
     """Print one line per proof."""
     for row in proof_rows(probed):
-        console().print(row, soft_wrap=True)
-
-
-def print_markdown(text: str) -> None:
-    """Print Markdown: rendered on a terminal, as it is otherwise."""
-    if not sys.stdout.isatty():
-        print(text.rstrip("\n"))
-        return
-    from rich.markdown import Markdown
-
-    console().print(Markdown(text))
+        console().print(row)
 
 
 def headline(run: DrillRun, exercise: Exercise) -> str:

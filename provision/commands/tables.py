@@ -13,7 +13,7 @@ from typing import Any
 
 GAP = 2
 PROSE = 24
-"""A column of prose is not narrowed below this, nor below its longest word."""
+"""The least width of a column of prose, unless it has another."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class Column:
         rank: 0 for an essential column; of the others, the highest is left out first.
         prose: its text may wrap between words.
         right: aligned to the right, as numbers are.
+        least: width below which prose is not narrowed, nor below its longest word.
     """
 
     name: str
     rank: int = 0
     prose: bool = False
     right: bool = False
+    least: int = PROSE
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,23 @@ def layout(name: str, *columns: Column, header: bool = True) -> Layout:
 
 
 class Grid:
-    """Rows of a layout; a Rich renderable that fits the width it is given."""
+    """Rows of a layout; a Rich renderable that fits the width it is given.
 
-    def __init__(self, layout: Layout, rows: Iterable[Sequence[str]]) -> None:
+    Args:
+        rows: cells are Rich's markup or texts.
+    """
+
+    def __init__(self, layout: Layout, rows: Iterable[Sequence[Any]]) -> None:
         from rich.text import Text
 
         self._layout = layout
         width = len(layout.columns)
         self._rows = [
-            [Text.from_markup(cell) for cell in (*row, *[""] * (width - len(row)))] for row in rows
+            [
+                Text.from_markup(cell) if isinstance(cell, str) else cell
+                for cell in (*row, *[""] * (width - len(row)))
+            ]
+            for row in rows
         ]
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
@@ -82,14 +92,14 @@ class Grid:
             names = [self._text(self._layout.columns[i].name, "bold") for i in fitted]
             yield self._line(list(fitted), names, list(fitted.values()))
         for row in self._rows:
-            cells = [_wrapped(row[i], space) for i, space in fitted.items()]
+            cells = [wrapped(row[i], space) for i, space in fitted.items()]
             for number in range(max(map(len, cells))):
                 parts = [cell[number] if number < len(cell) else self._text() for cell in cells]
                 yield self._line(list(fitted), parts, list(fitted.values()))
         columns = enumerate(self._layout.columns)
         left_out = [c.name or "?" for i, c in columns if i not in fitted and natural[i]]
         if left_out:
-            yield from _wrapped(
+            yield from wrapped(
                 self._text(f"(not shown in {width} columns: {', '.join(left_out)})", "dim"), width
             )
 
@@ -107,7 +117,7 @@ class Grid:
         for index, column in enumerate(self._layout.columns):
             if column.prose and natural[index]:
                 words = [word for row in self._rows for word in row[index].plain.split()]
-                longest = max([len(column.name), PROSE, *map(len, words)])
+                longest = max([len(column.name), column.least, *map(len, words)])
                 least[index] = min(natural[index], longest)
         return least
 
@@ -127,12 +137,12 @@ class Grid:
         columns = self._layout.columns
         indent = 2 + max(len(column.name) for column in columns[1:]) + GAP
         for row in self._rows:
-            yield from _wrapped(row[0], width)
+            yield from wrapped(row[0], width)
             for column, cell in zip(columns[1:], row[1:], strict=True):
                 if not cell.plain.strip():
                     continue
                 label = f"  {column.name.lower()}".ljust(indent)
-                for number, part in enumerate(_wrapped(cell, max(1, width - indent))):
+                for number, part in enumerate(wrapped(cell, max(1, width - indent))):
                     line = self._text(" " * indent if number else label, "dim")
                     line.append_text(part)
                     yield line
@@ -173,7 +183,7 @@ def fit(
         shown.remove(max(droppable, key=lambda index: (columns[index].rank, index)))
 
 
-def _wrapped(text: Any, width: int) -> list[Any]:
+def wrapped(text: Any, width: int) -> list[Any]:
     """The lines of a text, broken between words only."""
     from rich.text import Text
 
@@ -195,7 +205,20 @@ def _wrapped(text: Any, width: int) -> list[Any]:
     return lines
 
 
-def show(console: Any, layout: Layout, rows: Iterable[Sequence[str]]) -> None:
+class Lines:
+    """Lines of text in Rich's markup; a renderable that breaks them between words only."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = tuple(lines)
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.text import Text
+
+        for line in self._lines:
+            yield from wrapped(Text.from_markup(line), options.max_width)
+
+
+def show(console: Any, layout: Layout, rows: Iterable[Sequence[Any]]) -> None:
     """Print rows of a layout."""
     console.print(Grid(layout, rows), soft_wrap=True)
 
@@ -211,6 +234,7 @@ class Screen:
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             from rich.live import Live
 
+            self._console.soft_wrap = False  # a line must not take two of the screen
             self._live = Live(
                 console=self._console, auto_refresh=False, vertical_overflow="visible"
             )
@@ -226,4 +250,4 @@ class Screen:
         if self._live is not None:
             self._live.update(shown, refresh=True)
         else:
-            self._console.print(shown, soft_wrap=True)
+            self._console.print(shown)

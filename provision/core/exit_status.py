@@ -14,7 +14,10 @@ class ExitStatus(IntEnum):
 
     SUCCESS = 0, "the command did what was asked"
     FAILED = 1, "a check or an operation failed, or its output could not be written"
-    USAGE = 2, "unknown task, option, name or value; a confirmation is missing; nothing was changed"
+    USAGE = (
+        2,
+        "unknown task, option, lab, name or value; a confirmation is missing; nothing was changed",
+    )
     CHANGES_PENDING = 3, "`lab.plan --detailed-exitcode`: `lab.up` would change something"
     BUG = 70, "an error in the lab's own code (sysexits.h, EX_SOFTWARE)"
     INTERRUPTED = 130, "interrupted by Ctrl-C, SIGTERM or a closed terminal (128 + SIGINT)"

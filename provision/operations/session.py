@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provision import providers
-from provision.core.errors import LabError, not_among
+from provision.core.errors import LabError, UsageError, not_among
 from provision.core.interrupted_restore import refuse_interrupted
 from provision.core.lab import DEFAULT_LAB, Lab
 from provision.core.locks import lab_lock
@@ -98,10 +98,10 @@ def open_session(name: str = "") -> Session:
     """Open a lab that `lab.up` has recorded.
 
     Raises:
-        LabError: when there is no such lab.
+        UsageError: when there is no such lab.
     """
     lab, recorded = open_lab(lab_name(name))
     if recorded is None:
         refuse_misspelled(lab.name)
-        raise LabError(f"there is no lab {lab.name} yet", "invoke lab.up")
+        raise UsageError(f"there is no lab {lab.name} yet", "invoke lab.up")
     return Session(lab, recorded, providers.for_state(recorded))

@@ -415,7 +415,7 @@ def test_invalid_arguments(lab: RunningLab, words: list[str], status: int, outpu
 )
 def test_a_lab_that_was_never_up(task: str) -> None:
     result = RunningLab("never-up").invoke(*task.split(), check=False)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "error: there is no lab never-up yet" in result.stderr
     assert "next: invoke lab.up --lab never-up" in result.stderr
     assert "never-up" not in lab_names()

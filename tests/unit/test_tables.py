@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import Any
 
 import pytest
+from rich.text import Text
 
-from provision.commands import namespace, tables
+from provision.commands import base, namespace, tables
 from provision.commands.tables import Column, Grid, Layout, fit
 from provision.core.lab import ROOT
 
@@ -32,6 +34,10 @@ IDENTIFIERS = {
     "NEXT": "invoke lab.logs web-02 --service prometheus-node-exporter --lab two",
     "REQUESTS": "▁▂▃▄▅▆▇█▁▂▃▄▅▆▇█▁▂▃▄",
     "SINGLE POINT OF FAILURE": "[red]yes: 7 of 12 requests failed[/]",
+    "STEP": "waiting for prometheus-node-exporter.service on 192.168.100.110",
+    "PACKAGE": "prometheus-node-exporter-collectors",
+    "NEWEST": "9.7.4-2+deb13u1",
+    "VALUE": "https://www.foobar.com/static/foobar.css?version=0123456789",
 }
 """A long value per column; others have a short number."""
 
@@ -57,7 +63,7 @@ def words(text: str) -> list[str]:
     return Text.from_markup(text).plain.split()
 
 
-@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
 @pytest.mark.parametrize("table", all_layouts(), ids=lambda table: str(table.name))
 def test_every_table_fits_and_breaks_no_word(table: Layout, width: int) -> None:
     values = rows(table)
@@ -119,9 +125,48 @@ def test_every_command_uses_this_table() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module == "rich.table":
                 found.append(path.name)
-    assert set(found) == {"progress.py"}
+    assert not found
 
 
 def test_empty_columns_are_left_out() -> None:
     table = Layout("x", (Column("NAME"), Column("NOTE", 1)))
     assert plain(Grid(table, [("a", "")]).lines(80)) == ["NAME", "a"]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environ", "width"),
+    [
+        (True, {"COLUMNS": "40", "TERM": "xterm"}, 40),
+        (True, {"COLUMNS": "100", "TERM": "xterm"}, 100),
+        (True, {"COLUMNS": "60", "TERM": "dumb"}, 60),
+        (True, {"COLUMNS": "60", "TERM": "xterm", "NO_COLOR": "1"}, 60),
+        (False, {"COLUMNS": "40", "TERM": "xterm"}, 40),
+        (False, {"TERM": "xterm"}, base.PIPE_WIDTH),
+    ],
+)
+def test_a_table_on_every_kind_of_output(
+    terminal: bool,
+    environ: dict[str, str],
+    width: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    table = Layout("x", (Column("NAME"), Column("STATE", 1), Column("NEXT", prose=True)))
+    row = ("web-01", "[red]unreachable[/]", "invoke lab.logs web-01 --service nginx --lab two")
+    screen = base.console()
+    assert screen.width == width
+    tables.show(screen, table, [row])
+    text = capsys.readouterr().out
+    codes = set(re.findall("\x1b\\[([0-9;]*)m", text))
+    assert bool(codes) == (terminal and environ["TERM"] == "xterm")
+    assert ("31" in codes) == (width == 100)  # NO_COLOR leaves bold
+    plain_text = Text.from_ansi(text).plain
+    assert max(map(len, plain_text.splitlines())) <= width
+    assert {"web-01", "nginx", "two"} <= set(plain_text.split())
+    assert ("unreachable" in plain_text) == (width != 40)
+    assert (len(plain_text.splitlines()) == 2) == (width >= 100)
