@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.core import classroom
+from provision.core import child_commands, classroom
+from provision.core.atomic import write_atomically
 from provision.core.classroom import Class, Team
-from provision.core.errors import UsageError
+from provision.core.errors import LabError, UsageError
 from provision.core.exit_status import ExitStatus
 from provision.core.report import Report
 
@@ -145,8 +146,6 @@ class Runner:
 
     def _run(self, team: Team, tasks: Sequence[Words]) -> TeamRun:
         started, status, lines = time.monotonic(), int(ExitStatus.SUCCESS), list[str]()
-        folder = classroom.folder(self._root) / LOGS
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for words in tasks:
             if self._stopped:
                 status = int(ExitStatus.INTERRUPTED)
@@ -155,7 +154,10 @@ class Runner:
             self._report(team.name, words[0])
             status = self._task(team, words, lines)
         output = "".join(lines)
-        (folder / f"{team.lab}.log").write_text(output, encoding="utf-8")
+        try:
+            write_atomically(classroom.folder(self._root) / LOGS / f"{team.lab}.log", output)
+        except LabError as failed:  # the disk is full: what the tasks did is known nevertheless
+            self._report(team.name, f"no log: {failed.what}")
         seconds = time.monotonic() - started
         error = reason(output) if status else ""
         self._report(team.name, f"failed: {error}" if status else f"done in {seconds:.0f} s")
@@ -163,14 +165,13 @@ class Runner:
 
     def _task(self, team: Team, words: Words, lines: list[str]) -> int:
         """Run one task; its output is appended to the lines."""
-        process = subprocess.Popen(
+        process = child_commands.start(
             [sys.executable, "-m", "invoke", *words],
             cwd=self._root,
             env={**os.environ, "LAB_NAME": team.lab, "COLUMNS": "100"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             errors="replace",
         )
         with self._lock:
@@ -183,6 +184,7 @@ class Runner:
                 if step:
                     self._report(team.name, " ".join(step[1].split()))
         status = process.wait()
+        child_commands.ended(process)
         with self._lock:
             self._processes.discard(process)
         return status if status >= 0 else 128 - status

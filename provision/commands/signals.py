@@ -8,7 +8,7 @@ import sys
 import threading
 from types import FrameType
 
-from provision.core import clock
+from provision.core import child_commands, clock
 
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
 
@@ -38,10 +38,12 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 def suspend(number: int, frame: FrameType | None) -> None:
     """Stop the process (Ctrl-Z). Deadlines do not pass until it continues."""
     clock.stop()
+    child_commands.stop()
     _write(SHOW_CURSOR)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)  # returns when the process continues
     signal.signal(number, suspend)
+    child_commands.resume()
     _write(HIDE_CURSOR)
     clock.resume()
 

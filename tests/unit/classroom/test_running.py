@@ -22,8 +22,11 @@ from provision.core.lab import ROOT
 from provision.core.waiting import wait_until
 
 TASKS = """\
-import os, pathlib, time
+import os, pathlib, sys, time
 from invoke.tasks import task
+sys.path.insert(0, os.environ["CHECKOUT"])
+from provision.commands import signals
+signals.install()
 
 @task
 def good(c):
@@ -44,6 +47,25 @@ def slow(c):
     own.unlink()
 
 @task
+def rolling_back(c):
+    own = pathlib.Path(f"pid-{os.environ['LAB_NAME']}")
+    own.write_text(str(os.getpid()))
+    try:
+        time.sleep(300)
+    except KeyboardInterrupt:
+        time.sleep(1.0)
+        pathlib.Path(f"rolled-back-{os.environ['LAB_NAME']}").touch()
+        raise
+
+@task
+def ticking(c):
+    own = pathlib.Path(f"ticks-{os.environ['LAB_NAME']}")
+    while not pathlib.Path("enough").exists():
+        with own.open("a") as file:
+            file.write(".")
+        time.sleep(0.05)
+
+@task
 def hang(c):
     pathlib.Path(f"pid-{os.environ['LAB_NAME']}").write_text(str(os.getpid()))
     time.sleep(300)
@@ -51,8 +73,9 @@ def hang(c):
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder whose tasks touch no machine."""
+    monkeypatch.setenv("CHECKOUT", str(ROOT))
     (tmp_path / "tasks.py").write_text(TASKS)
     return tmp_path
 
@@ -121,6 +144,58 @@ def test_an_interrupt_ends_the_tasks_that_run(root: Path) -> None:
     time.sleep(0.5)
     assert len(list(root.glob("pid-*"))) == 2, "no further task was started"
     assert threading.active_count() >= 1
+
+
+def in_a_terminal(task: str, root: Path) -> subprocess.Popen[bytes]:
+    """Two teams run a task in a process group of their own, as a shell starts it."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from provision.classroom.running import Runner; from provision.commands import signals\n"
+        "from tests.unit.classroom.test_running import teams, quiet\n"
+        "signals.install()\n"
+        f"Runner(Path(sys.argv[1]), quiet, 2).each(teams(2), lambda team: [[{task!r}]])\n"
+    )
+    argv = [sys.executable, "-c", code, str(root)]
+    return subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.DEVNULL, process_group=0)
+
+
+def test_ctrl_c_interrupts_a_task_once_and_waits_for_its_rollback(root: Path) -> None:
+    """The terminal sends SIGINT to the whole group, and the runner ends its tasks."""
+    process = in_a_terminal("rolling-back", root)
+    wait_until(lambda: len(list(root.glob("pid-*"))) == 2, 30, "two tasks to run")
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) != 0
+    assert len(list(root.glob("rolled-back-*"))) == 2
+
+
+def test_ctrl_z_stops_the_tasks_too(root: Path) -> None:
+    process = in_a_terminal("ticking", root)
+
+    def ticks() -> int:
+        return sum(path.stat().st_size for path in root.glob("ticks-*"))
+
+    wait_until(lambda: len(list(root.glob("ticks-*"))) == 2, 30, "two tasks to run")
+    os.killpg(process.pid, signal.SIGTSTP)
+    time.sleep(0.5)
+    before = ticks()
+    time.sleep(0.5)
+    assert ticks() == before
+    os.killpg(process.pid, signal.SIGCONT)
+    wait_until(lambda: ticks() > before + 4, 10, "the tasks to continue")
+    (root / "enough").touch()
+    assert process.wait(30) == 0
+
+
+def test_a_full_disk_costs_only_the_log(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = classroom.folder(root) / "logs"
+    folder.parent.mkdir(parents=True)
+    folder.write_text("no folder")  # nothing can be written below it
+    lines: list[str] = []
+    runner = Runner(root, lambda _name, text: lines.append(text), 2)
+    runs = runner.each(teams(2), lambda _team: [["good"]])
+    assert all(run.ok for run in runs)
+    assert any("no log" in line and "cannot be written" in line for line in lines)
 
 
 def test_names_in_braces_are_filled_in() -> None:
