@@ -23,6 +23,7 @@ from provision.commands.parsing import LabTask, install
 from provision.core import platform as controller
 from provision.core.errors import LabError, UsageError
 from provision.core.exit_status import ExitStatus
+from provision.core.files import disk_error
 from provision.core.hints import for_lab
 from provision.core.lab import ROOT
 from provision.core.secrets import Secrets
@@ -104,6 +105,8 @@ def errors(name: str) -> Iterator[None]:
     except Exception as error:
         if os.environ.get("LAB_DEBUG"):
             raise
+        if isinstance(error, OSError) and (full := disk_error(error)):
+            fail(full, name)
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"
         unexpected = LabError(

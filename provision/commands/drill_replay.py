@@ -8,12 +8,11 @@ from typing import Any
 
 from provision.board import casts, replay
 from provision.commands import show_drill
-from provision.commands.base import lab_name, number, publish, task
+from provision.commands.base import lab_name, number, open_session, publish, task
 from provision.commands.results import drills as results
 from provision.core.errors import UsageError
 from provision.core.lab import LAB_NAME, ROOT
 from provision.drills.run import of_lab
-from provision.operations.session import refuse_misspelled
 
 
 @task(
@@ -30,11 +29,9 @@ def replay_task(
     c: Any, run: str = "", terminal: str = "1", speed: str = "1", lab: str = ""
 ) -> None:
     """Play the recorded terminals of a drill."""
-    name = lab_name(lab)
-    refuse_misspelled(name)
-    if not LAB_NAME.fullmatch(name):
-        raise UsageError(f"invalid lab name {name!r}", "invoke lab.list shows all labs")
-    directory = ROOT / ".lab" / name
+    directory = ROOT / ".lab" / lab_name(lab)
+    if not (LAB_NAME.fullmatch(directory.name) and directory.is_dir()):
+        open_session(lab)  # raises: there is no such lab
     numbers = [item.number for item in of_lab(directory)]
     if not numbers and not run:
         raise UsageError("no drill was started in this lab", "invoke drill.list shows all drills")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
@@ -68,6 +69,19 @@ def unreadable(what: str, path: Path, error: OSError | UnicodeDecodeError, hint:
 def cannot_write(path: Path, error: OSError) -> LabError:
     """The error for a file that cannot be created or replaced."""
     return LabError(f"{path} cannot be written: {error.strerror or error}", _hint(path, error))
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def disk_error(error: OSError) -> LabError | None:
+    """The error for a disk of this computer that is full or read-only; None for another cause."""
+    if error.errno not in FULL:
+        return None
+    path = Path(os.fsdecode(error.filename)) if error.filename else None
+    what = f"{path} cannot be written" if path else "a file of this computer cannot be written"
+    hint = controller.free_space_command(path.parent if path else None)
+    return LabError(f"{what}: {error.strerror}", hint)
 
 
 def _read(path: Path) -> tuple[str, int] | None:

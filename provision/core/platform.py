@@ -89,6 +89,13 @@ def inspect_folder_command(folder: Path) -> str:
     return f'icacls "{folder}", and fsutil volume diskfree "{folder.anchor}"'
 
 
+def free_space_command(folder: Path | None) -> str:
+    """The command that shows the free space of a folder's disk, or of all disks."""
+    if POSIX:
+        return f"df -h {shlex.quote(str(folder))}" if folder else "df -h"
+    return f"fsutil volume diskfree {(folder or Path.cwd()).anchor}"
+
+
 def tolerate_output_encoding() -> None:
     """Print ``?`` for characters that the output's encoding lacks, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):

@@ -6,6 +6,7 @@ lost its power, is ignored. Snapshots neither hold nor replace it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -94,8 +95,7 @@ def append(directory: Path, run: int, kind: str, **values: Any) -> DrillEvent:
                 size = os.lseek(descriptor, 0, os.SEEK_END)
                 if size and os.pread(descriptor, 1, size - 1) != b"\n":
                     line = "\n" + line  # after an incomplete one
-                os.write(descriptor, line.encode())
-                os.fsync(descriptor)
+                _append(descriptor, line.encode(), size)
             finally:
                 os.close(descriptor)
             if size > DRILL_LOG_BYTES:
@@ -103,3 +103,18 @@ def append(directory: Path, run: int, kind: str, **values: Any) -> DrillEvent:
     except OSError as error:
         raise cannot_write(file, error) from None
     return event
+
+
+def _append(descriptor: int, line: bytes, size: int) -> None:
+    """Write a line durably, whole or not at all.
+
+    Args:
+        size: of the file before.
+    """
+    try:
+        if os.write(descriptor, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    except BaseException:
+        os.ftruncate(descriptor, size)
+        raise

@@ -58,6 +58,8 @@ ENDS = [
     ("raise UsageError('x')", ExitStatus.USAGE),
     ("raise SystemExit(int(ExitStatus.CHANGES_PENDING))", ExitStatus.CHANGES_PENDING),
     ("raise ValueError('x')", ExitStatus.BUG),
+    ("raise OSError(28, 'No space left on device', '/x/y')", ExitStatus.FAILED),
+    ("raise OSError(71, 'Protocol error', '/x/y')", ExitStatus.BUG),
     ("raise KeyboardInterrupt", ExitStatus.INTERRUPTED),
     ("os.kill(os.getpid(), 15); time.sleep(5)", ExitStatus.INTERRUPTED),
     ("os.kill(os.getpid(), 1); time.sleep(5)", ExitStatus.INTERRUPTED),
@@ -72,6 +74,28 @@ def test_every_way_of_ending_has_its_status(end: str, status: int) -> None:
     assert done.returncode == status
     assert done.stdout == "line\n\nmore\n"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/x/y z"),
+            "error: /x/y z cannot be written: No space left on device\nnext: df -h /x\n",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only"),
+            "error: a file of this computer cannot be written: Read-only\nnext: df -h\n",
+        ),
+    ],
+)
+def test_a_full_disk_is_no_bug_wherever_it_is_noticed(
+    error: OSError, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught, base.errors("x"):
+        raise error
+    assert caught.value.code == ExitStatus.FAILED
+    assert capsys.readouterr().err == text
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from provision.core.atomic import write_atomically
 from provision.core.errors import LabError
+from provision.core.files import cannot_write
 from provision.core.lab import ROOT
 from provision.core.locks import file_lock
 from provision.core.pool import store
@@ -107,11 +109,13 @@ def write(
                 if (tenth := 10 * written // max(total, 1)) > shown:
                     shown = tenth
                     report("host", f"writing {written // 2**20} of {total // 2**20} MiB")
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(target)
     except BundleError as error:
         raise LabError(str(error), "choose fewer topologies or platforms") from None
     except OSError as error:
-        raise LabError(f"{target} cannot be written: {error.strerror or error}") from None
+        raise cannot_write(target, error) from None
     finally:
         partial.unlink(missing_ok=True)
 

@@ -42,8 +42,12 @@ class Work:
             temporary = path.with_name(f".new.{path.name}")
             remove(temporary)
             temporary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            make(temporary)
-            temporary.replace(path)
+            try:
+                make(temporary)
+                temporary.replace(path)
+            except BaseException:
+                remove(temporary)  # it may be what has filled the disk
+                raise
         self.report("host", f"{what}: {size_of(path) / 2**20:.1f} MiB")
         return path
 

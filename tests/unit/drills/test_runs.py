@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from provision.commands import drill_guard, show_drill
-from provision.core.errors import UsageError
+from provision.core.errors import LabError, UsageError
 from provision.drills import events, lint, reports
 from provision.drills.catalogue import FOLDER
 from provision.drills.postmortem import post_mortem
@@ -62,6 +63,18 @@ def test_a_line_that_was_not_written_completely_is_ignored(tmp_path: Path) -> No
     record(tmp_path, "hint", number=0)
     assert [event.kind for event in events.read(tmp_path)] == ["starting", "started", "hint"]
     assert events.path(tmp_path).stat().st_mode & 0o777 == 0o600
+
+
+def test_an_event_is_in_the_log_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events.append(tmp_path, 1, "starting")
+    before = events.path(tmp_path).read_bytes()
+    write = os.write
+    monkeypatch.setattr("os.write", lambda number, line: write(number, line[:9]))  # a full disk
+    with pytest.raises(LabError, match="cannot be written: No space left on device"):
+        events.append(tmp_path, 1, "hint")
+    assert events.path(tmp_path).read_bytes() == before
 
 
 @pytest.mark.parametrize(
