@@ -7,9 +7,11 @@ import re
 import unicodedata
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import given, settings, strategies
 
 from foobar import api, notes, text
 from foobar.application import create_app
@@ -189,3 +191,63 @@ def test_responses_are_as_described() -> None:
 def test_times_have_the_described_format() -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", notes.iso(notes.now()))
     assert SCHEMAS["Note"]["properties"]["created"]["format"] == "date-time"
+
+
+# --- requests that nobody thought of --------------------------------------------------------------
+
+PLAIN = strategies.text(strategies.characters(exclude_categories=("Cs",)), max_size=80)
+ID = strategies.one_of(strategies.from_regex(r"\A[A-Za-z0-9-]{1,64}\Z"), PLAIN)
+JSON_VALUES = strategies.recursive(
+    strategies.none() | strategies.booleans() | strategies.integers() | PLAIN,
+    lambda inner: (
+        strategies.lists(inner, max_size=3) | strategies.dictionaries(PLAIN, inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+NOTES = strategies.fixed_dictionaries(
+    {},
+    optional={
+        "author": PLAIN | JSON_VALUES,
+        "text": PLAIN | JSON_VALUES,
+        "id": ID | JSON_VALUES,
+        "more": JSON_VALUES,
+    },
+)
+BODIES = strategies.one_of(
+    NOTES.map(json.dumps), JSON_VALUES.map(json.dumps), strategies.binary(max_size=60)
+)
+
+
+def assert_described(path: str, method: str, response: Any) -> None:
+    """Whatever was requested: no crash, a described status, the described content."""
+    described = operation(path, method)["responses"]
+    assert str(response.status_code) in described, (path, method, response.status_code)
+    assert response.status_code != 500
+    content = resolve(described[str(response.status_code)])["content"]
+    assert response.mimetype in content
+
+
+@settings(max_examples=300, deadline=None)
+@given(body=BODIES, kind=strategies.sampled_from(["application/json", "text/plain", ""]))
+def test_any_body_gets_a_described_response(body: str | bytes, kind: str) -> None:
+    client = FakeLab().client()
+    response = client.post("/api/notes", data=body, content_type=kind)
+    assert_described("/api/notes", "post", response)
+
+
+@settings(max_examples=200, deadline=None)
+@given(name=ID.filter(lambda text: text not in ("", ".", "..")), where=PLAIN, limit=PLAIN)
+def test_any_path_and_query_gets_a_described_response(name: str, where: str, limit: str) -> None:
+    client = FakeLab().client()
+    quoted = quote(name, safe="")
+    if "/" not in name:
+        for path, method in (
+            ("/api/notes/{note_id}", "get"),
+            ("/api/markers/{marker_id}", "get"),
+            ("/api/markers/{marker_id}", "put"),
+        ):
+            filled = re.sub(r"{\w+}", quoted, path)
+            response = client.open(filled, method=method.upper(), query_string={"from": where})
+            assert_described(path, method, response)
+    response = client.get("/api/notes", query_string={"limit": limit})
+    assert_described("/api/notes", "get", response)
