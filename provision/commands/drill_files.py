@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from provision.commands import document
 from provision.commands.base import open_session, publish, task
 from provision.commands.progress import Progress
 from provision.commands.results import drills as results
+from provision.core import child_commands
 from provision.core.errors import LabError, UsageError, not_among
 from provision.core.exit_status import ExitStatus
 from provision.core.lab import ROOT
@@ -123,5 +122,5 @@ def _lab(name: str, topology: str, *, create: bool, remove: bool) -> Iterator[No
 def _invoke(*words: str) -> None:
     argv = [sys.executable, "-m", "invoke", *words]
     stdout = sys.stderr if document.requested() else None
-    if subprocess.run(argv, cwd=Path(ROOT), stdout=stdout, check=False).returncode:
+    if child_commands.run(argv, cwd=ROOT, stdout=stdout):
         raise LabError(f"invoke {' '.join(words)} failed", "see its messages above")

@@ -14,6 +14,9 @@ import subprocess
 import threading
 from typing import Any
 
+STOP_SECONDS = 60.0
+"""For an interrupted child to roll back."""
+
 _lock = threading.Lock()
 _running: set[subprocess.Popen[Any]] = set()
 
@@ -30,6 +33,24 @@ def ended(process: subprocess.Popen[Any]) -> None:
     """A child has ended."""
     with _lock:
         _running.discard(process)
+
+
+def run(argv: list[str], **options: Any) -> int:
+    """Run a child to its end; returns its exit status.
+
+    Raises:
+        KeyboardInterrupt: after the child, which is interrupted once, has rolled back.
+    """
+    process = start(argv, stdin=subprocess.DEVNULL, **options)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        raise
+    finally:
+        ended(process)
 
 
 def stop() -> None:
