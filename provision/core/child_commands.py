@@ -12,7 +12,10 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 from typing import Any
+
+from provision.core.errors import LabError
 
 STOP_SECONDS = 60.0
 """For an interrupted child to roll back."""
@@ -35,22 +38,45 @@ def ended(process: subprocess.Popen[Any]) -> None:
         _running.discard(process)
 
 
+@contextlib.contextmanager
+def running(argv: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A child, until the body ends; interrupted once if it still runs, and waited for."""
+    process = start(argv, stdin=subprocess.DEVNULL, **options)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+        if process.stdout is not None:
+            process.stdout.close()
+        ended(process)
+
+
 def run(argv: list[str], **options: Any) -> int:
     """Run a child to its end; returns its exit status.
 
     Raises:
         KeyboardInterrupt: after the child, which is interrupted once, has rolled back.
     """
-    process = start(argv, stdin=subprocess.DEVNULL, **options)
-    try:
+    with running(argv, **options) as process:
         return process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-        raise
-    finally:
-        ended(process)
+
+
+def output(argv: list[str], seconds: float, **options: Any) -> str:
+    """Run a child to its end; returns what it has printed.
+
+    Raises:
+        LabError: when it takes longer than that, after it has rolled back.
+        KeyboardInterrupt: likewise.
+    """
+    pipe, both = subprocess.PIPE, subprocess.STDOUT
+    with running(argv, stdout=pipe, stderr=both, errors="replace", **options) as process:
+        try:
+            return process.communicate(timeout=seconds)[0]
+        except subprocess.TimeoutExpired:
+            raise LabError(f"{' '.join(argv)} has not ended after {seconds:.0f} s") from None
 
 
 def stop() -> None:

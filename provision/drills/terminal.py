@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from provision.core import clock
+from provision.core import child_commands, clock
 from provision.core.errors import HostError, LabError
 from provision.core.lab import ROOT, Lab
 from provision.core.waiting import timeout_factor
@@ -114,14 +113,7 @@ def _invoke(lab: Lab, line: str, show: Show) -> None:
     rest = words[words.index("--") :] if "--" in words else []
     words = words[: len(words) - len(rest)]
     show(CONTROLLER, f"$ {line}")
-    result = subprocess.run(
-        [sys.executable, "-m", "invoke", *words[1:], "--lab", lab.name, *rest],
-        cwd=ROOT,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=CONTROLLER_SECONDS * timeout_factor(),
-        check=False,
-    )
-    for row in (result.stdout + result.stderr).splitlines():
+    argv = [sys.executable, "-m", "invoke", *words[1:], "--lab", lab.name, *rest]
+    printed = child_commands.output(argv, CONTROLLER_SECONDS * timeout_factor(), cwd=ROOT)
+    for row in printed.splitlines():
         show(CONTROLLER, row)

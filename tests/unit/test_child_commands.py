@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from provision.core import child_commands
+from provision.core.errors import LabError
 from provision.core.lab import ROOT
 from provision.core.waiting import wait_until
 
@@ -26,7 +29,10 @@ except KeyboardInterrupt:
 
 PARENT = """
 import sys
+import pytest
+
 from provision.core import child_commands
+from provision.core.errors import LabError
 child_commands.run([sys.executable, "-c", sys.argv[1]])
 """
 
@@ -40,6 +46,13 @@ def test_ctrl_c_waits_for_the_rollback_of_the_child(tmp_path: Path) -> None:
         os.killpg(parent.pid, signal.SIGINT)  # as the terminal does
         assert parent.wait(30) != 0
     assert (tmp_path / "rolled-back").exists()
+
+
+def test_a_child_that_takes_too_long_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"has not ended after 1 s"):
+        child_commands.output([sys.executable, "-c", "import time; time.sleep(60)"], 1.0)
+    assert not child_commands._running
+    assert child_commands.output([sys.executable, "-c", "print(1)"], 30) == "1\n"
 
 
 def test_the_status_of_the_child() -> None:
