@@ -108,6 +108,9 @@ def unknown_word(word: str, context: Any, initial: Any) -> TaskUsageError:
     if not word.startswith("-"):
         if task and "." not in word:
             return TaskUsageError(f"{task}: unexpected argument {word!r}", context, word)
+        if word in groups():
+            what = f"{word} is a group of tasks, not a task"
+            return TaskUsageError(what, None, word)
         meant = similar_task(word)
         return TaskUsageError(f"unknown task {word!r}{did_you_mean(meant)}", context, word, meant)
     flags = [*context.flags, *context.inverse_flags] if context is not None else []
@@ -124,6 +127,11 @@ def unknown_word(word: str, context: Any, initial: Any) -> TaskUsageError:
 def known_tasks() -> list[str]:
     """The names of all tasks."""
     return list(_load_all[0]()) if _load_all else []
+
+
+def groups() -> set[str]:
+    """The words before the dots of tasks."""
+    return {name.partition(".")[0] for name in known_tasks()}
 
 
 def similar_task(word: str) -> str:
@@ -174,6 +182,8 @@ def _usage_error(program: Any, problem: ParseError) -> NoReturn:
 def next_command(words: Sequence[str], problem: ParseError) -> str:
     """The command as it was probably meant, otherwise the help."""
     word, meant = getattr(problem, "word", ""), getattr(problem, "meant", "")
+    if word in groups():
+        return f"invoke --list {word}"
     if word and meant:
         corrected = [
             meant if w == word else meant + w[len(word) :] if w.startswith(f"{word}=") else w
@@ -210,7 +220,9 @@ def option_rows(task: Any) -> tuple[list[tuple[str, str]], list[tuple[str, str]]
             positional.append((argument.name.upper(), text))
         else:
             options.append((_option_names(argument), text))
-    return positional, sorted(options, key=lambda row: row[0].lstrip("- ").partition(", --")[2])
+    return positional, sorted(
+        options, key=lambda row: row[0].partition("--")[2].removeprefix("[no-]")
+    )
 
 
 def long_name(argument: Any) -> str:

@@ -66,6 +66,13 @@ def test_the_help_of_every_task_fits(capsys: pytest.CaptureFixture[str]) -> None
                     assert word in shown, f"{name}: {word}"
 
 
+def test_options_are_sorted_by_name() -> None:
+    for name, task in every_task():
+        _, options = usage.option_rows(task)
+        names = [re.sub(r".*--(\[no-\])?(\S+).*", r"\2", row) for row, _ in options]
+        assert names == sorted(names), name
+
+
 def test_the_usage_line_shows_arguments() -> None:
     lines = {name: usage.usage_line(name, task) for name, task in every_task()}
     assert lines["lab.ssh"] == "invoke lab.ssh MACHINE [options] [-- COMMAND]"
@@ -83,6 +90,8 @@ def test_the_usage_line_shows_arguments() -> None:
         ("db.drain web-01", "did you mean lb.drain?", "invoke lb.drain web-01"),
         ("status", "did you mean", ""),
         ("nonsense", "unknown task 'nonsense'", "invoke --list"),
+        ("lab", "lab is a group of tasks, not a task", "invoke --list lab"),
+        ("drill start", "drill is a group of tasks, not a task", "invoke --list drill"),
         (
             "lab.up --topolgy=simple",
             "lab.up has no option --topolgy; did you mean --topology?",
