@@ -72,6 +72,8 @@ sleep 0.02 # longer than the granularity of a file's times
 all copy_large "$@" || exit 1
 trap 'all thaw $running' EXIT
 trap 'exit 130' HUP INT TERM
+# Ctrl-Z stops the controller, and a killed one reads no message: no reason for machines to stand still.
+trap '' TSTP PIPE
 started=$(now)
 all freeze $running || exit 1
 all copy "$@" || exit 1

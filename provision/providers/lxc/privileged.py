@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from provision.core.errors import ProviderError
 from provision.engine.agent.process import ProcessResult
 from provision.setup.privileges import is_installed as is_installed
 from provision.setup.privileges import search_path
+
+UNDO_SECONDS = 5.0
+"""For an interrupted program, such as to thaw machines."""
 
 
 def run(
@@ -36,9 +40,7 @@ def run(
     words = list(as_root(words)) if root else words
     environ = {**os.environ, "PATH": search_path(), "LC_ALL": "C.UTF-8"}
     try:
-        process = subprocess.run(
-            words, input=stdin, capture_output=True, check=False, env=environ, cwd="/"
-        )
+        process = _completed(words, stdin, environ)
     except FileNotFoundError:
         raise ProviderError(
             f"{action}: {words[0]} is not installed on this host",
@@ -57,6 +59,25 @@ def run(
             output=result.output,
         )
     return result
+
+
+def _completed(
+    words: Sequence[str], stdin: bytes, environ: Mapping[str, str]
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end; an interrupted one gets time to undo what it has begun."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        words, stdin=pipe, stdout=pipe, stderr=pipe, env=environ, cwd="/"
+    ) as process:
+        try:
+            output, errors = process.communicate(stdin)
+        except BaseException:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=UNDO_SECONDS)
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, output, errors)
 
 
 def as_root(argv: Sequence[str]) -> tuple[str, ...]:
