@@ -20,7 +20,7 @@ MACHINES = ("web-01", "web-02")
 
 PROGRAMS = {
     "lxc-freeze": 'touch "$STATES/$4.frozen"',
-    "lxc-unfreeze": 'sleep 0.6; rm -f "$STATES/$4.frozen"; touch "$STATES/$4.thawed"',
+    "lxc-unfreeze": 'sleep 0.6; touch "$STATES/$4.thawed"; rm -f "$STATES/$4.frozen"',
     "cp": 'sleep "$COPY_SECONDS"; exec /bin/cp "$@"',
 }
 
