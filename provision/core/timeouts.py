@@ -49,7 +49,7 @@ class Timeouts:
     nginx_connect: int = 500
     nginx_client: int = 10_000
     health_connect: int = 200
-    health_read: int = 800
+    health_read: int = 650
     connect: int = 1_000
     queue: int = 2_000
     request: int = 10_000
@@ -133,11 +133,15 @@ TIMEOUTS = Timeouts()
 SERVICE_STOP_SECONDS = 10
 """After which a service that hangs while it stops is killed; systemd's default is 90 s."""
 
-CHECK_INTERVAL = 500
-"""Milliseconds between health checks of a server."""
+CHECK_INTERVAL = 800
+"""Milliseconds between health checks of a server. HAProxy also gives a check so much time to
+connect, TLS handshake included ("timeout check"); a busy web server may need half a second."""
 
 FAST_INTERVAL = 250
 """The same after a failed check or an error in a response."""
+
+DOWN_INTERVAL = 500
+"""The same while a server is DOWN."""
 
 CHECK_FALLS = 2
 """Failed checks after which a server is DOWN."""

@@ -14,7 +14,7 @@ from provision import checks
 from provision.checks.base import CheckResult
 from provision.checks.observe import observe
 from provision.core.errors import HostError, LabError
-from provision.core.timeouts import CHECK_INTERVAL, SLOW_START
+from provision.core.timeouts import DOWN_INTERVAL, SLOW_START
 from provision.core.waiting import Timeout, timeout_factor, wait_until
 from provision.database.failover import control as failover
 from provision.drills.drill import DrillProbe, Expectation
@@ -37,7 +37,7 @@ BALANCE_TOLERANCE = 10
 BALANCE_SAMPLES = 4
 """Samples after which shares that still differ are unequal: other visitors get responses too."""
 
-BALANCE_SECONDS = (SLOW_START + 2 * CHECK_INTERVAL) / 1000
+BALANCE_SECONDS = (SLOW_START + 2 * DOWN_INTERVAL) / 1000
 """Shares that differ are sampled for that long: a server that has just returned gets fewer requests
 (slowstart), beginning with its second good health check."""
 
