@@ -78,7 +78,7 @@ def _details(server: DatabaseServer) -> list[str]:
     for file in server.schedule.backups:
         lines.append(f"backup    {file.path}, {file.made}, {file.size / 1e6:.1f} MB")
     if server.schedule.next:
-        lines.append(f"next      {server.schedule.next}")
+        lines.append(f"next      backup {server.schedule.next}")
     return lines
 
 

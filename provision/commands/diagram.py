@@ -11,7 +11,8 @@ from provision.commands.base import console, lab_name, number, open_session, pub
 from provision.commands.explain import observe_lab
 from provision.commands.results import teaching as results
 from provision.core.atomic import atomic_file
-from provision.core.errors import LabError, UsageError
+from provision.core.errors import UsageError
+from provision.core.files import cannot_write
 from provision.core.state import State, lab_names
 from provision.core.suggestions import suggestion
 from provision.teaching import diagram as pictures
@@ -118,10 +119,7 @@ def _write(path: Path, content: bytes) -> None:
         with atomic_file(path, 0o644) as file:
             file.write(content)
     except OSError as error:
-        raise LabError(
-            f"{path} cannot be written: {error.strerror or error}",
-            "choose an existing directory that you can write to",
-        ) from None
+        raise cannot_write(path, error) from None
     print(f"wrote {path}", file=sys.stderr)
 
 

@@ -133,15 +133,19 @@ class Grid:
         return line
 
     def _records(self, width: int) -> Iterator[Any]:
-        """One paragraph per row: the first value, and one line for each of the others."""
-        columns = self._layout.columns
-        indent = 2 + max(len(column.name) for column in columns[1:]) + GAP
+        """One paragraph per row: the first value, and one line for each of the others.
+
+        A table without a header has no names of values either.
+        """
+        columns, named = self._layout.columns, self._layout.header
+        names = [column.name.lower() if named else "" for column in columns]
+        indent = 2 + (max(map(len, names[1:])) + GAP if named else 0)
         for row in self._rows:
             yield from wrapped(row[0], width)
-            for column, cell in zip(columns[1:], row[1:], strict=True):
+            for name, cell in zip(names[1:], row[1:], strict=True):
                 if not cell.plain.strip():
                     continue
-                label = f"  {column.name.lower()}".ljust(indent)
+                label = f"  {name}".ljust(indent)
                 for number, part in enumerate(wrapped(cell, max(1, width - indent))):
                     line = self._text(" " * indent if number else label, "dim")
                     line.append_text(part)

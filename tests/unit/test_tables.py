@@ -119,6 +119,12 @@ def test_records_on_a_narrow_screen() -> None:
     assert lines == ["web-01", "  state  running", "  next   one two", "         three four"]
 
 
+def test_records_of_a_table_without_names() -> None:
+    table = Layout("x", (Column("NAME"), Column("STEP", prose=True)), header=False)
+    lines = plain(Grid(table, [("request-id", "3f6ebb04302b4ab494f1009e7f001c28")]).lines(20))
+    assert lines == ["request-id", "  3f6ebb04302b4ab494f1009e7f001c28"]
+
+
 def test_every_command_uses_this_table() -> None:
     found = []
     for path in sorted((ROOT / "provision").rglob("*.py")):
