@@ -186,6 +186,17 @@ def number(text: str, name: str, low: float, high: float) -> float:
     return value
 
 
+def url_path(text: str) -> str:
+    """Check the path of a URL, which may have a query.
+
+    Raises:
+        UsageError: when it is none.
+    """
+    if not text.startswith("/") or any(not "!" <= character <= "~" for character in text):
+        raise UsageError(f"invalid path {text!r}", "use a path such as / or /api/notes?limit=1")
+    return text
+
+
 def console() -> Any:
     """Rich's console for stdout: colors on a terminal, plain text otherwise.
 

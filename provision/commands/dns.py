@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from provision.commands import tables
-from provision.commands.base import console, open_session, publish, task
+from provision.commands.base import console, open_session, publish, task, url_path
 from provision.commands.results import site as results
 from provision.core.errors import LabError, UsageError
 from provision.services.dns import hosts_file
@@ -54,11 +54,10 @@ def hosts(c: Any, write: bool = False, remove: bool = False, file: str = "", lab
 )
 def trace_(c: Any, path: str = "/", lab: str = "") -> None:
     """Trace one request down to the database."""
-    if not path.startswith("/") or any(c.isspace() or ord(c) < 33 or ord(c) > 126 for c in path):
-        raise UsageError(f"invalid path {path!r}", "use a path such as / or /api/notes?limit=1")
+    checked = url_path(path)
     session = open_session(lab)
     with session.fleet() as fleet:
-        hops = trace(session.context, fleet, path)
+        hops = trace(session.context, fleet, checked)
     values = [
         results.HopValues(
             component=hop.component, location=hop.location, ok=hop.ok, details=dict(hop.details)

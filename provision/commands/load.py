@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from provision.commands import document, usage
-from provision.commands.base import number, open_session, publish, task
+from provision.commands.base import number, open_session, publish, task, url_path
 from provision.commands.results import drills as results
 from provision.core.errors import LabError
 from provision.core.exit_status import ExitStatus
@@ -35,6 +35,7 @@ def load(
     per_second = number(rate, "--rate", 0.1, MAX_RATE)
     duration = number(seconds, "--seconds", 1, MAX_SECONDS)
     percent = round(number(writes, "--writes", 0, 100))
+    requested = url_path(path)
     session = open_session(lab)
     problem = session.provider.network_problem(session.lab)
     if problem:
@@ -47,7 +48,7 @@ def load(
             text = line(summary)[: usage.screen_width() - 1]  # one line, which the next replaces
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
-    made = Load(session.lab, path, percent)
+    made = Load(session.lab, requested, percent)
     try:
         summary = made.at_rate(per_second, duration, show)
     except KeyboardInterrupt:

@@ -88,6 +88,13 @@ def test_no_class_is_a_usage_error(name: str, run: Run, monkeypatch: pytest.Monk
     assert name == "class.destroy" or err.startswith("error: there is no class yet\nnext: invoke ")
 
 
+@pytest.mark.parametrize("words", [("dns.trace", "notes"), ("lab.load", "--path", "a b")])
+def test_a_wrong_path_of_a_url_is_a_usage_error(words: tuple[str, ...], run: Run) -> None:
+    status, _, err = run(*words)
+    assert status == ExitStatus.USAGE
+    assert err.startswith(f"error: invalid path {words[-1]!r}\nnext: use a path such as / or ")
+
+
 def test_the_exceptions_exist() -> None:
     assert WITHOUT_RECORD.keys() <= TASKS.keys()
 

@@ -71,6 +71,23 @@ def test_with_tiers_there_is_one_box_per_machine() -> None:
     assert "Unix socket" not in text
 
 
+def test_only_a_used_database_has_an_arrow() -> None:
+    """A dotted line without an arrow leads to one that is not used for this page."""
+    assert "stop-unused" not in page(FakeLab())  # the primary, on the other machine, is written
+    own = FakeLab()
+    own.promote()  # both are used on the machine of the application
+    text = page(own)
+    assert "not used for this page" in text
+    assert 'class="stop stop-databases stop-unused"' in text
+    own.primary.up = own.replica.up = False
+    assert "stop-unused" not in page(own)
+    css = (STATIC / "foobar.css").read_text(encoding="utf-8")
+    wide, narrow = css.split("@media (max-width: 60rem)")
+    assert ".stop.stop-unused::before { border-top-style: dotted; }" in wide
+    assert ".stop.stop-unused::before { border-left-style: dotted; }" in narrow
+    assert ".stop.stop-unused::after { content: none; }" in narrow
+
+
 def test_the_balancer_has_an_address() -> None:
     assert "192.168.56.10" in page(FakeLab())
 
