@@ -9,6 +9,7 @@ from provision.checks import prerequisites as requires
 from provision.checks.base import Check, Verdict
 from provision.checks.observation import Observation
 from provision.core.lab import Machine
+from provision.core.timeouts import FAST_INTERVAL
 from provision.core.waiting import timeout_factor
 from provision.engine.agent.http import HttpResponse, http_probe
 from provision.engine.agent.protocol import HttpRequest, Probe
@@ -21,26 +22,33 @@ DETAIL = 400
 
 TIMEOUT = 3.0 * timeout_factor()
 
+HEALTH = "/healthz"
+HEALTH_TIMEOUT = 1.5 * timeout_factor()
+HEALTH_AGAIN = FAST_INTERVAL / 1000
+"""Seconds for which a failed health check is repeated: a single one does not make a server DOWN on
+the balancer either."""
+
 
 def web_probe(context: Context, web: Machine, path: str) -> Probe[HttpResponse]:
-    """Request a path from one web server, as the balancer does."""
-    https = context.lab.topology.https
+    """Request a path from one web server, as the balancer does; a failed health check twice."""
+    https, health = context.lab.topology.https, path == HEALTH
     request = HttpRequest(
         path,
         address=str(web.address),
         port=443 if https else 80,
         host=context.lab.site,
         ca=tls.CA if https else "",
-        timeout=TIMEOUT,
+        timeout=HEALTH_TIMEOUT if health else TIMEOUT,
     )
-    return http_probe(f"{web.name} {path}", request)
+    until, deadline = (200, HEALTH_AGAIN) if health else (0, 0.0)
+    return http_probe(f"{web.name} {path}", request, until=until, deadline=deadline)
 
 
 def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:
     """Health and version of every web server, requested by the front machine."""
     if machine == context.lab.front:
         for web in context.lab.with_role("nginx"):
-            yield web_probe(context, web, "/healthz")
+            yield web_probe(context, web, HEALTH)
             if application(context).is_guest_book:
                 yield web_probe(context, web, "/version")
 
@@ -62,7 +70,7 @@ def _healthy(context: Context, web: Machine) -> Check:
     name, front, expected = web.name, context.lab.front.name, f"200 from {web.name}"
 
     def judge(observation: Observation) -> Verdict:
-        response = _response(context, observation, web, "/healthz")
+        response = _response(context, observation, web, HEALTH)
         got = f"{response.status} from {response.headers.get('x-served-by') or 'no web server'}"
         got = response.error or got
         detail = "" if got == expected else response.body.strip()[:DETAIL]

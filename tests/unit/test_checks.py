@@ -5,6 +5,8 @@ Each must name the right machine and service, and a command to run.
 
 from __future__ import annotations
 
+import http.server
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 
 from provision import checks
 from provision.checks import CheckResult
-from provision.checks.application import web_probe
+from provision.checks.application import HEALTH, web_probe
 from provision.checks.balancer import STATISTICS
 from provision.checks.database import read_back_probe
 from provision.checks.distribution import (
@@ -30,7 +32,7 @@ from provision.database.agent.server_status import ServerStatus
 from provision.database.agent.settings import settings_probe
 from provision.database.agent.table_checksums import TableDifference
 from provision.database.role import compare_with_primary
-from provision.engine.agent.http import SocketReply
+from provision.engine.agent.http import SocketReply, collect_http
 from provision.engine.agent.protocol import Probe, ProbeResponse, R, Results
 from provision.engine.agent.services import ServiceState, service_probe
 from provision.engine.agent.usage import FileSystem, Usage, usage_probe
@@ -487,3 +489,27 @@ def test_a_machine_that_is_too_slow_is_one_root_cause() -> None:
     assert [cause.result.check.name for cause in mine] == ["machine/lb-01"]
     assert "responds too slowly: no result of" in mine[0].text
     assert mine[0].result.check.hint == "invoke lab.ssh lb-01 -- top -b -n 1"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "seen"), [([504, 200], 200), ([504] * 20, 504)], ids=["once", "always"]
+)
+def test_one_failed_health_check_alone_is_no_fault(statuses: list[int], seen: int) -> None:
+    class Health(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(statuses.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Health)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        probe = web_probe(HERE, WEBS["web-01"], HEALTH)
+        request = {**probe.args["request"], "address": "127.0.0.1", "port": server.server_port}
+        assert collect_http({**probe.args, "request": request}).status == seen
+    finally:
+        server.shutdown()
+        server.server_close()
