@@ -12,6 +12,7 @@ from provision.core import interrupted_restore
 from provision.core.classroom import Team
 from provision.core.errors import LabError
 from provision.core.files import read_text
+from provision.core.hints import for_lab
 from provision.core.parallel import for_each
 from provision.drills.run import DrillRun, of_lab
 from provision.operations.up import has_served
@@ -32,6 +33,7 @@ class TeamStatus:
         problem: what is wrong, and the next command; empty when it is up.
         off: machines that do not run.
         snapshot: whose restore was interrupted; empty when none was.
+        member: of the cluster, that has its machines; empty without a cluster.
         drills: all its runs, the oldest first.
     """
 
@@ -44,6 +46,7 @@ class TeamStatus:
     drills: tuple[DrillRun, ...] = ()
     off: tuple[str, ...] = ()
     snapshot: str = ""
+    member: str = ""
 
     @property
     def drill(self) -> DrillRun | None:
@@ -66,13 +69,18 @@ def of_teams(teams: Iterable[Team], root: Path) -> list[TeamStatus]:
 def of_team(team: Team, root: Path) -> TeamStatus:
     """The status of one team's lab."""
     directory = root / ".lab" / team.lab
+    member = ""
     try:
         lab, state = open_lab(team.lab, root=root)
         if state is None:
             return TeamStatus(team, "absent", problem="invoke class.up brings it up")
-        by_machine = providers.for_state(state).state(lab)
+        provider = providers.for_state(state)
+        member = provider.member(lab)
+        by_machine = provider.state(lab)
     except LabError as error:
-        return TeamStatus(team, "unknown", problem=error.what.splitlines()[0])
+        hint = for_lab(error.hint, team.lab)
+        problem = "; ".join(filter(None, (error.what.splitlines()[0], hint)))
+        return TeamStatus(team, "unknown", problem=problem, member=member)
     runs: tuple[DrillRun, ...] = ()
     with contextlib.suppress(LabError):
         runs = of_lab(directory)
@@ -91,4 +99,5 @@ def of_team(team: Team, root: Path) -> TeamStatus:
     elif off:
         status, problem = "degraded", ", ".join(f"{name} is {by_machine[name]}" for name in off)
     count = len(by_machine)
-    return TeamStatus(team, status, lab.url, running, count, problem, runs, off, snapshot)
+    present = member if status != "absent" else ""
+    return TeamStatus(team, status, lab.url, running, count, problem, runs, off, snapshot, present)

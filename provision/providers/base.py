@@ -69,6 +69,12 @@ class Provider(Protocol):
     def state(self, lab: Lab) -> Mapping[str, str]:
         """By machine name: ``running``, ``halted`` or ``absent``."""
 
+    def member(self, lab: Lab) -> str:
+        """The member of a cluster that has the lab's machines; empty without a cluster.
+
+        No connection is made.
+        """
+
     def halt(self, lab: Lab, report: Report, machines: Sequence[str] = ()) -> None:
         """Shut machines down cleanly (all of them by default) and keep their data."""
 

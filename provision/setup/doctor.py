@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from provision.setup import choice, containers, host_os, virtual_machines
+from provision.setup import choice, containers, host_os, incus, virtual_machines
 from provision.setup.console import ROOT
 from provision.setup.containers import ContainerFacts
 from provision.setup.install import how_to_install
@@ -25,7 +25,7 @@ from provision.setup.report import ComputerReport, ProviderReport, as_json, as_t
 from provision.setup.system import System, detect
 from provision.setup.virtual_machines import VirtualMachineFacts
 
-PROVIDERS = ("lxc", "virtualbox", "libvirt", "ssh")
+PROVIDERS = ("lxc", "virtualbox", "libvirt", "incus", "ssh")
 DEFAULT_TOPOLOGY = ROOT / "configs" / "topologies" / "distributed.yml"
 CACHE = Path("/var/cache/foobar-lab")
 RESERVED_MIB = 512
@@ -59,6 +59,7 @@ def examine(provider: str = "") -> ComputerReport:
     reports = (
         containers_report(system, containers.collect(system) if system.kind == "Linux" else None),
         *virtual_machine_reports(machines, home, host_os.free_mib(home)),
+        incus.report(incus.collect(system)),
         ProviderReport("ssh", "machines that exist already", "--provider ssh"),
     )
     chosen, reason = provider, "from --provider"

@@ -64,6 +64,18 @@ _HINTS: dict[str, dict[str, str]] = {
         "fedora": "sudo dnf install vagrant-libvirt libvirt-daemon-kvm",
         OTHER: "vagrant plugin install vagrant-libvirt",
     },
+    "Incus": {
+        "debian": "sudo apt-get install incus (Debian 12: from bookworm-backports); sudo incus "
+        "admin init --minimal",
+        "ubuntu": "sudo apt-get install incus (Ubuntu 24.04 or newer); sudo incus admin init "
+        "--minimal",
+        "fedora": "sudo dnf install incus; sudo systemctl enable --now incus; sudo incus admin "
+        "init --minimal",
+        OTHER: "install Incus 6.0 or newer; sudo incus admin init --minimal",
+        MACOS: "brew install incus (the client; the server runs on Linux)",
+        WINDOWS: f"winget install LinuxContainers.Incus, {NEW_TERMINAL} (the client; the server "
+        "runs on Linux)",
+    },
     "QEMU": {
         "debian": "sudo apt-get install qemu-system-x86 qemu-utils    # arm64: qemu-system-arm",
         "ubuntu": "sudo apt-get install qemu-system-x86 qemu-utils    # arm64: qemu-system-arm",

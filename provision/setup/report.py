@@ -17,20 +17,27 @@ class ProviderReport:
     """What one provider needs and this computer lacks.
 
     Args:
-        name: ``lxc``, ``virtualbox``, ``libvirt`` or ``ssh``.
+        name: ``lxc``, ``virtualbox``, ``libvirt``, ``incus`` or ``ssh``.
         machines: what it makes.
         select: options of ``lab.up`` that select it.
+        obstacle: ``not configured`` or ``unreachable``, for a server that is not on this computer.
     """
 
     name: str
     machines: str
     select: str
     problems: tuple[PreflightProblem, ...] = ()
+    obstacle: str = ""
 
     @property
     def ready(self) -> bool:
         """Whether it can make machines here."""
         return not any(problem.fatal for problem in self.problems)
+
+    @property
+    def state(self) -> str:
+        """``ready``, or why it is not."""
+        return "ready" if self.ready else self.obstacle or "not ready"
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ def as_json(report: ComputerReport) -> dict[str, Any]:
             {
                 "provider": provider.name,
                 "ready": provider.ready,
+                "state": provider.state,
                 "requirements": _values(provider.problems),
             }
             for provider in report.providers
@@ -118,8 +126,7 @@ def as_text(report: ComputerReport) -> str:
     if report.common:
         lines += ["every provider:", *_described(report.common)]
     for provider in report.providers:
-        state = "ready" if provider.ready else "not ready"
-        lines += [f"{provider.name} ({provider.machines}): {state}"]
+        lines += [f"{provider.name} ({provider.machines}): {provider.state}"]
         lines += _described(provider.problems)
     lines += ["", f"provider: {report.provider} ({report.reason})", f"next: {report.next_step}"]
     return "\n".join(lines)

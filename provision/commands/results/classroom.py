@@ -17,6 +17,7 @@ class ClassLab(TypedDict):
     state: Annotated[str, "up, absent, incomplete, halted, degraded, restoring or unknown"]
     running: Annotated[int, "machines that run"]
     machines: Count
+    member: Annotated[str, "of a cluster of Incus, that has the machines; empty without a cluster"]
     problem: Annotated[str, "what is wrong, and the next command; empty when it is up"]
     drill: Annotated[str, "that runs; empty for none"]
     minutes_left: Annotated[float | None, "of that drill; negative when it is late; null for none"]

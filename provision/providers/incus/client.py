@@ -8,8 +8,6 @@ from __future__ import annotations
 import http.client
 import json
 import math
-import socket
-import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from http import HTTPStatus
@@ -19,10 +17,12 @@ from urllib.parse import quote, urlencode
 from provision.core import clock
 from provision.core.errors import ProviderError
 from provision.core.waiting import timeout_factor
-from provision.providers.incus.remote import ADD, Remote, tls_context
+from provision.providers.incus.remote import Remote, tls_context
+from provision.setup import incus_server
+from provision.setup.incus_server import TlsConnection, UnixConnection
+from provision.setup.problem import PreflightProblem
 
 API = "/1.0"
-CONNECT_SECONDS = 10.0
 REQUEST_SECONDS = 60.0 * timeout_factor()
 OPERATION_SECONDS = 600.0 * timeout_factor()
 POLL_SECONDS = 20
@@ -49,39 +49,6 @@ class IncusError(ProviderError):
 
 class OperationTimeoutError(IncusError):
     """An operation has not ended in time."""
-
-
-class _SocketConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: str, seconds: float) -> None:
-        super().__init__("incus", timeout=seconds)
-        self._path = path
-
-    def connect(self) -> None:
-        family = getattr(socket, "AF_UNIX", None)
-        if family is None:
-            raise OSError("this system has no Unix sockets")
-        self.sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            self.sock.settimeout(CONNECT_SECONDS)
-            self.sock.connect(self._path)
-            self.sock.settimeout(self.timeout)
-        except BaseException:
-            self.sock.close()
-            raise
-
-
-class _TlsConnection(http.client.HTTPSConnection):
-    """HTTPS to a server with a pinned certificate, which need not have the server's name."""
-
-    def connect(self) -> None:
-        self.timeout, timeout = CONNECT_SECONDS, self.timeout
-        try:
-            super().connect()
-        finally:
-            self.timeout = timeout
-        self.sock.settimeout(timeout)
 
 
 class IncusClient:
@@ -191,7 +158,7 @@ class IncusClient:
                 raise OperationTimeoutError(
                     f"Incus: {operation.get('description', 'an operation')} has not ended after "
                     f"{seconds:g} s",
-                    "incus operation list",
+                    f"incus operation list {self.remote.prefix}".rstrip(),
                 )
             poll = min(POLL_SECONDS, math.ceil(remaining))
             try:
@@ -247,9 +214,9 @@ class IncusClient:
             ProviderError: when the certificates cannot be read.
         """
         if self.remote.socket:
-            return _SocketConnection(self.remote.socket, seconds)
+            return UnixConnection(self.remote.socket, seconds)
         context = tls_context(self.remote)
-        return _TlsConnection(self.remote.host, self.remote.port, timeout=seconds, context=context)
+        return TlsConnection(self.remote.host, self.remote.port, timeout=seconds, context=context)
 
     def server(self) -> Mapping[str, Any]:
         """The server's facts (``GET /1.0``).
@@ -259,16 +226,13 @@ class IncusClient:
         """
         facts: Mapping[str, Any] = self.get("")
         if facts.get("auth") != "trusted":
-            raise ProviderError(
-                f"Incus at {self.remote} does not trust this client's certificate",
-                "on the server: incus config trust add NAME; here: incus remote remove "
-                f"{self.remote.name}, then {ADD.replace('NAME', self.remote.name)}",
-            )
+            raise _error(incus_server.untrusted(self.remote))
         project = self.remote.project
         if not self.exists(f"/projects/{quote(project)}"):
             raise ProviderError(
                 f"Incus at {self.remote} has no project {project!r}",
-                f"incus project create {project}, or choose another one: LAB_INCUS_PROJECT=NAME",
+                f"incus project create {self.remote.prefix}{project}, or choose another one: "
+                "LAB_INCUS_PROJECT=NAME",
             )
         return facts
 
@@ -278,10 +242,7 @@ def _parse(data: bytes, status: int, remote: Remote) -> dict[str, Any]:
     with suppress(ValueError):
         answer = json.loads(data)
     if not isinstance(answer, dict) or "type" not in answer:
-        raise ProviderError(
-            f"the server at {remote} is not Incus: its response (HTTP {status}) is not JSON of it",
-            "check LAB_INCUS: incus remote list",
-        )
+        raise _error(incus_server.not_incus(remote, status))
     if answer["type"] == "error":
         code = int(answer.get("error_code") or status)
         raise _refusal(str(answer.get("error", "")), code, remote)
@@ -298,34 +259,20 @@ def _refusal(message: str, code: int, remote: Remote) -> IncusError:
             "list; or choose another one: LAB_INCUS_PROJECT=NAME"
         )
     elif "Project not found" in message:
-        hint = f"incus project create {remote.project}, or LAB_INCUS_PROJECT=NAME"
+        project = f"{remote.prefix}{remote.project}"
+        hint = f"incus project create {project}, or LAB_INCUS_PROJECT=NAME"
     elif "peer node" in message and "down" in message:
-        hint = "incus cluster list; start that member, or: incus cluster remove --force MEMBER"
+        hint = (
+            f"start that member; if it is lost for good: incus cluster remove --force "
+            f"{remote.prefix}MEMBER"
+        )
     return IncusError(f"Incus at {remote}: {words}", hint, code)
 
 
 def unreachable(remote: Remote, error: Exception) -> ProviderError:
     """The error for a server that cannot be reached."""
-    reason = getattr(error, "strerror", "") or str(error) or type(error).__name__
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ProviderError(
-            f"Incus at {remote} presents another certificate than the pinned one "
-            f"({remote.server_certificate})",
-            f"if the server was set up again: incus remote remove {remote.name}; "
-            + ADD.replace("NAME", remote.name),
-        )
-    if isinstance(error, PermissionError):
-        return ProviderError(
-            f"the current user may not use Incus ({remote.socket}: permission denied)",
-            'sudo adduser "$(id -un)" incus-admin, then log in again',
-        )
-    if remote.socket:
-        return ProviderError(
-            f"Incus does not respond at {remote.socket} ({reason})",
-            "sudo apt-get install incus; sudo incus admin init --minimal; or use a server on the "
-            f"network: {ADD}, then LAB_INCUS=NAME",
-        )
-    return ProviderError(
-        f"Incus does not respond at {remote} ({reason})",
-        "check that it runs and listens: on the server, incus config get core.https_address",
-    )
+    return _error(incus_server.unreachable(remote, error))
+
+
+def _error(problem: PreflightProblem) -> ProviderError:
+    return ProviderError(problem.what, problem.hint)

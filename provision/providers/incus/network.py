@@ -71,7 +71,8 @@ def create(client: IncusClient, lab: Lab, members: Sequence[Member], member: str
         raise ProviderError(
             f"a new network needs every member of the Incus cluster, and {down[0].name} is "
             f"offline ({down[0].message})",
-            f"start it, or remove it for good: incus cluster remove --force {down[0].name}",
+            "start it; if it is lost for good: incus cluster remove --force "
+            f"{client.remote.prefix}{down[0].name}",
         )
     body = {"name": name, "type": "bridge", "description": f"lab {lab.name} of {lab.root}"}
     for each in members:

@@ -83,7 +83,8 @@ def choose(
     if not usable:
         lines = "; ".join(f"{m.name}: {m.message}" for m in candidates if not m.online)
         raise ProviderError(
-            f"no member of the Incus cluster can take a lab ({lines})", "incus cluster list"
+            f"no member of the Incus cluster can take a lab ({lines})",
+            f"incus cluster list {client.remote.prefix}".rstrip(),
         )
     if policy == "memory":
         free = {m.name: available_memory(client, m.name) for m in usable}

@@ -31,7 +31,7 @@ def problems(lab: Lab) -> list[PreflightProblem]:
         return [PreflightProblem.of(error)]
     return [
         *_networks(lab, client, existing),
-        *_members(members),
+        *_members(members, client.remote.prefix),
         *_limits(lab),
         *_firewall(lab, client),
     ]
@@ -48,7 +48,7 @@ def storage_pool(client: IncusClient) -> str:
     wanted = os.environ.get("LAB_INCUS_POOL", "")
     if wanted and wanted not in pools:
         what = f"Incus at {client.remote} has no storage pool {wanted!r}"
-        create = f"incus storage create {wanted} btrfs"
+        create = f"incus storage create {client.remote.prefix}{wanted} btrfs"
         raise not_among(what, wanted, pools, f"; {create}") if pools else UsageError(what, create)
     if wanted or "default" in pools:
         return wanted or "default"
@@ -57,7 +57,7 @@ def storage_pool(client: IncusClient) -> str:
     if not pools:
         raise ProviderError(
             f"Incus at {client.remote} has no storage pool",
-            "incus storage create default btrfs (or the driver dir)",
+            f"incus storage create {client.remote.prefix}default btrfs (or the driver dir)",
         )
     raise ProviderError(
         f"Incus at {client.remote} has several storage pools, and none is called default",
@@ -80,12 +80,13 @@ def _networks(
         )
 
 
-def _members(members: tuple[placement.Member, ...]) -> Iterator[PreflightProblem]:
+def _members(members: tuple[placement.Member, ...], prefix: str) -> Iterator[PreflightProblem]:
     for member in members:
         if not member.online:
             yield PreflightProblem(
                 f"member {member.name} of the Incus cluster is offline ({member.message})",
-                f"start it, or remove it for good: incus cluster remove --force {member.name}",
+                "start it; if it is lost for good: incus cluster remove --force "
+                f"{prefix}{member.name}",
                 fatal=False,
             )
 

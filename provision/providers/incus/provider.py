@@ -151,6 +151,10 @@ class IncusProvider:
         rows = _reachable(_client(lab), lab)
         return {m.name: _state(rows.get(m.name)) for m in lab.machines}
 
+    def member(self, lab: Lab) -> str:
+        placed = record.load(lab)
+        return placed.member if placed else ""
+
     def halt(self, lab: Lab, report: Report, machines: Sequence[str] = ()) -> None:
         client = _client(lab)
         rows = _reachable(client, lab)
@@ -317,7 +321,7 @@ def _reachable(client: IncusClient, lab: Lab) -> Mapping[str, Any]:
             raise ProviderError(
                 f"lab {lab.name} is on member {member.name} of the Incus cluster, which does not "
                 f"respond{why}",
-                f"start that member; or give its labs up: incus cluster remove --force "
-                f"{member.name}, then invoke lab.up makes a new lab on another member",
+                "start that member; if it is lost for good: incus cluster remove --force "
+                f"{client.remote.prefix}{member.name}; invoke lab.up makes a new lab elsewhere",
             )
     return rows

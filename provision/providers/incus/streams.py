@@ -19,12 +19,12 @@ from websockets.sync.client import ClientConnection, connect, unix_connect
 from provision.core.errors import ProviderError
 from provision.providers.incus.client import (
     API,
-    CONNECT_SECONDS,
     IncusClient,
     OperationTimeoutError,
     unreachable,
 )
 from provision.providers.incus.remote import tls_context
+from provision.setup.incus_server import CONNECT_SECONDS
 
 CONTROL = "control"
 CLOSE_SECONDS = 1.0

@@ -100,6 +100,9 @@ class LxcProvider:
     def orphaned_machines(self, lab: Lab) -> Sequence[str]:
         return sorted(_status(lab).machines - {m.name for m in lab.machines})
 
+    def member(self, lab: Lab) -> str:
+        return ""
+
     def halt(self, lab: Lab, report: Report, machines: Sequence[str] = ()) -> None:
         """Shut machines down cleanly; with the last one, the network is removed too."""
         status = _status(lab)

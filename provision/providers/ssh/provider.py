@@ -111,6 +111,9 @@ class SshProvider:
             for m in lab.machines
         }
 
+    def member(self, lab: Lab) -> str:
+        return ""
+
     def halt(self, lab: Lab, report: Report, machines: Sequence[str] = ()) -> None:
         raise _refusal("halt", "invoke lab.ssh MACHINE -- sudo systemctl poweroff")
 

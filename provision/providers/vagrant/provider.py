@@ -81,6 +81,9 @@ class VagrantProvider:
         states = VagrantClient(lab).states()
         return {m.name: machine_state(states.get(m.name, "")) for m in lab.machines}
 
+    def member(self, lab: Lab) -> str:
+        return ""
+
     def halt(self, lab: Lab, report: Report, machines: Sequence[str] = ()) -> None:
         names = [lab.machine(name).name for name in machines]
         if not record.created_machines(lab):

@@ -74,7 +74,11 @@ def test_a_server_that_cannot_be_used_is_described_in_one_message(tmp_path: Path
         fake.raw = b"<html>It works</html>"
         assert "is not Incus" in refusal(asked).what
     error = refusal(asked)
-    assert "does not respond" in error.what
+    assert "is unreachable at" in error.what
+    assert error.hint == "sudo systemctl start incus"
+    (tmp_path / "incus.socket").unlink()
+    error = refusal(asked)
+    assert "No such file" in error.what
     assert "apt-get install incus" in error.hint
     assert "LAB_INCUS=NAME" in error.hint
 
@@ -84,8 +88,9 @@ def test_a_server_that_closes_the_connection(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         error = refusal(IncusClient(Remote("", str(path))))
-    assert "does not respond" in error.what
+    assert "is unreachable at" in error.what
     assert "refused" in error.what
+    assert error.hint == "sudo systemctl start incus"
 
 
 def test_a_remote_without_its_files(tmp_path: Path) -> None:
@@ -108,6 +113,7 @@ def asked_for(folder: Path, **environ: str) -> Remote:
 def test_the_environment_names_the_server(tmp_path: Path) -> None:
     (tmp_path / "config.yml").write_text(yaml.safe_dump({"remotes": REMOTES}))
     named = asked_for(tmp_path, LAB_INCUS="class")
+    assert (named.prefix, asked_for(tmp_path, LAB_INCUS="local").prefix) == ("class:", "")
     assert (named.host, named.port, named.project, named.socket) == ("192.0.2.1", 8443, "labs", "")
     assert named.certificate == tmp_path / "client.crt"
     assert named.server_certificate == tmp_path / "servercerts" / "class.crt"

@@ -294,7 +294,7 @@ def test_preflight_names_what_is_missing(
     assert not problem.fatal
     assert "member m2 of the Incus cluster is offline" in problem.what
     monkeypatch.setenv("LAB_INCUS", "/nowhere")
-    assert "Incus does not respond at /nowhere" in what(own)[0]
+    assert "Incus is unreachable at /nowhere" in what(own)[0]
 
 
 def test_limits_are_shared_by_the_instances(client: IncusClient, fake: FakeIncus, own: Lab) -> None:

@@ -15,7 +15,17 @@ from pathlib import Path
 import pytest
 
 from provision.core.lab import ROOT, Lab, Machine, Topology
-from provision.setup import choice, containers, doctor, host_os, install, packages, privileges
+from provision.setup import (
+    choice,
+    containers,
+    doctor,
+    host_os,
+    incus,
+    incus_server,
+    install,
+    packages,
+    privileges,
+)
 from provision.setup.containers import ContainerFacts
 from provision.setup.problem import PreflightProblem
 from provision.setup.report import ComputerReport, as_json, as_text
@@ -26,6 +36,7 @@ from tests.unit.setup import samples
 from tests.unit.windows.test_controller import on_windows
 
 ALL = list(samples.SYSTEMS)
+INCUS = ("LAB_INCUS", "INCUS_SOCKET", "INCUS_CONF")
 
 
 @dataclass
@@ -60,7 +71,7 @@ def examine(monkeypatch: pytest.MonkeyPatch) -> Examine:
     def on(computer: Computer) -> ComputerReport:
         names = {name: platform for platform, name in SYSTEMS.items()}
         monkeypatch.setattr(sys, "platform", names[computer.system.kind])
-        for name in ("LAB_PROVIDER", "VAGRANT_DEFAULT_PROVIDER", "LAB_QEMU"):
+        for name in ("LAB_PROVIDER", "VAGRANT_DEFAULT_PROVIDER", "LAB_QEMU", *INCUS):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setattr(doctor, "detect", lambda: computer.system)
         for module in (choice, doctor, privileges):
@@ -72,6 +83,8 @@ def examine(monkeypatch: pytest.MonkeyPatch) -> Examine:
         monkeypatch.setattr(choice, "kvm_works", lambda: "kvm" in computer.programs)
         monkeypatch.setattr(choice, "has_libvirt_plugin", lambda: "plugin" in computer.programs)
         monkeypatch.setattr(choice, "LIBVIRT_SOCKETS", ())
+        for module in (incus, incus_server):
+            monkeypatch.setattr(module, "SOCKETS", (Path("/nowhere/unix.socket"),))
         monkeypatch.setattr(containers, "missing_kernel_features", lambda: ())
         monkeypatch.setattr(containers, "KEYRING", str(ROOT))
         return doctor.examine()
@@ -100,7 +113,7 @@ def test_every_provider_is_reported_on_every_system_with_a_fix_for_each_problem(
     examine: Examine, name: str
 ) -> None:
     report = examine(on(name))
-    assert [p.name for p in report.providers] == ["lxc", "virtualbox", "libvirt", "ssh"]
+    assert [p.name for p in report.providers] == ["lxc", "virtualbox", "libvirt", "incus", "ssh"]
     for provider in report.providers:
         assert all(problem.hint for problem in provider.problems)
     assert not report.ready
