@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -53,6 +54,16 @@ def test_a_second_run_changes_nothing(incus_lab: RunningLab) -> None:
         "web-02": "running",
     }
     assert incus_lab.get("/").status_code == 200
+
+
+def test_the_doctor_finds_the_server_ready(incus_lab: RunningLab) -> None:
+    argv = [ROOT / "scripts" / "doctor", "--provider", "incus", "--json"]
+    result = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    states = {p["provider"]: p["state"] for p in json.loads(result.stdout)["providers"]}
+    assert states["incus"] == "ready"
+    rows = incus_lab.json("lab.doctor", "--host")["requirements"]
+    assert [r["severity"] for r in rows if r["provider"] == "incus"] == ["ready"], rows
 
 
 def test_a_machine_dies_and_comes_back(incus_lab: RunningLab) -> None:
