@@ -61,10 +61,10 @@ def collect(system: System, environ: Mapping[str, str] = os.environ) -> IncusFac
     """Ask the server that LAB_INCUS names, else the one of this computer. Nothing is changed."""
     name = environ.get("LAB_INCUS", "").strip()
     if not name or "/" in name:
-        path = Path(name or default_socket(environ))
-        if not name and path in SOCKETS and not path.exists():
+        file = Path(name or default_socket(environ))
+        if not name and file in SOCKETS and not file.exists():
             return IncusFacts(NOT_CONFIGURED, not_configured(system))
-        return _ask(Remote("", str(path)), environ)
+        return _ask(Remote("", str(file)), environ)
     file = configuration(environ) / "config.yml"
     address = addresses(host_os.read_text(file)).get(name, "")
     if not address:
