@@ -57,7 +57,7 @@ def test_a_second_run_changes_nothing(incus_lab: RunningLab) -> None:
 
 
 def test_the_doctor_finds_the_server_ready(incus_lab: RunningLab) -> None:
-    argv = [ROOT / "scripts" / "doctor", "--provider", "incus", "--json"]
+    argv = [str(ROOT / "scripts" / "doctor"), "--provider", "incus", "--json"]
     result = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     states = {p["provider"]: p["state"] for p in json.loads(result.stdout)["providers"]}
