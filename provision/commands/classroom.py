@@ -35,15 +35,15 @@ START = "class-start"
 LAYOUT = tables.layout(
     "class.status",
     tables.Column("TEAM"),
-    tables.Column("LAB", 3),
+    tables.Column("LAB", 4),
     tables.Column("STATE"),
-    tables.Column("MACHINES", 4),
-    tables.Column("MEMBER", 2),
+    tables.Column("MACHINES", 5),
+    tables.Column("MEMBER", 3),
     tables.Column("DRILL", 1),
     tables.Column("LEFT", 2, right=True),
-    tables.Column("HINTS", 6, right=True),
-    tables.Column("SOLVED", 5, right=True),
-    tables.Column("SITE", 7),
+    tables.Column("HINTS", 7, right=True),
+    tables.Column("SOLVED", 6, right=True),
+    tables.Column("SITE", 8),
     tables.Column("PROBLEM", prose=True),
 )
 

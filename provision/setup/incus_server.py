@@ -194,9 +194,10 @@ def unreachable(
         missing = isinstance(error, FileNotFoundError)
         if missing and Path(remote.socket) in SOCKETS and not environ.get("LAB_INCUS"):
             return not_configured()
+        action = "restart" if isinstance(error, TimeoutError) else "start"
         return PreflightProblem(
             f"Incus is unreachable at {remote.socket} ({reason})",
-            how_to_configure(detect()) if missing else "sudo systemctl start incus",
+            how_to_configure(detect()) if missing else f"sudo systemctl {action} incus",
         )
     return PreflightProblem(
         f"Incus is unreachable at {remote} ({reason})",
