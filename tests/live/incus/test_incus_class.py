@@ -94,6 +94,7 @@ def test_a_member_dies(spread: RunningClass, cluster: Members) -> None:
     assert "is on member m2 of the Incus cluster" in refused.stdout + refused.stderr
     spread.lab(lives).invoke("lab.kill", "web-01")
     spread.lab(lives).invoke("lab.start", "web-01")
+    spread.lab(lives).up()  # after a crash, it makes the database writable again
 
     cluster.members[0].exec("cluster", "remove", "--force", "--yes", "m2")
     assert spread.states() == {lives: "up", lost: "absent"}
