@@ -56,14 +56,16 @@ def create(client: IncusClient, lab: Lab, members: Sequence[Member], member: str
     if client.exists(path, **PROJECT):
         present = client.get(path, **PROJECT)
         if present.get("status") == "Created":
-            address = (present.get("config") or {}).get("ipv4.address")
+            existing = present.get("config") or {}
+            address = existing.get("ipv4.address")
             if address != wanted["ipv4.address"]:
                 raise ProviderError(
                     f"the network {name} of Incus has the address {address}, and lab {lab.name} "
                     f"needs {wanted['ipv4.address']}",
                     "invoke lab.destroy, then invoke lab.up",
                 )
-            client.patch(path, {"config": wanted}, **PROJECT)
+            if wanted.items() - existing.items():  # Incus refuses it while a member is down
+                client.patch(path, {"config": wanted}, **PROJECT)
             return
         client.delete(path, **PROJECT)  # of an interrupted attempt
     down = [m for m in members if not m.online]

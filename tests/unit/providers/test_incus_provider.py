@@ -124,6 +124,17 @@ def test_a_second_run_creates_nothing(client: IncusClient, fake: FakeIncus, own:
     assert created == []
 
 
+def test_a_lab_comes_up_again_while_another_member_is_down(
+    client: IncusClient, fake: FakeIncus, own: Lab
+) -> None:
+    incus = up(own)
+    incus.kill(own, "web-01")
+    fake.members["m2"].update(status="Offline", message="No heartbeat for 30s")
+    fake.failures["PATCH", f"/1.0/networks/lab-{own.id}"] = (500, "peer node m2 is down")
+    up(own)
+    assert incus.state(own)["web-01"] == "running"
+
+
 def test_an_interrupted_creation_is_repeated(
     client: IncusClient, fake: FakeIncus, own: Lab
 ) -> None:
