@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.core import platform
+from provision.core import classroom, platform
 from provision.core.errors import LabError
 from provision.core.lab import ROOT
 from provision.core.state import lab_names
@@ -44,11 +44,11 @@ def running(*names: str) -> Iterator[Members]:
     except LabError as error:
         pytest.skip(f"Incus cannot be installed: {' '.join(error.what.split())}")
     remove_stale()
-    before = {*lab_names()}
+    before = {*lab_names()}, classroom.folder(ROOT).exists()
     folder = FOLDER / str(os.getpid())
     with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as environment:
         members = stack.enter_context(Members(folder, network()))
-        stack.callback(_forget_labs, before)
+        stack.callback(_forget_labs, *before)
         first, *others = [members.start(name) for name in names]
         first.exec("admin", "init", "--preseed", stdin=POOL)
         if others:
@@ -60,11 +60,13 @@ def running(*names: str) -> Iterator[Members]:
         yield members
 
 
-def _forget_labs(before: set[str]) -> None:
-    """Remove the records of labs that a failed test has left: their machines end with Incus."""
+def _forget_labs(before: set[str], had_class: bool) -> None:
+    """Remove the records that a failed test has left: the machines of its labs end with Incus."""
     for name in {*lab_names()} - before:
         if name.startswith(PREFIX):
             shutil.rmtree(ROOT / ".lab" / name, ignore_errors=True)
+    if not had_class:
+        shutil.rmtree(classroom.folder(ROOT), ignore_errors=True)
 
 
 def remove_stale() -> None:
