@@ -13,7 +13,6 @@ from provision.checks import prerequisites as requires
 from provision.checks.balancer import STATISTICS
 from provision.checks.base import UNKNOWN, Check, Verdict, passed_if
 from provision.checks.observation import Observation
-from provision.core.timeouts import SLOW_START
 from provision.engine.context import Context
 from provision.services.haproxy.interface import WEIGHT
 from provision.services.haproxy.role import balance_keyword
@@ -91,12 +90,12 @@ def judge_sample(
 
 
 def just_returned(context: Context, observation: Observation) -> list[str]:
-    """The servers that a balancer has had UP for less than its slow start."""
+    """The servers that a balancer is in slow start with."""
     names = set()
     for machine in context.lab.with_role("haproxy"):
         reply = observation.result(machine.name, STATISTICS)
         servers = parse_servers(reply.text) if reply else ()
-        names |= {server.name for server in servers if server.changed * 1000 <= SLOW_START}
+        names |= {server.name for server in servers if server.starting}
     return sorted(names)
 
 

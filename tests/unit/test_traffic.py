@@ -168,3 +168,10 @@ def test_settings_that_differ_from_the_topology_are_listed() -> None:
 def test_an_unknown_server_is_refused_with_the_valid_names() -> None:
     with pytest.raises(UsageError, match="choose from web-01, web-02"):
         traffic.require_server(context(), "lb-01")
+
+
+def test_a_server_in_slow_start_is_told_from_one_that_a_reload_has_brought() -> None:
+    in_slow_start = STAT.replace("23,23,,1,3,1,,850", "1,23,,1,3,1,35,850")
+    reloaded = STAT.replace("23,23,,1,3,1,,850", "0,0,,1,3,1,,850")
+    assert [server.starting for server in statistics.parse_servers(in_slow_start)] == [True, False]
+    assert not any(server.starting for server in statistics.parse_servers(reloaded))

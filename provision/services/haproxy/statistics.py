@@ -26,7 +26,7 @@ class ServerStatistics:
         errors: failed connections and responses.
         retries: requests sent again, to this server or to another one.
         backup: whether it gets requests only while the servers before it are down.
-        changed: seconds since its last change between UP and DOWN.
+        starting: whether it has just returned, and gets fewer requests (slowstart).
     """
 
     name: str
@@ -39,7 +39,7 @@ class ServerStatistics:
     errors: int
     retries: int
     backup: bool
-    changed: int
+    starting: bool
 
     @property
     def up(self) -> bool:
@@ -101,7 +101,7 @@ def parse_servers(text: str, *, active_passive: bool = False) -> tuple[ServerSta
             errors=_int(row["econ"]) + _int(row["eresp"]),
             retries=_int(row["wretr"]) + _int(row["wredis"]),
             backup=active_passive and position > 0,
-            changed=_int(row["lastchg"]),
+            starting=row["throttle"] != "",
         )
         for position, (name, row) in enumerate(server_rows(text).items())
     )

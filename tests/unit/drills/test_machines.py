@@ -220,7 +220,7 @@ def test_only_invoke_is_typed_on_the_controller(fleet: Any) -> None:
 
 
 def server(name: str, status: str = "UP") -> ServerStatistics:
-    return ServerStatistics(name, status, "L7OK", 1, 0, 0, 0, 0, 0, False, 60)
+    return ServerStatistics(name, status, "L7OK", 1, 0, 0, 0, 0, 0, False, False)
 
 
 @dataclass
