@@ -110,7 +110,7 @@ def check_restored(
 
 
 def _wait_until_booted(host: Host) -> None:
-    # Not --wait: it misses the end of a boot that happens at that moment.
+    """Poll systemd; `Timeout` when it has not finished by then."""
     wait_until(
         lambda: host.run("systemctl", "is-system-running").stdout.strip() in FINISHED,
         BOOT_SECONDS,

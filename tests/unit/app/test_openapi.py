@@ -193,7 +193,7 @@ def test_times_have_the_described_format() -> None:
     assert SCHEMAS["Note"]["properties"]["created"]["format"] == "date-time"
 
 
-# --- requests that nobody thought of --------------------------------------------------------------
+# --- generated requests --------------------------------------------------------------------------
 
 PLAIN = strategies.text(strategies.characters(codec="utf-8"), max_size=80)
 ID = strategies.one_of(strategies.from_regex(r"\A[A-Za-z0-9-]{1,64}\Z"), PLAIN)

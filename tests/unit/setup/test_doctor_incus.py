@@ -65,7 +65,7 @@ def test_a_remote_that_the_client_does_not_have(tmp_path: Path) -> None:
 def test_an_unreachable_server_says_what_to_do_next(tmp_path: Path) -> None:
     path = tmp_path / "unix.socket"
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))  # and nobody accepts
+        server.bind(str(path))  # and no process accepts connections
         found = report()
     assert found.state == "unreachable"
     assert found.problems[0].what == f"Incus is unreachable at {path} (Connection refused)"
