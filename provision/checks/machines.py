@@ -85,6 +85,8 @@ def judge_service(short: str, state: ServiceState | None) -> Verdict:
     if state is None:
         return Verdict(False, expected, UNKNOWN)
     got = f"{state.active}, {state.enabled or 'not installed'}"
+    if state.suspended:
+        got += ", suspended"
     cause = describe(short, state)
     return Verdict(got == expected, expected, got, state.journal, cause=cause, hint="invoke lab.up")
 
@@ -101,4 +103,6 @@ def describe(short: str, state: ServiceState) -> str:
         return f"{short} is stopped"
     if state.active != "active":
         return f"{short} does not become active ({state.active})"
+    if state.suspended:
+        return f"{short} is suspended: {state.suspended}"
     return f"{short} is {state.enabled} and would not start at boot"

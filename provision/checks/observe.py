@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
-import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from provision import checks
 from provision.checks.database import read_back_probe
-from provision.checks.observation import NOT_SENT, Observation
-from provision.checks.site_requests import SiteObservation, observe_site, write_marker
+from provision.checks.observation import Observation
+from provision.checks.site_requests import Marker, SiteObservation, observe_site
 from provision.core import clock
 from provision.core.errors import HostError
 from provision.core.lab import Machine
@@ -21,8 +18,6 @@ from provision.engine.agent.protocol import Probe, Results
 from provision.engine.context import Context
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host, ProbeFailedError
-from provision.services.app.interface import application
-from provision.services.tls.https import SiteResponse
 
 DEADLINE = 9.0 * timeout_factor()
 """Seconds for one observation; what has not responded by then has failed."""
@@ -30,25 +25,14 @@ DEADLINE = 9.0 * timeout_factor()
 MARGIN = 2.0 * timeout_factor()
 """Seconds before the end at which a machine responds without the probes that hang."""
 
+SITE_MARGIN = 0.3 * timeout_factor()
+"""Seconds before the end at which requests without a response are errors; the others count."""
+
 READ_BACK_LEAST = 0.5
 """Seconds that the request for the row has, however late it is written."""
 
 SITE = "the site"
 """The key of the requests among those of the machines."""
-
-
-@dataclass
-class Marker:
-    """The row that is written through the site, and read back from every database."""
-
-    text: str = field(default_factory=lambda: secrets.token_hex(8))
-    response: SiteResponse = NOT_SENT
-    sent: threading.Event = field(default_factory=threading.Event)
-
-    def is_written(self, end: float) -> bool:
-        """Wait for the response; whether the row is written."""
-        self.sent.wait(max(0.0, end - clock.now()))
-        return self.response.status in (200, 201)
 
 
 def observe(
@@ -91,15 +75,9 @@ def observe(
         except Exception as error:  # the other machines are still judged
             errors[name] = f"{name}: {type(error).__name__}: {error}"
 
-    def site() -> SiteObservation:
-        if application(context).is_guest_book:
-            marker.response = write_marker(context.lab, marker.text)
-        marker.sent.set()
-        return observe_site(context, marker.response, marker.text, end)
-
     work: dict[str, Callable[[], Any]] = {n: _bind(gather, host) for n, host in fleet.hosts.items()}
     if with_requests:
-        work[SITE] = site
+        work[SITE] = lambda: observe_site(context, marker, end - SITE_MARGIN)
     done = finish_in_time(work, end - clock.now())
     for name in fleet.hosts.keys() - done.keys():
         fleet.hosts[name].close()  # ends the thread that waits for it

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +13,7 @@ from provision.checks.answers import NO_FILE
 from provision.checks.contents import static_files
 from provision.checks.database import READ_BACK_SECONDS
 from provision.checks.distribution import LARGEST_SAMPLE, sample_is_complete
+from provision.checks.observation import NOT_SENT
 from provision.core import clock
 from provision.core.lab import Lab
 from provision.core.parallel import finish_in_time
@@ -56,11 +59,32 @@ def write_marker(lab: Lab, marker: str) -> SiteResponse:
     return request(lab, marker_path(marker), "PUT", timeout=SECONDS)
 
 
-def observe_site(context: Context, write: SiteResponse, marker: str, end: float) -> SiteObservation:
+@dataclass
+class Marker:
+    """The row that is written through the site, and read back from every database."""
+
+    text: str = field(default_factory=lambda: secrets.token_hex(8))
+    response: SiteResponse = NOT_SENT
+    sent: threading.Event = field(default_factory=threading.Event)
+
+    def write(self, lab: Lab) -> None:
+        """Write the row."""
+        try:
+            self.response = write_marker(lab, self.text)
+        finally:
+            self.sent.set()
+
+    def is_written(self, end: float) -> bool:
+        """Wait for the response; whether the row is written."""
+        self.sent.wait(max(0.0, end - clock.now()))
+        return self.response.status in (200, 201)
+
+
+def observe_site(context: Context, marker: Marker, end: float) -> SiteObservation:
     """Send all requests, in parallel; those without a response by the end are errors.
 
     Args:
-        write: the response to `write_marker`.
+        marker: is written through the guest book, and read back afterwards.
         end: in the time of `clock.now`.
     """
     # Threads that import it for the first time at once would see it half imported.
@@ -68,18 +92,21 @@ def observe_site(context: Context, write: SiteResponse, marker: str, end: float)
 
     lab = context.lab
     work = _single_requests(context)
-    if write.status in (200, 201):
+    if application(context).is_guest_book:
+        work["write"] = lambda: marker.write(lab)
         work |= _read_back(lab, marker, end)
+    else:
+        marker.sent.set()
     work["pages"] = lambda: _pages(context, end)
     work["resolved"] = lambda: _resolve(lab)
     if lab.topology.https:
         work["tls"] = lambda: handshake(lab, SECONDS * timeout_factor())
     done = finish_in_time(work, end - clock.now())
-    others = ("pages", "resolved", "tls")
+    others = ("write", "pages", "resolved", "tls")
     responses = {name: done.get(name, LATE) for name in work if name not in others}
     return SiteObservation(
         done.get("pages", (LATE,)),
-        {**responses, "write": write},
+        {**responses, "write": marker.response if marker.sent.is_set() else LATE},
         done.get("resolved", {}),
         done.get("tls", TlsHandshake(error=LATE.error)) if lab.topology.https else None,
     )
@@ -106,12 +133,18 @@ def _single_requests(context: Context) -> dict[str, Callable[[], Any]]:
     return work
 
 
-def _read_back(lab: Lab, marker: str, end: float) -> dict[str, Callable[[], SiteResponse]]:
+def _read_back(lab: Lab, marker: Marker, end: float) -> dict[str, Callable[[], SiteResponse]]:
     """Read the row from each database; where a web server is on the same machine, that one does."""
 
     def read(name: str) -> Callable[[], SiteResponse]:
-        path = f"{marker_path(marker)}?from={name}"
-        return lambda: _request_until_found(lab, path, min(READ_BACK_SECONDS, end - clock.now()))
+        path = f"{marker_path(marker.text)}?from={name}"
+
+        def written() -> SiteResponse:
+            if not marker.is_written(end):
+                return NOT_SENT
+            return _request_until_found(lab, path, min(READ_BACK_SECONDS, end - clock.now()))
+
+        return written
 
     databases = [m.name for m in lab.with_role("mysql") if "nginx" not in m.roles]
     return {f"read-back/{name}": read(name) for name in databases}

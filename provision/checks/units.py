@@ -121,7 +121,7 @@ def service_state(health: UnitHealth | None) -> ServiceState | None:
     masked = health.load == "masked" and not health.enabled.startswith("masked")
     enabled = "masked" if masked else health.enabled
     enabled = "enabled" if enabled in LINKED else enabled
-    return ServiceState(health.active, enabled, health.journal)
+    return ServiceState(health.active, enabled, health.journal, health.suspended)
 
 
 def _triggered(context: Context, machine: Machine, unit: str) -> Check:
@@ -228,3 +228,5 @@ def with_problems(
             yield name, state.enabled or "not installed"
         elif unit.active != "active":
             yield name, unit.active
+        elif unit.suspended:
+            yield name, "suspended"

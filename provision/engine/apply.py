@@ -50,7 +50,8 @@ def apply_unit(
         return ()
     unit = unit_plan.unit
     for item in unit_plan.unreadable:
-        raise LabError(f"{host.name}: {item.resource.name} is not readable: {item.reason}", hint)
+        what = f"{host.name}: {item.resource.name} is not readable: {item.reason}"
+        raise LabError(what, "invoke lab.check names the root cause; " + hint)
     result = send(host, unit.name, unit_plan.request(), hint=hint, timeout=timeout)
     host.copies += result.kept
     if unit.confirm and unit_plan.changes:

@@ -16,7 +16,7 @@ from provision.checks import observe as observing
 from provision.checks import site_requests
 from provision.checks.database import read_back_probe
 from provision.checks.observation import Observation
-from provision.checks.site_requests import SiteObservation
+from provision.checks.site_requests import Marker, SiteObservation
 from provision.core import clock
 from provision.core.errors import HostError
 from provision.engine.agent.protocol import Probe, ProbeResponse, Results
@@ -56,13 +56,19 @@ class FakeHost:
         self.closed = True
 
 
+def accepting(_: Any, marker: Marker, __: float) -> SiteObservation:
+    """The row is written, nothing else is requested."""
+    marker.response = SiteResponse(201)
+    marker.sent.set()
+    return SiteObservation()
+
+
 @pytest.fixture(autouse=True)
 def site(monkeypatch: pytest.MonkeyPatch) -> None:
     """A site that accepts the row at once, and little time."""
     monkeypatch.setattr(observing, "DEADLINE", 0.6)
     monkeypatch.setattr(observing, "MARGIN", 0.2)
-    monkeypatch.setattr(observing, "write_marker", lambda *_: SiteResponse(201))
-    monkeypatch.setattr(observing, "observe_site", lambda *_: SiteObservation())
+    monkeypatch.setattr(observing, "observe_site", accepting)
 
 
 def observe(*hosts: FakeHost) -> Observation:
@@ -109,6 +115,22 @@ def test_starting_the_agent_is_not_part_of_the_time_of_probes() -> None:
     host = FakeHost("lb-01", start=lambda: time.sleep(0.15))
     observe(host)
     assert host.each[0] < 0.3
+
+
+def test_names_are_resolved_however_late_the_site_responds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def hung(*_: Any, **__: Any) -> SiteResponse:
+        time.sleep(0.4)
+        return SiteResponse(error="timed out")
+
+    monkeypatch.setattr(site_requests, "request", hung)
+    monkeypatch.setattr(site_requests, "_idle_connection", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(site_requests, "_resolve", lambda _: {"lb-01": "192.0.2.1"})
+    seen = site_requests.observe_site(HERE, Marker(), clock.now() + 0.6)
+    assert seen.resolved == {"lb-01": "192.0.2.1"}
+    assert {r.error for r in seen.responses.values()} == {"timed out"}
+    assert {"write", "static", "missing", "balancer/lb-01"} <= set(seen.responses)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from provision.checks.ceilings import (
     judge_memory,
     judge_ports,
 )
+from provision.engine.agent.suspension import parse_unit
 from provision.engine.agent.unit_health import UnitHealth, UnitsHealth
 from provision.engine.agent.usage import (
     FileSystem,
@@ -23,7 +24,6 @@ from provision.engine.agent.usage import (
     parse_memory,
     parse_mounts,
     parse_tcp_sockets,
-    parse_unit,
 )
 from provision.services.haproxy.statistics import Slots, parse_slots
 

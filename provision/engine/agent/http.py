@@ -172,6 +172,8 @@ def socket_command(path: str, line: str) -> SocketReply:
             if len(received) > REPLY_LIMIT:
                 return SocketReply(error=f"the reply is larger than {REPLY_LIMIT >> 20} MiB")
             return SocketReply(received.decode(errors="replace"))
+    except BlockingIOError:  # connect(2) on a unix socket with a timeout: EAGAIN
+        return SocketReply(error="it accepts no connection, and its backlog is full")
     except OSError as error:
         return SocketReply(error=str(error))
 

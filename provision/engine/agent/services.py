@@ -11,6 +11,7 @@ from provision.engine.agent.files import Journal
 from provision.engine.agent.process import AgentError, Log, must, run
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, action, batch_collector, collector
+from provision.engine.agent.suspension import PROPERTY, resume, suspended_processes, suspension
 
 NO_LOGIN = "/usr/sbin/nologin"
 
@@ -24,11 +25,13 @@ class ServiceState:
 
     Args:
         journal: the last lines of a unit that has failed or does not start; otherwise empty.
+        suspended: why an active unit does not get on (`suspension`); otherwise empty.
     """
 
     active: str
     enabled: str
     journal: str = ""
+    suspended: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,13 @@ def user_probe(name: str) -> Probe[UserFacts]:
 @batch_collector("service")
 def collect_services(batch: Sequence[Args]) -> list[ServiceState]:
     """See `service_probe`; one ``systemctl show`` for all units."""
-    properties = "--property=ActiveState,UnitFileState"
+    properties = f"--property=ActiveState,UnitFileState,{PROPERTY}"
     output = must(["systemctl", "show", properties, "--", *(args["name"] for args in batch)]).stdout
-    states = []
+    states, processes = [], suspended_processes()
     for args, block in zip(batch, output.strip("\n").split("\n\n"), strict=True):
         values = dict(line.split("=", 1) for line in block.splitlines())
-        state = ServiceState(values["ActiveState"], values["UnitFileState"])
+        suspended = suspension(args["name"], values, processes)
+        state = ServiceState(values["ActiveState"], values["UnitFileState"], suspended=suspended)
         failing = state.active in ("failed", "activating", "reloading")
         states.append(replace(state, journal=last_lines(args["name"])) if failing else state)
     return states
@@ -72,7 +76,9 @@ def last_lines(unit: str) -> str:
 
 @action("service")
 def configure_service(args: Args, journal: Journal, log: Log) -> None:
-    """Enable or disable a unit: ``name``, ``enabled``; ``run`` is ``start``, ``stop`` or empty.
+    """Enable or disable a unit: ``name``, ``enabled``, ``run``.
+
+    The last is ``start``, ``stop``, ``resume`` for a suspended unit, or empty.
 
     Every change of links makes systemd reload all its units: only what is needed is called.
     """
@@ -90,6 +96,8 @@ def configure_service(args: Args, journal: Journal, log: Log) -> None:
         # Restart starts a unit that does not run; and systemd refuses to start a socket whose
         # service already runs, but restarts both.
         activate(name, "restart", log)
+    elif args["run"] == "resume":
+        resume(name)
 
 
 def activate(name: str, verb: str, log: Log) -> None:

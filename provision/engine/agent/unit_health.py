@@ -14,11 +14,12 @@ from provision.engine.agent.process import must, run
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, collector
 from provision.engine.agent.services import last_lines
+from provision.engine.agent.suspension import PROPERTY, suspended_processes, suspension
 
 PROPERTIES = (
     "Id,LoadState,ActiveState,UnitFileState,Result,NRestarts,ActiveEnterTimestampMonotonic,"
     "LastTriggerUSec,NextElapseUSecRealtime,NextElapseUSecMonotonic,ConditionResult,"
-    "ConditionTimestampMonotonic"
+    f"ConditionTimestampMonotonic,{PROPERTY}"
 )
 
 RESTART_MESSAGE = "5eb03494b6584870a536b337290809b3"
@@ -50,6 +51,7 @@ class UnitHealth:
         last_run: seconds since a timer last elapsed; None for never.
         condition: False when systemd did not start it because of a condition.
         journal: the last lines of a unit that failed or restarted by itself in the window.
+        suspended: why an active unit does not get on (`suspension`); otherwise empty.
     """
 
     load: str
@@ -63,6 +65,7 @@ class UnitHealth:
     last_run: float | None = None
     condition: bool = True
     journal: str = ""
+    suspended: str = ""
 
     @property
     def out_of_memory(self) -> bool:
@@ -125,10 +128,12 @@ def collect_units(args: Args) -> UnitsHealth:
     argv = ["systemctl", "show", f"--property={PROPERTIES}", "--", *names]
     blocks = must(["env", "TZ=UTC", *argv]).stdout.strip("\n").split("\n\n")
     clock, realtime = time.clock_gettime(time.CLOCK_MONOTONIC), time.time()
-    units = {}
+    units, processes = {}, suspended_processes()
     for name, block in zip(names, blocks, strict=True):
         values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        units[name] = _with_journal(name, parse_unit_health(values, clock, realtime), args)
+        unit = parse_unit_health(values, clock, realtime)
+        unit = replace(unit, suspended=suspension(name, values, processes))
+        units[name] = _with_journal(name, unit, args)
     return UnitsHealth(units, tuple(failed), tuple(enabled), _uptime())
 
 

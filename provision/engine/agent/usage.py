@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from provision.engine.agent.protocol import Probe
 from provision.engine.agent.registry import Args, collector
+from provision.engine.agent.suspension import parse_unit
 
 PSEUDO = (
     *("autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts"),
@@ -209,12 +210,6 @@ def _open_files() -> Iterator[OpenFiles]:
         if limit and (other is None or limit - used < other.limit - other.used):
             closest[unit] = entry
     yield from (closest[unit] for unit in sorted(closest))
-
-
-def parse_unit(text: str) -> str:
-    """The system service in /proc/PID/cgroup (cgroups(7)), such as ``nginx.service``."""
-    match = re.search(r"/system\.slice/(?:[^/\n]+\.slice/)*([^/\n]+\.service)", text)
-    return match[1] if match else ""
 
 
 def parse_limit(text: str) -> int:

@@ -167,10 +167,14 @@ class Service(Resource[ServiceState]):
             enabled = "enabled"
         if state == "reloading":
             state = "active"
+        if self.running and result.suspended:
+            state = f"suspended: {result.suspended}"
         return {"enabled": enabled, "state": state}
 
     def actions(self, result: ServiceState) -> list[Action]:
         order = "stop" if not self.running else "start" if self.starts else ""
+        if self.running and result.suspended:
+            order = "resume"
         args = {"name": self.unit, "enabled": self.running, "run": order}
         return [Action("service", args)]
 

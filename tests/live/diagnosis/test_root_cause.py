@@ -77,17 +77,22 @@ def test_a_stopped_service_is_the_only_root_cause(
     assert_repaired_by(repaired, "lab.up")
 
 
-HUNG = [
-    ServiceFault("web-01", "nginx", "pkill -STOP nginx", "answer/", "nginx does not answer"),
-    ServiceFault("web-02", "foobar", "pkill -STOP gunicorn", "answer/", "foobar does not answer"),
-    ServiceFault("web-01", "mysql", "pkill -STOP mysqld", "", "MySQL"),
-    ServiceFault("web-02", "mysql", "pkill -STOP mysqld", "", "MySQL"),
-    ServiceFault("lb-01", "haproxy", "pkill -STOP haproxy", "answer/", "haproxy does not answer"),
+SUSPENDED = [
+    ServiceFault("web-01", "nginx", "pkill -STOP nginx", "service/", "nginx is suspended"),
+    ServiceFault("web-02", "foobar", "pkill -STOP gunicorn", "service/", "foobar is suspended"),
+    ServiceFault("web-01", "mysql", "pkill -STOP mysqld", "service/", "mysql is suspended"),
+    ServiceFault("web-02", "mysql", "pkill -STOP mysqld", "service/", "mysql is suspended"),
+    ServiceFault("lb-01", "haproxy", "pkill -STOP haproxy", "service/", "haproxy is suspended"),
+    ServiceFault("web-02", "nginx", "pkill -STOP -n nginx", "service/", "nginx is suspended"),
+    ServiceFault("lb-01", "dnsmasq", "pkill -STOP dnsmasq", "service/", "dnsmasq is suspended"),
+    ServiceFault(
+        *("web-01", "systemd-journald", "pkill -STOP systemd-journal", "service/", "is suspended")
+    ),
 ]
 
 
-@pytest.mark.parametrize("fault", HUNG, ids=str)
-def test_a_hung_process_is_detected_in_time_and_repaired_by_the_suggested_command(
+@pytest.mark.parametrize("fault", SUSPENDED, ids=str)
+def test_a_suspended_process_is_detected_in_time_and_resumed_by_the_suggested_command(
     repaired: RunningLab, fault: ServiceFault
 ) -> None:
     repaired.out(fault.machine, "sh", "-c", fault.command)
