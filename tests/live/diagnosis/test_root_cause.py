@@ -103,6 +103,43 @@ def test_a_suspended_process_is_detected_in_time_and_resumed_by_the_suggested_co
     wait_until_healthy(repaired)
 
 
+HUNG = [
+    ServiceFault("lb-01", "haproxy", "haproxy", "answer/", "haproxy does not answer"),
+    ServiceFault("web-02", "foobar", "gunicorn", "answer/", "foobar does not answer"),
+    ServiceFault("web-02", "mysql", "mysqld", "", "MySQL does not accept connections"),
+]
+
+ATTACH = """
+import ctypes, os, sys, time
+ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    with open(f"/proc/{pid}/comm") as file:
+        if file.read().strip() == sys.argv[1]:
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                assert ptrace(16, int(thread), None, None) == 0, ctypes.get_errno()
+time.sleep(180)
+"""
+"""Stops all threads of a program as a debugger does (ptrace(2), PTRACE_ATTACH), until it exits."""
+
+
+@pytest.mark.parametrize("fault", HUNG, ids=str)
+def test_a_hung_process_is_detected_in_time_and_repaired_by_the_suggested_command(
+    repaired: RunningLab, fault: ServiceFault
+) -> None:
+    """As one that waits for something that never happens; its `command` is the program."""
+    unit = ("systemd-run", "--quiet", "--collect", "--unit=attached")
+    repaired.out(fault.machine, *unit, "python3", "-c", ATTACH, fault.command)
+    time.sleep(2)
+    try:
+        entry = diagnose(repaired).assert_one_cause(fault.machine, fault.service, fault.check)
+        assert fault.text in entry["root_cause"]
+        run_next(repaired, entry)
+        wait_until_healthy(repaired)
+    finally:
+        repaired.run(fault.machine, "systemctl", "stop", "attached")
+
+
 # --- machines ------------------------------------------------------------------------------------
 
 
