@@ -66,7 +66,10 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """A process has loaded the application."""
+    """A process has loaded the application; it accepts visitors when this returns."""
+    from foobar.context import EXTENSION
+
+    worker.wsgi.extensions[EXTENSION].store.warm_up()
     worker.health.start(worker, worker.wsgi)
 
 

@@ -19,6 +19,12 @@ from foobar.watch import PROBE_SECONDS, HealthView, Watch, is_writable, role
 RETRY_SECONDS = 2
 """The Retry-After header of a 503 response."""
 
+WARM_UP_SECONDS = 2.0
+"""How long a new process waits for a writable server before it accepts visitors.
+
+With little CPU time, the first connection over TLS takes longer than a request waits for it."""
+WARM_UP_INTERVAL = 0.1
+
 SETTLE_SECONDS = 1.0
 """How long a read waits while every server that is up is detached."""
 SETTLE_INTERVAL = 0.1
@@ -108,6 +114,12 @@ class Database:
             patience: how long to wait for them.
         """
         return self._watch.view(fresh, patience=patience)
+
+    def warm_up(self, seconds: float = WARM_UP_SECONDS) -> None:
+        """Connect to the servers, until one is writable or the time has passed."""
+        ends = time.monotonic() + seconds
+        while self._watch.view(insist=True).primary is None and time.monotonic() < ends:
+            time.sleep(WARM_UP_INTERVAL)
 
     def read(
         self,

@@ -38,6 +38,10 @@ class Store:
         """Return the health of the servers; arguments as in `Database.view`."""
         return self._database.view(fresh, patience)
 
+    def warm_up(self) -> None:
+        """See `Database.warm_up`."""
+        self._database.warm_up()
+
     def recent(self, count: int, last_write: str | None) -> Read[list[Note]]:
         """Return the latest notes, newest first; `last_write` as in `Database.read`."""
         return self._database.read(

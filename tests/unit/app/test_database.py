@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -51,6 +52,26 @@ def test_reads_fall_back_within_the_request(lab: FakeLab) -> None:
     lab.replica.up = False
     assert database.read(lambda session: session.query("SELECT @@global.super_read_only, x"))
     assert database.view().state("web-02") == "down"
+
+
+def test_a_new_process_waits_for_a_server_that_is_slow_to_connect(lab: FakeLab) -> None:
+    """Also when the first connection takes longer than a request waits."""
+    lab.replica.up = lab.primary.up = False
+    database = lab.database()
+    connected = threading.Timer(0.6, lambda: setattr(lab.primary, "up", True))
+    connected.start()
+    database.warm_up()
+    connected.join()
+    assert database.view().primary == "web-01"
+
+
+def test_a_new_process_does_not_wait_longer_without_a_writable_server(lab: FakeLab) -> None:
+    lab.primary.up = False
+    database = lab.database()
+    started = time.monotonic()
+    database.warm_up(0.3)
+    assert 0.3 <= time.monotonic() - started < 2
+    assert database.view().state("web-02") == "replica"
 
 
 def test_no_reader(lab: FakeLab) -> None:
