@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from provision.core import clock
 from provision.core.endpoint import Endpoint
 from provision.core.errors import HostError
+from provision.core.interrupts import deferred
 from provision.core.pool.pool import Pool
 from provision.core.report import Log
 from provision.core.waiting import timeout_factor
@@ -207,9 +208,11 @@ class Host:
             self._number += 1
             self.round_trips += 1
             request = encode(Request(self._number, operation, args))
+            line = json.dumps(request).encode() + b"\n"
             try:
                 channel.settimeout(timeout)
-                channel.sendall(json.dumps(request).encode() + b"\n")
+                with deferred():  # half a line, or a lock of Paramiko, would block what follows
+                    channel.sendall(line)
             except ssh_errors() as error:
                 raise self._lost(error) from None
             deadline = clock.now() + timeout
@@ -251,7 +254,7 @@ class Host:
                 raise self._lost(error) from None
             self._channel, self._messages = channel, MessageReader(channel)
             # What ended before it has read all says why.
-            with contextlib.suppress(*ssh_errors()):
+            with contextlib.suppress(*ssh_errors()), deferred():
                 channel.sendall(payload())
             try:
                 self._messages.wait_until_ready(START_SECONDS * timeout_factor())
