@@ -14,43 +14,52 @@ from provision.core.waiting import timeout_factor
 from provision.engine.agent.http import HttpResponse, http_probe
 from provision.engine.agent.protocol import HttpRequest, Probe
 from provision.engine.context import Context
-from provision.services.app.interface import application
+from provision.services.app.interface import HEALTH, application
 from provision.services.tls import interface as tls
 
 DETAIL = 400
 """Characters of an unexpected response that are shown."""
 
+VERSION = "/version"
 TIMEOUT = 3.0 * timeout_factor()
 
-HEALTH = "/healthz"
 HEALTH_TIMEOUT = 1.5 * timeout_factor()
 HEALTH_AGAIN = FAST_INTERVAL / 1000
 """Seconds for which a failed health check is repeated: a single one does not make a server DOWN on
 the balancer either."""
 
 
-def web_probe(context: Context, web: Machine, path: str) -> Probe[HttpResponse]:
-    """Request a path from one web server, as the balancer does; a failed health check twice."""
-    https, health = context.lab.topology.https, path == HEALTH
-    request = HttpRequest(
+def health_probe(context: Context, web: Machine) -> Probe[HttpResponse]:
+    """The health check of one web server; a failed one is repeated, as the balancer does."""
+    request = _request(context, web, HEALTH, HEALTH_TIMEOUT)
+    return http_probe(f"{web.name} {HEALTH}", request, until=200, deadline=HEALTH_AGAIN)
+
+
+def version_probe(context: Context, web: Machine) -> Probe[HttpResponse]:
+    """The release that one web server's guest book names."""
+    return http_probe(f"{web.name} {VERSION}", _request(context, web, VERSION, TIMEOUT))
+
+
+def _request(context: Context, web: Machine, path: str, timeout: float) -> HttpRequest:
+    """A request to one web server, as the balancer sends it."""
+    https = context.lab.topology.https
+    return HttpRequest(
         path,
         address=str(web.address),
         port=443 if https else 80,
         host=context.lab.site,
         ca=tls.CA if https else "",
-        timeout=HEALTH_TIMEOUT if health else TIMEOUT,
+        timeout=timeout,
     )
-    until, deadline = (200, HEALTH_AGAIN) if health else (0, 0.0)
-    return http_probe(f"{web.name} {path}", request, until=until, deadline=deadline)
 
 
 def probes(context: Context, machine: Machine) -> Iterator[Probe[Any]]:
     """Health and version of every web server, requested by the front machine."""
     if machine == context.lab.front:
         for web in context.lab.with_role("nginx"):
-            yield web_probe(context, web, HEALTH)
+            yield health_probe(context, web)
             if application(context).is_guest_book:
-                yield web_probe(context, web, "/version")
+                yield version_probe(context, web)
 
 
 def checks(context: Context) -> Iterator[Check]:
@@ -61,8 +70,9 @@ def checks(context: Context) -> Iterator[Check]:
     yield _page(context)
 
 
-def _response(context: Context, observation: Observation, web: Machine, path: str) -> HttpResponse:
-    probe = web_probe(context, web, path)
+def _response(
+    context: Context, observation: Observation, probe: Probe[HttpResponse]
+) -> HttpResponse:
     return observation.result(context.lab.front.name, probe) or HttpResponse(error="unknown")
 
 
@@ -70,16 +80,16 @@ def _healthy(context: Context, web: Machine) -> Check:
     name, front, expected = web.name, context.lab.front.name, f"200 from {web.name}"
 
     def judge(observation: Observation) -> Verdict:
-        response = _response(context, observation, web, HEALTH)
+        response = _response(context, observation, health_probe(context, web))
         got = f"{response.status} from {response.headers.get('x-served-by') or 'no web server'}"
         got = response.error or got
         detail = "" if got == expected else response.body.strip()[:DETAIL]
         return Verdict(got == expected, expected, got, detail, cause=f"health check: {got}")
 
     if context.lab.topology.https:
-        curl = f"curl -si --cacert {tls.CA} https://{name}/healthz"
+        curl = f"curl -si --cacert {tls.CA} https://{name}{HEALTH}"
     else:
-        curl = f"curl -si http://{web.address}/healthz"
+        curl = f"curl -si http://{web.address}{HEALTH}"
     # With gunicorn on another machine, what fails between two servers that answer is the proxy.
     service = "foobar" if "app" in web.roles else "nginx"
     hint = f"invoke lab.ssh {front} -- {curl}"
@@ -92,7 +102,7 @@ def _version(context: Context) -> Check:
 
     def judge(observation: Observation) -> Verdict:
         versions = {
-            web.name: _response(context, observation, web, "/version").headers.get(
+            web.name: _response(context, observation, version_probe(context, web)).headers.get(
                 "x-app-version", "unknown"
             )
             for web in webs

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from provision.checks import prerequisites as requires
 from provision.checks.answers import NO_FILE, TIMEOUT, app_probe
-from provision.checks.application import web_probe
+from provision.checks.application import version_probe
 from provision.checks.base import UNKNOWN, Check, Verdict
 from provision.checks.observation import Observation
 from provision.core.lab import Machine
@@ -175,7 +175,7 @@ def _content(context: Context, web: Machine) -> Check:
 
     def judge(observation: Observation) -> Verdict:
         contents = _contents(context, observation, web).by_path
-        version = observation.result(front, web_probe(context, web, "/version"))
+        version = observation.result(front, version_probe(context, web))
         page = observation.result(name, path_probe(f"{ERROR_PAGES}/{BAD_GATEWAY}"))
         not_found = context.render(f"nginx/{NOT_FOUND}.j2", web)
         bad_gateway = context.render(f"nginx/{BAD_GATEWAY}.j2", web)

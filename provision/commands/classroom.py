@@ -122,10 +122,10 @@ def _require_room(
     """Refuse labs that the host has no room for; nothing was changed."""
     provider, _ = providers.choose(record.provider, None)
     topology = wanted.topology if wanted else topologies.load(topologies.find(record.topology))
-    if not missing or topology is None or provider.name not in ("lxc", "incus"):
+    where = {"lxc": "this host", "incus": "Incus"}.get(provider.name)
+    if not missing or topology is None or where is None:
         return
     needs = _needs(topology, record.limits, provider.name)
-    where = "this host" if provider.name == "lxc" else "Incus"
     capacity.require_room(len(missing), running, needs, where)
     fits = min((r.fits for r in needs if r.fits is not None), default=0)
     print(f"{where} has room for {fits} more labs of topology {topology.name}")

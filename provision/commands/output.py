@@ -13,6 +13,7 @@ import errno
 import io
 import os
 import select
+import signal
 import sys
 from typing import Any, TextIO
 
@@ -73,6 +74,8 @@ def install() -> None:
 
     A free descriptor 0, 1 or 2 would be given to the next file or connection that is opened.
     """
+    with contextlib.suppress(AttributeError, ValueError):  # Windows; not the main thread
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # see setup/virtual_environment.py
     closed = _open_standard_descriptors()
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123

@@ -20,6 +20,10 @@ REVERT_SECONDS = 30.0
 FIX_AND_UP = "fix the cause, then invoke lab.up"
 
 
+class UnreadableError(LabError):
+    """The actual state of a resource is unknown, so that its unit was not applied."""
+
+
 def inspect(host: Host, units: Sequence[Unit]) -> tuple[UnitPlan, ...]:
     """Compare units with the actual state of their machine, in one round trip."""
     return plan(host.name, units, host.gather(probes(units))).units
@@ -43,15 +47,15 @@ def apply_unit(
         load its files.
 
     Raises:
-        LabError: which step failed, its output, and what the machine runs now; or what of the
-            actual state could not be read.
+        UnreadableError: what of the actual state could not be read.
+        LabError: which step failed, its output, and what the machine runs now.
     """
     if unit_plan.empty:
         return ()
     unit = unit_plan.unit
     for item in unit_plan.unreadable:
         what = f"{host.name}: {item.resource.name} is not readable: {item.reason}"
-        raise LabError(what, "invoke lab.check names the root cause; " + hint)
+        raise UnreadableError(what, "invoke lab.check names the root cause; " + hint)
     result = send(host, unit.name, unit_plan.request(), hint=hint, timeout=timeout)
     host.copies += result.kept
     if unit.confirm and unit_plan.changes:

@@ -188,12 +188,11 @@ def _packages(host: Host, unit_plan: UnitPlan) -> contextlib.AbstractContextMana
 
 def _readable(host: Host, unit: Unit) -> UnitPlan:
     """The plan of a unit, once all its resources can be read; at the deadline as it is."""
-    unit_plan = inspect_unit(host, unit)
+    unit_plan = UnitPlan(unit)
 
     def readable() -> bool:
         nonlocal unit_plan
-        if unit_plan.unreadable:
-            unit_plan = inspect_unit(host, unit)
+        unit_plan = inspect_unit(host, unit)
         return not unit_plan.unreadable
 
     with contextlib.suppress(Timeout):

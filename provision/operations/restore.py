@@ -13,7 +13,7 @@ from pathlib import Path
 
 from provision import checks, providers
 from provision.checks.balancer import STATISTICS
-from provision.core import interrupted_restore
+from provision.core import booting, interrupted_restore
 from provision.core import state as states
 from provision.core.errors import LabError, ProviderError
 from provision.core.lab import ROOT, Lab
@@ -33,9 +33,6 @@ from provision.providers.base import Provider
 from provision.services.haproxy.statistics import parse_servers
 from provision.topology.labs import open_lab
 from provision.topology.networks import recorded_networks
-
-FINISHED = ("running", "degraded")
-"""States of a system that has booted (systemctl(1), is-system-running)."""
 
 BOOT_SECONDS = 60.0 * timeout_factor()
 SERVER_SECONDS = 3.0 * timeout_factor()
@@ -112,7 +109,7 @@ def check_restored(
 def _wait_until_booted(host: Host) -> None:
     """Poll systemd; `Timeout` when it has not finished by then."""
     wait_until(
-        lambda: host.run("systemctl", "is-system-running").stdout.strip() in FINISHED,
+        lambda: booting.finished(host.run(*booting.COMMAND).stdout),
         BOOT_SECONDS,
         f"{host.name} to boot",
         interval=0.1,

@@ -25,6 +25,7 @@ from provision.core.waiting import Timeout, timeout_factor, wait_until
 from provision.database.failover import control as failover
 from provision.database.failover import feature, saved
 from provision.database.rejoin import rejoin_errant
+from provision.engine.apply import UnreadableError
 from provision.engine.context import Context
 from provision.engine.converge import Outcome, converge
 from provision.engine.fleet import Fleet
@@ -160,9 +161,17 @@ def unchanged(
 
 
 def failed_replicas(context: Context, outcomes: Mapping[str, Outcome]) -> list[str]:
-    """The replicas that could not be configured, perhaps because of errant transactions."""
+    """The replicas that could not be configured, perhaps because of errant transactions.
+
+    Those of a server that does not respond cannot be read either.
+    """
     databases = [m.name for m in context.lab.with_role("mysql") if m.name != context.state.primary]
-    return [name for name in databases if name in outcomes and outcomes[name].error is not None]
+    errors = {name: outcomes[name].error for name in databases if name in outcomes}
+    return [
+        name
+        for name, error in errors.items()
+        if error is not None and not isinstance(error, UnreadableError)
+    ]
 
 
 def _joined(first: Outcome, second: Outcome) -> Outcome:

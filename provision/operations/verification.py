@@ -13,7 +13,7 @@ from provision.engine.context import Context
 from provision.engine.host import Host
 from provision.services.app import role as app
 from provision.services.app.agent.running import running_probe
-from provision.services.app.interface import SERVICE, application
+from provision.services.app.interface import HEALTH, SERVICE, application
 
 READY_SECONDS = 10.0
 """Until a server responds with its new release."""
@@ -41,7 +41,7 @@ def verify_release(context: Context, host: Host, version: str) -> None:
         request = replace(request, host=context.lab.site)
         return http_probe(path, request, until=200, deadline=READY_SECONDS)
 
-    health_path = "/healthz" if "nginx" in machine.roles else release.health
+    health_path = HEALTH if "nginx" in machine.roles else release.health
     health_probe, version_probe, running = (
         probe(health_path),
         probe("/version"),

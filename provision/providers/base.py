@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from provision.core.endpoint import Endpoint
+from provision.core.errors import ProviderError
 from provision.core.lab import Lab
 from provision.core.package_set import PackageSet
 from provision.core.report import Report
@@ -171,9 +172,12 @@ class Provider(Protocol):
             probes: by machine, a command that succeeds on it when the lab's services work.
 
         Raises:
-            ProviderError: when the provider cannot do that, or a machine does not boot; the
-                snapshot stays as it is.
+            ProviderError: when the provider cannot do that, as by default, or a machine does not
+                boot; the snapshot stays as it is.
         """
+        raise ProviderError(
+            f"provider {self.name} has no spares: a restore boots the machines", "leave out --spare"
+        )
 
     def delete_snapshot(self, lab: Lab, name: str, report: Report) -> bool:
         """Delete a snapshot. Idempotent.

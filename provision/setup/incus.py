@@ -77,6 +77,7 @@ def collect(system: System, environ: Mapping[str, str] = os.environ) -> IncusFac
 
 def addresses(text: str) -> dict[str, str]:
     """The addresses of the remotes in a ``config.yml``, as the program ``incus`` writes it."""
+    # scripts/doctor runs before PyYAML is installed; afterwards, providers/incus/remote.py uses it.
     found: dict[str, str] = {}
     section, name, depth = "", "", 0
     for line in text.splitlines():

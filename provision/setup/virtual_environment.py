@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -16,6 +17,17 @@ from provision.setup.console import LOG, ROOT, SetupError, say, succeeds
 FOLDER = ROOT / ".venv"
 STAMP = ".locks"
 """In `FOLDER`, written last: the Python, and the digests of the installed lock files."""
+
+STARTUP = "lab-startup.pth"
+CLOSED_PIPE = (
+    "import signal, sys; sys.argv[0].endswith(('/invoke', '/inv'))"
+    " and signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
+)
+"""The line of `STARTUP` in site-packages, which Python executes at each start (its module site).
+
+Invoke prints ``--help`` and ``--version`` before it reads tasks.py. When nobody reads that output
+any more, SIGPIPE ends the program, as it ends `ls`; the tasks ignore it (`commands/output.py`).
+"""
 
 
 def programs(folder: Path) -> Path:
@@ -65,6 +77,7 @@ def create(locks: Sequence[str], pip: Sequence[str] = (), keep: Sequence[int] = 
     text = stamp.read_text(encoding="utf-8") if stamp.is_file() else ""
     usable = bool(text) and _starts(program("python"))
     if usable and is_current(text, digests[0], demanded):
+        end_at_closed_pipes(FOLDER)
         return
     if usable and (not demanded or f"python {demanded}" in text.splitlines()):
         say(f"updating .venv to {locks[0]}")
@@ -84,9 +97,20 @@ def create(locks: Sequence[str], pip: Sequence[str] = (), keep: Sequence[int] = 
             f"the Python packages of {locks[0]} could not be installed; see {LOG}",
             "check the network and pip's configuration (pip config list), then run this again",
         )
+    end_at_closed_pipes(FOLDER)
     new = stamp.with_name(f"{STAMP}.new")
     new.write_text("\n".join([f"python {python}", *digests, ""]), encoding="utf-8")
     new.replace(stamp)
+
+
+def end_at_closed_pipes(folder: Path) -> None:
+    """Let the programs of Invoke end silently when nobody reads their output any more.
+
+    Windows has no SIGPIPE, and an environment that cannot be written stays as it is.
+    """
+    for packages in folder.glob("lib/python3*/site-packages"):
+        with contextlib.suppress(OSError):
+            (packages / STARTUP).write_text(CLOSED_PIPE, encoding="utf-8")
 
 
 def _make(python: str, wheel: Path | None, keep: Sequence[int]) -> bool:

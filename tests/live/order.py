@@ -25,6 +25,9 @@ SECURED = ("secured", "monitoring")
 SCALED = ("scaled", "spof", "topologies")
 """Words after ``test_`` in the names of files that test other topologies than ``distributed``."""
 
+LXC = "test_provider_lxc"
+"""The beginning of the names of files whose labs take the next free network of one range."""
+
 
 def topology_group(path: Path) -> str:
     """``secured`` or ``scaled`` for a file that tests other topologies; empty for the rest."""
@@ -38,14 +41,17 @@ def topology_group(path: Path) -> str:
 def scope(nodeid: str) -> str:
     """Tests of one scope run in one worker, so that each lab is created once.
 
-    A file is a scope, except that the files of one topology group share one lab, and that each
-    class of live tests is a scope of its own.
+    A file is a scope, except that the files of one topology group share one lab, that those of
+    provider lxc must not choose their networks at the same time, and that each class of live tests
+    is a scope of its own.
     """
     file, *names = nodeid.split("::")
     if "/live/" not in file:
         return file
     if group := topology_group(Path(file)):
         return group
+    if Path(file).name.startswith(LXC):
+        return LXC
     return "::".join([file, *names[:1]]) if len(names) > 1 else file
 
 

@@ -15,7 +15,7 @@ from provision.core.lab import ROOT
 from provision.providers.lxc.paths import LabPaths
 from provision.providers.lxc.privileged import run
 from tests.live.conftest import RunningLab, wait_until
-from tests.live.test_db import Writers, notes, primary, replica, status, writable
+from tests.live.databases import Writers, notes, primary, replica, status, writable
 
 pytestmark = pytest.mark.live
 

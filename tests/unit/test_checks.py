@@ -15,7 +15,7 @@ import pytest
 
 from provision import checks
 from provision.checks import CheckResult
-from provision.checks.application import HEALTH, web_probe
+from provision.checks.application import health_probe, version_probe
 from provision.checks.balancer import STATISTICS
 from provision.checks.database import read_back_probe
 from provision.checks.distribution import (
@@ -32,7 +32,7 @@ from provision.database.agent.server_status import ServerStatus
 from provision.database.agent.settings import settings_probe
 from provision.database.agent.table_checksums import TableDifference
 from provision.database.role import compare_with_primary
-from provision.engine.agent.http import SocketReply, collect_http
+from provision.engine.agent.http import HttpResponse, SocketReply, collect_http
 from provision.engine.agent.protocol import Probe, ProbeResponse, R, Results
 from provision.engine.agent.services import ServiceState, service_probe
 from provision.engine.agent.usage import FileSystem, Usage, usage_probe
@@ -137,9 +137,9 @@ def service(machine: str, unit: str, **changes: str) -> Fault:
     return with_result(machine, service_probe(f"{unit}.service"), change)
 
 
-def response(web: str, path: str, **changes: Any) -> Fault:
+def response(make_probe: Callable[..., Probe[HttpResponse]], web: str, **changes: Any) -> Fault:
     """Another response of a web server to the balancer."""
-    probe = web_probe(HERE, WEBS[web], path)
+    probe = make_probe(HERE, WEBS[web])
     return with_result("lb-01", probe, lambda response: replace(response, **changes))
 
 
@@ -242,16 +242,22 @@ def stats(old: str, new: str) -> Fault:
             "mysql",
             "no replication source",
         ),
-        (response("web-02", "/healthz", status=503), "web/web-02", "web-02", "foobar", "503 from"),
         (
-            response("web-01", "/healthz", status=0, headers={}, error="[Errno 113] No route"),
+            response(health_probe, "web-02", status=503),
+            "web/web-02",
+            "web-02",
+            "foobar",
+            "503 from",
+        ),
+        (
+            response(health_probe, "web-01", status=0, headers={}, error="[Errno 113] No route"),
             "web/web-01",
             "web-01",
             "foobar",
             "No route",
         ),
         (
-            response("web-01", "/healthz", headers={"x-served-by": "web-02"}),
+            response(health_probe, "web-01", headers={"x-served-by": "web-02"}),
             "web/web-01",
             "web-01",
             "foobar",
@@ -275,7 +281,7 @@ def stats(old: str, new: str) -> Fault:
             "lb-01 does not report it",
         ),
         (
-            response("web-02", "/version", headers={"x-app-version": "2.0.0"}),
+            response(version_probe, "web-02", headers={"x-app-version": "2.0.0"}),
             "version",
             "web-01",
             "foobar",
@@ -507,7 +513,7 @@ def test_one_failed_health_check_alone_is_no_fault(statuses: list[int], seen: in
     server = http.server.HTTPServer(("127.0.0.1", 0), Health)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        probe = web_probe(HERE, WEBS["web-01"], HEALTH)
+        probe = health_probe(HERE, WEBS["web-01"])
         request = {**probe.args["request"], "address": "127.0.0.1", "port": server.server_port}
         assert collect_http({**probe.args, "request": request}).status == seen
     finally:

@@ -16,7 +16,8 @@ from provision.core.parallel import in_parallel
 from provision.engine import converge as module
 from provision.engine.agent.files import LoadedFacts, PathFacts
 from provision.engine.agent.packages import PackageVersions
-from provision.engine.agent.protocol import Probe, Results, UnitRequest, UnitResponse
+from provision.engine.agent.protocol import Probe, ProbeResponse, Results, UnitRequest, UnitResponse
+from provision.engine.apply import UnreadableError
 from provision.engine.converge import Outcome, Stopped, converge
 from provision.engine.fleet import Fleet
 from provision.engine.host import Host
@@ -169,6 +170,25 @@ def test_a_lost_connection_fails_one_machine_only() -> None:
 def test_a_dependency_on_a_stopped_machine_is_ignored() -> None:
     lab = Lab({"web-01": (unit("a", "web-02/b"),)})
     assert lab.run()["web-01"].error is None
+
+
+def test_a_unit_that_stays_unreadable_fails_after_one_wait_and_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "READABLE_SECONDS", 0.1)
+    lab = Lab({"web-01": (unit("a"), unit("b"))})
+    reason = "MySQL error 2013: Lost connection to MySQL server during query (timed out)"
+
+    def gather(probes: Iterable[Probe[Any]], _timeout: float = 60.0) -> Results:
+        lab.calls.append(("web-01", "gather"))
+        return Results("web-01", {probe.name: ProbeResponse(error=reason) for probe in probes})
+
+    lab.machines["web-01"].gather = gather  # type: ignore[method-assign]
+    outcome = lab.run()["web-01"]
+    assert isinstance(outcome.error, UnreadableError)
+    assert outcome.error.what == f"web-01: file /etc/a is not readable: {reason}"
+    assert outcome.error.hint.startswith("invoke lab.check names the root cause; ")
+    assert lab.calls == [("web-01", "gather")] * 3  # the plan, then until the deadline and after it
 
 
 def test_state_is_read_again_after_packages() -> None:

@@ -10,7 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from provision.database.agent.server_status import Row, ServerStatus
-from provision.database.agent.session import MysqlError, MysqlSession, connect_local
+from provision.database.agent.session import (
+    SERVER_LOST,
+    MysqlError,
+    MysqlSession,
+    connect_local,
+)
 from provision.database.agent.status_query import read_server_status
 from provision.engine.agent.filesystem import read_text
 from provision.engine.agent.process import AgentError
@@ -141,11 +146,17 @@ def collect_accounts(batch: Sequence[Args]) -> list[AccountFacts]:
 
 @collector("mysql.accounts")
 def collect_account_list(args: Args) -> AccountList:
-    """See `account_list_probe`."""
+    """See `account_list_probe`.
+
+    Raises:
+        MysqlError: when the server accepts the connection and does not respond.
+    """
     try:
         with connect_local() as session:
             return AccountList("", list_accounts(session), read_recorded_accounts())
     except MysqlError as error:
+        if error.code == SERVER_LOST:
+            raise  # it runs, and its accounts are unknown
         return AccountList(str(error))
 
 

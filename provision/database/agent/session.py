@@ -28,6 +28,9 @@ Row = dict[str, "str | None"]
 CONNECTION_ERROR = 2002
 """CR_CONNECTION_ERROR: no connection through the local socket."""
 
+SERVER_LOST = 2013
+"""CR_SERVER_LOST: the server accepted the connection, and does not respond in time."""
+
 NO_LAB_TABLE = (1049, 1142, 1146)
 """No such schema, no privilege on the table, no such table: the server was never in this lab."""
 
@@ -79,6 +82,8 @@ class MysqlSession:
             cause = getattr(error, "original_exception", None)
             if isinstance(cause, OSError) and cause.errno in (errno.ENOENT, errno.ECONNREFUSED):
                 raise ServerNotRunningError(*_code_and_text(error)) from None
+            if isinstance(cause, BlockingIOError):  # unix(7): so many wait for a hung server
+                raise MysqlError(SERVER_LOST, "its queue of connections is full") from None
             raise MysqlError(*_code_and_text(error)) from None
 
     def __enter__(self) -> MysqlSession:

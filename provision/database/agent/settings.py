@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from provision.database.agent.session import MysqlError, MysqlSession, connect_local, quote_name
+from provision.database.agent.probes import SECONDS
+from provision.database.agent.session import (
+    SERVER_LOST,
+    MysqlError,
+    MysqlSession,
+    connect_local,
+    quote_name,
+)
 from provision.engine.agent.files import Journal
 from provision.engine.agent.filesystem import read_text
 from provision.engine.agent.process import AgentError, Log
@@ -49,11 +56,17 @@ def settings_probe() -> Probe[SettingsFacts]:
 
 @collector("mysql.settings")
 def collect_settings(args: Args) -> SettingsFacts:
-    """See `settings_probe`."""
+    """See `settings_probe`.
+
+    Raises:
+        MysqlError: when the server accepts the connection and does not respond.
+    """
     try:
-        with connect_local() as session:
+        with connect_local(SECONDS) as session:
             values = read_values(session)
     except MysqlError as error:
+        if error.code == SERVER_LOST:
+            raise  # it runs, and its settings are unknown
         return SettingsFacts(str(error))
     try:
         persisted = parse_persisted(read_text(PERSISTED))

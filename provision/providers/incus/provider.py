@@ -18,7 +18,7 @@ from provision.core.parallel import for_each
 from provision.core.report import Report
 from provision.core.secrets import Secrets
 from provision.core.stored_machine import StoredMachine, StoredMachines
-from provision.providers.base import ROOT_COMMAND_SECONDS, PreflightProblem, RootCommand
+from provision.providers.base import ROOT_COMMAND_SECONDS, PreflightProblem, Provider, RootCommand
 from provision.providers.image_recipe import USER
 from provision.providers.incus import (
     images,
@@ -39,7 +39,7 @@ PLACEMENT_SECONDS = 120.0
 """How long a lab waits while others of a class are placed."""
 
 
-class IncusProvider:
+class IncusProvider(Provider):
     """System containers of an Incus server, or of one member of a cluster."""
 
     name = "incus"
@@ -269,18 +269,6 @@ class IncusProvider:
             report(machine, "up")
 
         for_each([n for n, stored in machines.items() if stored.running], boot)
-
-    def prepare_spare(
-        self,
-        lab: Lab,
-        name: str,
-        machines: Mapping[str, StoredMachine],
-        probes: Mapping[str, Sequence[str]],
-        report: Report,
-    ) -> None:
-        raise ProviderError(
-            "provider incus has no spares: a restore boots the machines", "leave out --spare"
-        )
 
     def delete_snapshot(self, lab: Lab, name: str, report: Report) -> bool:
         client = _client(lab)

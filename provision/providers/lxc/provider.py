@@ -15,7 +15,7 @@ from provision.core.report import Report
 from provision.core.secrets import Secrets
 from provision.core.stored_machine import StoredMachine, StoredMachines
 from provision.providers import snapshot_names
-from provision.providers.base import ROOT_COMMAND_SECONDS, PreflightProblem, RootCommand
+from provision.providers.base import ROOT_COMMAND_SECONDS, PreflightProblem, Provider, RootCommand
 from provision.providers.image_recipe import USER
 from provision.providers.lxc import (
     container,
@@ -35,7 +35,7 @@ from provision.providers.lxc.privileged import as_root, remove_tree, run, write_
 from provision.providers.lxc.status import LabStatus, read_status
 
 
-class LxcProvider:
+class LxcProvider(Provider):
     """System containers on this host."""
 
     name = "lxc"

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
+from provision.core import booting
 from provision.core.errors import ProviderError
 from provision.core.lab import Lab
 from provision.core.parallel import for_each
@@ -38,8 +39,6 @@ SNAPSHOT = "snapshot"
 
 BOOT_SECONDS = 90.0 * timeout_factor()
 SERVICES_SECONDS = 60.0 * timeout_factor()
-
-BOOTED = ("systemctl", "is-system-running")
 
 
 def create(
@@ -229,8 +228,8 @@ def _wait_until_booted(lab: Lab, spare: LabPaths, machine: str) -> None:
                 f"the spare of {machine} stops while it boots",
                 f"sudo tail {spare.machine(machine)}/console",
             )
-        result = run("booting a spare", container.attach(lab, machine, BOOTED, spare), ok=())
-        return result.stdout.strip() in ("running", "degraded")
+        command = container.attach(lab, machine, booting.COMMAND, spare)
+        return booting.finished(run("booting a spare", command, ok=()).stdout)
 
     wait_until(booted, BOOT_SECONDS, f"the spare of {machine} to boot", interval=0.1)
 

@@ -19,7 +19,7 @@ from provision.core.package_set import PackageSet
 from provision.core.parallel import for_each
 from provision.core.report import Report
 from provision.core.stored_machine import StoredMachine, StoredMachines
-from provision.providers.base import ROOT_COMMAND_SECONDS, PreflightProblem, RootCommand
+from provision.providers.base import ROOT_COMMAND_SECONDS, PreflightProblem, Provider, RootCommand
 from provision.providers.routes import (
     accepts_connections,
     is_directly_connected,
@@ -33,7 +33,7 @@ from provision.providers.ssh.record import ExistingMachines
 
 
 @dataclass
-class SshProvider:
+class SshProvider(Provider):
     """Existing machines.
 
     Args:
@@ -177,18 +177,6 @@ class SshProvider:
         self, lab: Lab, name: str, machines: Mapping[str, StoredMachine], report: Report
     ) -> None:
         self.prepare_restore(lab, name, machines, report)
-
-    def prepare_spare(
-        self,
-        lab: Lab,
-        name: str,
-        machines: Mapping[str, StoredMachine],
-        probes: Mapping[str, Sequence[str]],
-        report: Report,
-    ) -> None:
-        raise ProviderError(
-            "provider ssh has no spares: a restore boots the machines", "leave out --spare"
-        )
 
     def delete_snapshot(self, lab: Lab, name: str, report: Report) -> bool:
         return True

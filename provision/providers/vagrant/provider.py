@@ -16,7 +16,7 @@ from provision.core.report import Report
 from provision.core.secrets import Secrets
 from provision.core.stored_machine import StoredMachine, StoredMachines
 from provision.providers import snapshot_names
-from provision.providers.base import ROOT_COMMAND_SECONDS, PreflightProblem, RootCommand
+from provision.providers.base import ROOT_COMMAND_SECONDS, PreflightProblem, Provider, RootCommand
 from provision.providers.routes import accepts_connections, source_address
 from provision.providers.vagrant import first_login, host_facts, preflight, record
 from provision.providers.vagrant.client import (
@@ -30,7 +30,7 @@ from provision.providers.vagrant.record import PinnedMachine
 from provision.setup import choice
 
 
-class VagrantProvider:
+class VagrantProvider(Provider):
     """Virtual machines on this host."""
 
     name = "vagrant"
@@ -230,18 +230,6 @@ class VagrantProvider:
         halted = [machine for machine, stored in machines.items() if not stored.running]
         if halted:  # Vagrant starts every restored machine
             self.halt(lab, report, halted)
-
-    def prepare_spare(
-        self,
-        lab: Lab,
-        name: str,
-        machines: Mapping[str, StoredMachine],
-        probes: Mapping[str, Sequence[str]],
-        report: Report,
-    ) -> None:
-        raise ProviderError(
-            "provider vagrant has no spares: a restore boots the machines", "leave out --spare"
-        )
 
     def delete_snapshot(self, lab: Lab, name: str, report: Report) -> bool:
         client = VagrantClient(lab, report)

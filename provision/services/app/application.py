@@ -31,7 +31,9 @@ DATABASE_VARIABLES = ("DATABASE_URL", "DATABASE_REPLICA_URL", "DATABASE_CA")
 RESERVED = ("LISTEN_", "LAB_", "NOTIFY_SOCKET", "GUNICORN_CMD_ARGS")
 """Beginnings of names that systemd, gunicorn and the lab set themselves."""
 
-GUEST_BOOK_HEALTH = "/healthz"
+HEALTH = "/healthz"
+"""The guest book's health check; web servers pass it to any application as its own."""
+
 GUEST_BOOK_STATIC = "foobar/static"
 GUEST_BOOK_WSGI = "foobar:create_app()"
 
@@ -51,7 +53,7 @@ class Application:
     """
 
     wsgi: str = ""
-    health: str = GUEST_BOOK_HEALTH
+    health: str = HEALTH
     static: str = GUEST_BOOK_STATIC
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     database: bool = False

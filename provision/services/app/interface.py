@@ -6,9 +6,9 @@ from pathlib import Path
 
 from provision.core.lab import Machine
 from provision.engine.context import Context
-from provision.services.app.application import Application, load_record
+from provision.services.app.application import HEALTH, Application, load_record
 
-__all__ = ["Application", "application"]
+__all__ = ["HEALTH", "Application", "application"]
 
 SERVICE = "foobar.service"
 SOCKET = "/run/foobar/gunicorn.sock"

@@ -111,6 +111,7 @@ def test_replicas_with_errant_transactions_rejoin_after_these_are_saved(
 
 
 def test_lab_up_looks_for_errant_transactions_only_on_replicas_that_failed() -> None:
+    from provision.engine.apply import UnreadableError
     from provision.engine.converge import Outcome
     from provision.operations.up import failed_replicas
 
@@ -123,3 +124,5 @@ def test_lab_up_looks_for_errant_transactions_only_on_replicas_that_failed() -> 
     both = {name: outcome(name, failure) for name in ("lb-01", "web-01", "web-02")}
     assert failed_replicas(here, both) == ["web-02"]
     assert failed_replicas(here, {"web-02": outcome("web-02", None)}) == []
+    hung = UnreadableError("web-02: effective settings is not readable: MySQL error 2013")
+    assert failed_replicas(here, {"web-02": outcome("web-02", hung)}) == []
