@@ -115,7 +115,7 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
         if file.read().strip() == sys.argv[1]:
             for thread in os.listdir(f"/proc/{pid}/task"):
                 assert ptrace(16, int(thread), None, None) == 0, ctypes.get_errno()
-time.sleep(180)
+time.sleep(45)
 """
 """Stops all threads of a program as a debugger does (ptrace(2), PTRACE_ATTACH), until it exits."""
 
