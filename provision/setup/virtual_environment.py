@@ -25,8 +25,8 @@ CLOSED_PIPE = (
 )
 """The line of `STARTUP` in site-packages, which Python executes at each start (its module site).
 
-Invoke prints ``--help`` and ``--version`` before it reads tasks.py. When nobody reads that output
-any more, SIGPIPE ends the program, as it ends `ls`; the tasks ignore it (`commands/output.py`).
+Invoke prints ``--help`` and ``--version`` before it loads tasks.py. On a closed pipe, SIGPIPE ends
+the program, as it ends `ls`; tasks ignore the signal (`commands/output.py`).
 """
 
 
@@ -104,7 +104,7 @@ def create(locks: Sequence[str], pip: Sequence[str] = (), keep: Sequence[int] = 
 
 
 def end_at_closed_pipes(folder: Path) -> None:
-    """Let the programs of Invoke end silently when nobody reads their output any more.
+    """Let Invoke exit silently when its output is a closed pipe.
 
     Windows has no SIGPIPE, and an environment that cannot be written stays as it is.
     """

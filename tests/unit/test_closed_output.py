@@ -1,4 +1,4 @@
-"""Every command ends silently when nobody reads its output, also before Invoke reads tasks.py."""
+"""Every command exits silently on a closed pipe, also before Invoke loads tasks.py."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_unread(python: Path, *words: str) -> tuple[int, str]:
-    """Run `invoke` with a standard output that nobody reads; its exit status and its errors."""
+    """Run `invoke` with a closed pipe as stdout; its exit status and stderr."""
     read, write = os.pipe()
     os.close(read)
     try:

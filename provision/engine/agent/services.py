@@ -25,7 +25,7 @@ class ServiceState:
 
     Args:
         journal: the last lines of a unit that has failed or does not start; otherwise empty.
-        suspended: why an active unit does not get on (`suspension`); otherwise empty.
+        suspended: what suspends an active unit (`suspension`); otherwise empty.
     """
 
     active: str

@@ -51,7 +51,7 @@ def parse_stat(text: str) -> tuple[str, str]:
 
 
 def suspension(name: str, properties: Mapping[str, str], processes: Mapping[str, str]) -> str:
-    """Why a unit does not get on, as a clause; empty when nothing suspends it.
+    """What suspends a unit, as a clause; empty for nothing.
 
     Args:
         properties: of ``systemctl show``, among them `PROPERTY`.

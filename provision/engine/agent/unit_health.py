@@ -51,7 +51,7 @@ class UnitHealth:
         last_run: seconds since a timer last elapsed; None for never.
         condition: False when systemd did not start it because of a condition.
         journal: the last lines of a unit that failed or restarted by itself in the window.
-        suspended: why an active unit does not get on (`suspension`); otherwise empty.
+        suspended: what suspends an active unit (`suspension`); otherwise empty.
     """
 
     load: str

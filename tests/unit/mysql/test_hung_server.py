@@ -41,7 +41,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def listening(path: Path, queue: int = 10) -> Iterator[None]:
-    """A server that a debugger has stopped: the kernel accepts connections, nobody responds."""
+    """A server that a debugger has stopped: the kernel accepts connections, no response follows."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         server.listen(queue)
