@@ -23,11 +23,17 @@ if TYPE_CHECKING:
         "arch": "amd64 or arm64 (default: this computer's)",
         "topologies": "names separated by commas, or all: put the packages of their roles into the "
         "box (default: none)",
+        "minimal": "without systemd: boots on an emulated processor, and takes no roles",
         "add": "add it to Vagrant, otherwise only build the file",
     },
 )
 def build(
-    c: Any, provider: str = "libvirt", arch: str = "", topologies: str = "", add: bool = True
+    c: Any,
+    provider: str = "libvirt",
+    arch: str = "",
+    topologies: str = "",
+    minimal: bool = False,
+    add: bool = True,
 ) -> None:
     """Build a Debian 13 box for Vagrant."""
     system = SYSTEMS.get(sys.platform, sys.platform)
@@ -40,18 +46,21 @@ def build(
     from provision.operations import offline
     from provision.providers.boxes import build as boxes
     from provision.providers.boxes.architecture import native
-    from provision.providers.vagrant import client
 
     if provider not in boxes.PROVIDERS:
         raise not_among(f"no boxes for {provider!r}", provider, boxes.PROVIDERS)
     architecture = boxes.find_architecture(arch).name
     names = offline.listed(topologies, ROOT)
     add = add and architecture == native()
+    name = boxes.MINIMAL_NAME if minimal else boxes.NAME
     with Progress() as report:
-        box = boxes.build(provider, report, architecture, offline.union(names, ROOT))
+        packages = offline.union(names, ROOT)
+        box = boxes.build(provider, report, architecture, packages, minimal=minimal)
         if add:
+            from provision.providers.vagrant import client  # says so when Vagrant is missing
+
             report("host", "adding the box to Vagrant")
-            client.add_box(box.file, boxes.NAME, provider, box.file.parent / client.LOG)
+            client.add_box(box.file, name, provider, box.file.parent / client.LOG)
     size = box.file.stat().st_size
     publish(
         results.BoxBuilt(
@@ -68,7 +77,10 @@ def build(
         f"{box.file}: {size / 2**20:.0f} MiB, {box.packages} packages, for {provider} on "
         f"{architecture}"
     )
-    print(f"next: {_next_step(box, boxes.NAME, add=add, foreign=architecture != native())}")
+    step = _next_step(box, name, add=add, foreign=architecture != native())
+    if add and minimal and provider == "libvirt":
+        step = f"LAB_BOX={name} {step}"
+    print(f"next: {step}")
 
 
 def _next_step(box: BuiltBox, name: str, *, add: bool, foreign: bool) -> str:

@@ -74,6 +74,7 @@ FLAGS = {
     "--html",
     "--json",
     "--keep",
+    "--minimal",
     "--old-primary-is-dead",
     "--once",
     "--pin",

@@ -46,6 +46,21 @@ def test_a_box_has_the_packages_of_containers_and_those_for_virtual_machines(
     assert not set(data["box"]) & set(image_recipe.load_recipe().packages)
 
 
+def test_a_minimal_box_has_its_own_packages_and_no_systemd() -> None:
+    data = yaml.safe_load(image_recipe.RECIPE.read_text())
+    for architecture in ARCHITECTURES:
+        names = set(build.load_recipe(architecture, minimal=True).packages)
+        assert names == set(data["box-minimal"]) | set(data[f"box-{architecture}"])
+        assert "busybox-static" in names
+        assert not names & {"systemd", "systemd-sysv", "initramfs-tools", "udev"}
+
+
+def test_a_minimal_box_takes_no_packages_of_roles() -> None:
+    with pytest.raises(UsageError, match="a minimal box has no packages of roles") as error:
+        build.build("virtualbox", quiet, "amd64", PackageSet(("nginx",)), minimal=True)
+    assert error.value.hint == "omit --topologies or --minimal"
+
+
 def test_the_name_of_a_disk_depends_on_each_of_its_inputs() -> None:
     none, nginx, mysql = PackageSet(), PackageSet(("nginx",)), PackageSet((), ("mysql-server",))
     names = {
@@ -55,8 +70,9 @@ def test_the_name_of_a_disk_depends_on_each_of_its_inputs() -> None:
         build.disk_key(RECIPE, "amd64", mysql),
         build.disk_key(replace(RECIPE, packages=("sudo",)), "amd64", none),
         build.disk_key(replace(RECIPE, suite="forky"), "amd64", none),
+        build.disk_key(RECIPE, "amd64", none, minimal=True),
     }
-    assert len(names) == 6
+    assert len(names) == 7
     again = replace(RECIPE, mirror="http://another.example/debian")
     assert build.disk_key(RECIPE, "amd64", none) == build.disk_key(again, "amd64", none)
 
@@ -112,6 +128,16 @@ def test_each_architecture_has_a_script_that_writes_its_disk(name: str) -> None:
         assert f"\n{word}" in text
 
 
+@pytest.mark.parametrize("minimal", [False, True])
+def test_each_userland_has_a_script_that_configures_it(minimal: bool) -> None:
+    script = build.HERE / f"userland-{build._userland(minimal)}.sh"
+    syntax = subprocess.run(["sh", "-n", script], capture_output=True, text=True, check=False)
+    assert syntax.returncode == 0, syntax.stderr
+    text = script.read_text()
+    for word in ("kernel_options=", "prepare_initramfs() {", "configure_userland() {"):
+        assert f"\n{word}" in text
+
+
 def test_the_input_of_a_build_has_the_key_and_the_sources_of_the_roles() -> None:
     packed = build._archive({"key": "private", "etc/apt/preferences.d/lab-sid": "Pin: x"})
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
@@ -133,11 +159,12 @@ def test_the_packages_of_topologies_are_those_of_all_their_machines() -> None:
 
 
 def packed(
-    provider: str, tmp_path: Path, architecture: str = "amd64"
+    provider: str, tmp_path: Path, architecture: str = "amd64", *, key: bool = True
 ) -> dict[str, tuple[int, bytes]]:
     """The files of a box: mode and content by name."""
     (tmp_path / "disk.qcow2").write_bytes(b"qcow2")
-    (tmp_path / "key").write_text("private")
+    if key:
+        (tmp_path / "key").write_text("private")
     pack.pack(provider, architecture, tmp_path, tmp_path / "a.box")
     with tarfile.open(tmp_path / "a.box") as tar:
         read = {m.name: (m.mode, tar.extractfile(m)) for m in tar}
@@ -156,6 +183,20 @@ def test_a_box_for_libvirt(tmp_path: Path) -> None:
     assert files["box.img"][1] == b"qcow2"
     assert files["key"] == (0o600, b"private")
     assert b'private_key_path = File.expand_path("key", __dir__)' in files["Vagrantfile"][1]
+
+
+def test_a_minimal_box_accepts_the_keys_of_vagrant_and_suits_emulated_processors(
+    tmp_path: Path,
+) -> None:
+    files = packed("libvirt", tmp_path, key=False)
+    assert set(files) == {"metadata.json", "Vagrantfile", "box.img"}
+    text = files["Vagrantfile"][1].decode()
+    assert "private_key_path" not in text
+    assert '"VBoxInternal/TM/TSCMode", "RealTSCOffset"' in text
+    assert [line.split()[0] for line in build.VAGRANT_KEYS.splitlines()] == [
+        "ssh-rsa",
+        "ssh-ed25519",
+    ]
 
 
 def test_a_box_for_virtualbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

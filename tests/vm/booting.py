@@ -14,14 +14,15 @@ from provision.providers.boxes import build
 
 
 def unpack(box: Path, folder: Path) -> None:
-    """Write the files of a box to a folder; its key is private, as ssh demands."""
+    """Write the files of a box to a folder; its key, if it has one, is private, as ssh demands."""
     with tarfile.open(box) as file:
         for member in file:
             content = file.extractfile(member)
             assert content is not None
             with (folder / member.name).open("wb") as target:
                 shutil.copyfileobj(content, target)
-    (folder / "key").chmod(0o600)
+    if (folder / "key").exists():
+        (folder / "key").chmod(0o600)
 
 
 def free_port() -> int:

@@ -245,15 +245,18 @@ def test_the_box_boots_on_hardware_like_that_of_virtualbox(
     ]  # fmt: skip
     command = (
         "readlink /sys/class/net/eth0/device/driver; lsblk -dno NAME,TRAN /dev/sda; "
+        "df --output=size --block-size=M / | tail -n 1; getent hosts $(hostname); "
         "sudo -n systemctl is-active networking ssh"
     )
     try:
         output = output_over_ssh(qemu, port, tmp_path / "key", console, command, 300)
     finally:
         (tmp_path / "disk.vmdk").unlink()
-    driver, disk, *active = output
+    driver, disk, size, own, *active = output
     assert driver.endswith("/drivers/e1000")
     assert disk.split() == ["sda", "sata"]
+    assert int(size.strip(" M")) > 0.9 * pack.SIZE_MIB, "the file system fills the disk"
+    assert own.split() == ["127.0.1.1", "debian"], "sudo asks no name server for it"
     assert active == ["active", "active"]
 
 

@@ -8,7 +8,7 @@ write_disk() {
     echo '2048,,L,*' | sfdisk --quiet --label dos "$disk"
     # GRUB 2.06 cannot read a file system with metadata_csum_seed.
     mke2fs -q -F -t ext4 -L lab-root -m 1 -d "$root" -E offset=1048576 -O '^metadata_csum_seed' \
-        "$disk" $(((size - 1) * 256))
+        "$disk" $(((size - 1) * 1024))k
     grub-mkimage -O i386-pc -p '(hd0,msdos1)/boot/grub' -o "$new/boot.core" \
         biosdisk part_msdos ext2 normal linux
     dd if=/usr/lib/grub/i386-pc/boot.img of="$disk" bs=440 count=1 conv=notrunc status=none

@@ -21,5 +21,5 @@ write_disk() {
     start=$((esp_start + esp_sectors))
     # The last MiB has the second partition table.
     mke2fs -q -F -t ext4 -L lab-root -m 1 -d "$root" -E offset=$((start * 512)) \
-        -O '^metadata_csum_seed' "$disk" $(((size - 1) * 256 - start / 8))
+        -O '^metadata_csum_seed' "$disk" $(((size - 1) * 1024 - start / 2))k
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from provision.core.errors import ProviderError, not_among
+from provision.core.errors import ProviderError, UsageError, not_among
 from provision.core.lab import ROOT
 from provision.core.package_set import PackageSet
 from provision.core.pool.store import CANONICAL
@@ -30,6 +30,7 @@ from provision.providers.lxc.privileged import is_installed
 
 HERE = Path(__file__).parent
 NAME = "foobar-lab/debian-13"
+MINIMAL_NAME = f"{NAME}-minimal"
 USER = "vagrant"
 PROVIDERS = ("libvirt", "virtualbox")
 
@@ -37,7 +38,18 @@ OUT = ROOT / ".lab" / ".boxes"
 """The finished boxes, which can be copied to other computers."""
 
 SCRIPTS = ("build-disk.sh", "foreign.sh", "install-packages.sh")
-"""All architectures have these in common; each has its ``boot-<name>.sh`` in addition."""
+"""All boxes have these in common; each has its ``boot-<name>.sh`` and ``userland-<name>.sh``."""
+
+VAGRANT_KEYS = """\
+ssh-rsa AAAAB3NzaC1yc2EAAAABIwAAAQEA6NF8iallvQVp22WDkTkyrtvp9eWW6A8YVr+kz4TjGYe7gHzIw+niNltGEFHz\
+D8+v1I2YJ6oXevct1YeS0o9HZyN1Q9qgCgzUFtdOKLv6IedplqoPkcmF0aYet2PkEDo3MlTBckFXPITAMzF8dJSIFo9D8Hfd\
+OV0IAdx4O7PtixWKn5y2hMNG0zQPyUecp4pzC6kivAIhyfHilFR61RGL+GPXQ2MWZWFYbAGjyiYJnAmCP3NOTd0jMZEnDkbU\
+vxhMmBYSdETk1rRgm+R4LOzFUGaHqHDLKLX+FIPKcF96hrucXzcWyLbIbEgE98OHlnVYCzRdK8jlqm8tehUc9c9WhQ== \
+vagrant insecure public key
+ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN1YdxBpNlzxDqfJyw/QKow1F+wvG9hXGoqiysfJOn5Y \
+vagrant insecure public key"""
+"""Vagrant's well-known keys, which public boxes accept: it replaces them at the first boot (its
+documentation, "Creating a Base Box"). A minimal box accepts them instead of a key of its own."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +67,33 @@ class BuiltBox:
     packages: int
 
 
-def load_recipe(architecture: str) -> Recipe:
-    """The recipe for a box: the packages of containers, of all boxes, and of the architecture."""
+def load_recipe(architecture: str, *, minimal: bool = False) -> Recipe:
+    """The recipe for a box: the packages of containers, of all boxes, and of the architecture.
+
+    Args:
+        minimal: without those of containers and of other boxes.
+    """
     common = image_recipe.load_recipe()
     data = yaml.safe_load(image_recipe.RECIPE.read_text(encoding="utf-8"))
-    packages = {*common.packages, *data["box"], *data[f"box-{architecture}"]}
+    userland = data["box-minimal"] if minimal else {*common.packages, *data["box"]}
+    packages = {*userland, *data[f"box-{architecture}"]}
     return Recipe(common.suite, tuple(sorted(packages)), common.mirror, common.apt)
 
 
-def disk_key(recipe: Recipe, architecture: str, package_set: PackageSet) -> str:
+def disk_key(
+    recipe: Recipe, architecture: str, package_set: PackageSet, *, minimal: bool = False
+) -> str:
     """The name of the disk with that content."""
-    names = (*SCRIPTS, f"boot-{architecture}.sh")
+    names = (*SCRIPTS, f"boot-{architecture}.sh", f"userland-{_userland(minimal)}.sh")
     scripts = [(HERE / name).read_text() for name in names]
     roles = [sorted(package_set.packages), sorted(package_set.sid)]
     return images.hash_of(
         "box", architecture, pack.SIZE_MIB, images.base_key(recipe), roles, scripts
     )
+
+
+def _userland(minimal: bool) -> str:
+    return "busybox" if minimal else "systemd"
 
 
 def _box_key(disk: str) -> str:
@@ -100,13 +123,20 @@ def find_architecture(name: str) -> Architecture:
 
 
 def build(
-    provider: str, report: Report, architecture: str = "", package_set: PackageSet | None = None
+    provider: str,
+    report: Report,
+    architecture: str = "",
+    package_set: PackageSet | None = None,
+    *,
+    minimal: bool = False,
 ) -> BuiltBox:
     """Build a box, unless it exists already.
 
     Args:
         architecture: ``amd64`` or ``arm64``; empty for this host's.
         package_set: of roles, to be in the box; ``lab.up`` then installs none of them.
+        minimal: without systemd, so that it boots within minutes where a processor is emulated
+            twice. No role can be configured on it.
 
     Raises:
         UsageError: for an unknown provider or architecture.
@@ -115,15 +145,18 @@ def build(
     if provider not in PROVIDERS:
         raise not_among(f"no boxes for {provider!r}", provider, PROVIDERS)
     target = find_architecture(architecture)
+    if minimal and package_set is not None and package_set.packages:
+        raise UsageError("a minimal box has no packages of roles", "omit --topologies or --minimal")
     missing = missing_packages(target)
     if missing:
         raise ProviderError(
             f"building a box needs packages that are not installed: {', '.join(missing)}",
             f"sudo apt-get install --no-install-recommends {' '.join(missing)}",
         )
-    folder = _disk(target, package_set or PackageSet(), report)
+    folder = _disk(target, package_set or PackageSet(), report, minimal=minimal)
     OUT.mkdir(parents=True, exist_ok=True)
     suffix = "" if target.name == "amd64" else f"-{target.name}"
+    suffix += "-minimal" if minimal else ""
     box = OUT / f"debian-13{suffix}-{_box_key(folder.name)}-{provider}.box"
     if not box.exists():
         report("host", f"packing the box for {provider}")
@@ -134,10 +167,13 @@ def build(
     return BuiltBox(provider, target.name, box, count)
 
 
-def _disk(architecture: Architecture, package_set: PackageSet, report: Report) -> Path:
+def _disk(
+    architecture: Architecture, package_set: PackageSet, report: Report, *, minimal: bool
+) -> Path:
     """The folder with the disk, which is built if it does not exist."""
-    recipe = load_recipe(architecture.name)
-    folder = paths.cache() / "boxes" / disk_key(recipe, architecture.name, package_set)
+    recipe = load_recipe(architecture.name, minimal=minimal)
+    key = disk_key(recipe, architecture.name, package_set, minimal=minimal)
+    folder = paths.cache() / "boxes" / key
     if (folder / "disk.qcow2").exists():
         return folder
     foreign = architecture.name != native()
@@ -146,7 +182,7 @@ def _disk(architecture: Architecture, package_set: PackageSet, report: Report) -
         f"building a disk with {architecture.boots} "
         + ("(emulated: many minutes)" if foreign else "(about a minute)"),
     )
-    host_key = new_host_key()
+    own = None if minimal else new_host_key()
     arguments = [
         recipe.suite,
         CANONICAL,
@@ -154,12 +190,13 @@ def _disk(architecture: Architecture, package_set: PackageSet, report: Report) -
         ",".join(recipe.packages),
         ",".join(sorted({*package_set.packages, *package_set.sid})),
         USER,
-        f"{host_key.public} {NAME}",
+        f"{own.public} {NAME}" if own else VAGRANT_KEYS,
         str(pack.SIZE_MIB),
         str(images.HERE),
+        _userland(minimal),
         *images.build_settings(recipe),
     ]
-    texts = {"key": host_key.private}
+    texts = {"key": own.private} if own else {}
     texts |= {path.lstrip("/"): text for path, text in images.sid_files(package_set).items()}
     script = HERE / "build-disk.sh"
     images.build(script, folder, arguments, recipe, report, stdin=_archive(texts))

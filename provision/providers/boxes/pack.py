@@ -15,12 +15,27 @@ SIZE_MIB = 10240
 """Of the disk; it is stored compressed."""
 
 VAGRANTFILE = """\
-# The box has its own ed25519 key pair: Vagrant before 2.4 has only an RSA key and signs with SHA-1,
-# which sshd in Debian 13 refuses. lab.up authorizes the lab's own key in addition.
 Vagrant.configure("2") do |config|
-  config.ssh.private_key_path = File.expand_path("key", __dir__)
-  config.vm.base_mac = "080027000001"
+{settings}  config.vm.base_mac = "080027000001"
 end
+"""
+
+KEY = """\
+  # The box has its own ed25519 key pair: Vagrant before 2.4 has only an RSA key and signs with
+  # SHA-1, which sshd in Debian 13 refuses. lab.up authorizes the lab's own key in addition.
+  config.ssh.private_key_path = File.expand_path("key", __dir__)
+"""
+
+EMULATED = """\
+  # On an emulated processor, what VirtualBox intercepts takes long: accesses to the time stamp
+  # counter, and to the registers of the disk controller and of an E1000 adapter. The BIOS resets
+  # each port of the controller.
+  config.vm.provider "virtualbox" do |vm|
+    vm.customize ["setextradata", :id, "VBoxInternal/TM/TSCMode", "RealTSCOffset"]
+    vm.customize ["storagectl", :id, "--name", "SATA", "--portcount", "1"]
+    vm.customize ["modifyvm", :id, "--large-pages", "on", "--boot1", "disk", "--boot2", "none"]
+    vm.customize ["modifyvm", :id, "--nictype1", "virtio", "--nictype2", "virtio"]
+  end
 """
 
 
@@ -28,12 +43,13 @@ def pack(provider: str, architecture: str, folder: Path, target: Path) -> None:
     """Write a box file.
 
     Args:
-        folder: contains ``disk.qcow2`` and ``key``.
+        folder: contains ``disk.qcow2``, and ``key`` unless the box is a minimal one, which accepts
+            Vagrant's own keys.
     """
-    disk = folder / "disk.qcow2"
+    disk, key = folder / "disk.qcow2", folder / "key"
     metadata: dict[str, object] = {"provider": provider, "architecture": architecture}
-    files: dict[str, Path] = {"key": folder / "key"}
-    texts = {"Vagrantfile": VAGRANTFILE}
+    files = {"key": key} if key.exists() else {}
+    texts = {"Vagrantfile": VAGRANTFILE.format(settings=KEY if key.exists() else EMULATED)}
     temporary = target.with_suffix(".vmdk")
     try:
         if provider == "libvirt":
