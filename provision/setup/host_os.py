@@ -6,7 +6,7 @@ import ctypes
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -73,10 +73,14 @@ def read_text(path: Path) -> str:
         return ""
 
 
-def output_of(argv: Sequence[str]) -> str:
-    """A program's stdout; empty when it does not exist or does not end within 30 s."""
+def output_of(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+    """A program's stdout; empty when it does not exist or does not end within 30 s.
+
+    Args:
+        env: the complete environment; None for the inherited one.
+    """
     try:
-        process = subprocess.run(argv, capture_output=True, timeout=30, check=False)
+        process = subprocess.run(argv, capture_output=True, timeout=30, check=False, env=env)
     except (OSError, subprocess.SubprocessError):
         return ""
     return process.stdout.decode(errors="replace").replace("\r\n", "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,9 @@ class VirtualMachineFacts:
         plugin: whether vagrant-libvirt is installed.
         libvirt: whether it runs and the user may use it.
         emulator: whether QEMU for this processor is installed.
+        patched: whether Vagrant accepts VirtualBox although it is older than `REQUIRED_VAGRANT`:
+            distributions add support for newer versions. Unknown, and taken for granted, while the
+            kernel driver is missing: Vagrant then does not look for a driver of its own.
     """
 
     system: System = field(default_factory=System)
@@ -52,6 +56,7 @@ class VirtualMachineFacts:
     libvirt: bool = True
     kvm: bool = True
     emulator: bool = True
+    patched: bool = False
 
 
 def collect(system: System | None = None) -> VirtualMachineFacts:
@@ -59,11 +64,15 @@ def collect(system: System | None = None) -> VirtualMachineFacts:
     system = system or detect()
     version = host_os.output_of(["vagrant", "--version"]).strip().removeprefix("Vagrant ")
     vboxmanage = choice.find_vboxmanage()
+    printed = host_os.output_of([vboxmanage, "--version"]) if vboxmanage else ""
+    virtualbox = virtualbox_version(printed)
+    driver = system.kind != "Linux" or Path("/dev/vboxdrv").exists()
     return VirtualMachineFacts(
         system=system,
         vagrant=version,
-        virtualbox=host_os.output_of([vboxmanage, "--version"]).strip() if vboxmanage else "",
-        driver=system.kind != "Linux" or Path("/dev/vboxdrv").exists(),
+        virtualbox=virtualbox,
+        patched=bool(_too_old(version, virtualbox)) and (not driver or _accepts_virtualbox()),
+        driver=driver,
         virtualization=host_os.virtualization(system.kind),
         hypervisor=system.kind == "Windows"
         and "True" in host_os.windows_value("ComputerSystem", "HypervisorPresent"),
@@ -84,6 +93,15 @@ def parse_version(text: str) -> tuple[int, ...]:
     """The numbers of a version such as ``2.4.9`` or ``7.1.6r167084``; empty when there are none."""
     match = re.match(r"\D*(\d+(?:\.\d+)*)", text)
     return tuple(map(int, match.group(1).split("."))) if match else ()
+
+
+def virtualbox_version(text: str) -> str:
+    """The version that ``VBoxManage --version`` prints last.
+
+    Debian's prints a warning before it while the kernel driver is missing.
+    """
+    lines = [line.strip() for line in text.splitlines() if re.match(r"\s*\d+\.\d+", line)]
+    return lines[-1] if lines else ""
 
 
 def programs(facts: VirtualMachineFacts, provider: str) -> Iterator[PreflightProblem]:
@@ -110,10 +128,16 @@ def virtualbox(facts: VirtualMachineFacts) -> Iterator[PreflightProblem]:
         yield PreflightProblem(what, "use --provider lxc, or libvirt")
         return
     if facts.virtualbox:
-        yield from check_versions(facts.vagrant, facts.virtualbox)
+        yield from check_versions(facts.vagrant, facts.virtualbox, patched=facts.patched)
         if system.kind == "Linux" and not facts.driver:
             what = "VirtualBox's kernel driver is not loaded (/dev/vboxdrv)"
-            hint = "sudo /sbin/vboxconfig; with Secure Boot, its modules must be signed"
+            hint = "sudo /sbin/vboxconfig"
+            if re.search("Debian|Ubuntu", facts.virtualbox):  # their package has no vboxconfig
+                hint = (
+                    "sudo modprobe vboxdrv; if there is no such module, sudo apt-get install "
+                    "virtualbox-dkms linux-headers-$(uname -r)"
+                )
+            hint += "; with Secure Boot, its modules must be signed"
             yield PreflightProblem(what, hint)
         first = FIRST_VIRTUALBOX_ARM64.get(system.kind, ()) if system.arm64 else ()
         if parse_version(facts.virtualbox) < first:
@@ -135,18 +159,41 @@ def virtualbox(facts: VirtualMachineFacts) -> Iterator[PreflightProblem]:
         yield PreflightProblem(what, hint)
 
 
-def check_versions(vagrant: str, virtualbox: str) -> Iterator[PreflightProblem]:
+def check_versions(
+    vagrant: str, virtualbox: str, *, patched: bool = False
+) -> Iterator[PreflightProblem]:
     """Whether that version of Vagrant (if it is installed) supports that version of VirtualBox."""
-    installed, version = parse_version(vagrant), parse_version(virtualbox)
-    required = next((v for since, v in REQUIRED_VAGRANT if version[:2] >= since), ())
-    if installed and installed < required:
+    required = () if patched else _too_old(vagrant, virtualbox)
+    if required:
         text = ".".join(map(str, required))
         what = f"Vagrant {vagrant} does not support VirtualBox {virtualbox}"
         yield PreflightProblem(what, f"install Vagrant {text} or newer ({VAGRANT_PAGE})")
-    elif version[:2] > NEWEST_VIRTUALBOX:
+    elif parse_version(virtualbox)[:2] > NEWEST_VIRTUALBOX:
         what = f"VirtualBox {virtualbox} is newer than the versions tested with this lab"
         hint = "if Vagrant does not support it, install the newest Vagrant, or VirtualBox 7.2"
         yield PreflightProblem(what, hint, fatal=False)
+
+
+def _too_old(vagrant: str, virtualbox: str) -> tuple[int, ...]:
+    """The Vagrant that a version of VirtualBox needs if the installed one is older, or empty."""
+    installed, version = parse_version(vagrant), parse_version(virtualbox)
+    required = next((v for since, v in REQUIRED_VAGRANT if version[:2] >= since), ())
+    return required if installed and installed < required else ()
+
+
+def _accepts_virtualbox() -> bool:
+    """Whether Vagrant finds a driver for the installed VirtualBox; it loads it for any machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = 'Vagrant.configure("2") { |config| config.vm.box = "none" }\n'
+        (Path(folder) / "Vagrantfile").write_text(text, encoding="utf-8")
+        env = {
+            **os.environ,
+            "VAGRANT_CWD": folder,
+            "VAGRANT_DEFAULT_PROVIDER": "virtualbox",
+            "VAGRANT_CHECKPOINT_DISABLE": "1",
+        }
+        argv = ["vagrant", "status", "--machine-readable"]
+        return ",state,not_created" in host_os.output_of(argv, env)
 
 
 def libvirt(facts: VirtualMachineFacts) -> Iterator[PreflightProblem]:

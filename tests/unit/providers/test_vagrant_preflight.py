@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -13,6 +14,7 @@ from provision.providers.base import PreflightProblem
 from provision.providers.vagrant import host_facts, preflight
 from provision.providers.vagrant.host_facts import VagrantHostFacts as Facts
 from provision.providers.vagrant.preflight import problems
+from provision.setup import virtual_machines
 from provision.setup.system import System, macos, windows
 from provision.setup.virtual_machines import check_versions
 
@@ -75,6 +77,59 @@ def test_vagrant_must_support_the_version_of_virtualbox(
     if reported:
         assert f"install Vagrant {needed} or newer" in reported[0].hint
         assert reported[0].fatal
+
+
+def test_a_patched_vagrant_may_be_older() -> None:
+    assert [p.fatal for p in check_versions("2.3.8.dev", "7.2.22")] == [True]
+    assert list(check_versions("2.3.8.dev", "7.2.22", patched=True)) == []
+    assert [p.fatal for p in check_versions("2.3.8.dev", "7.3.0", patched=True)] == [False]
+
+
+def test_a_warning_about_the_driver_is_no_part_of_the_version() -> None:
+    warning = (
+        "WARNING: The character device /dev/vboxdrv does not exist.\n"
+        "\t Please install the virtualbox-dkms package and the appropriate\n"
+        "\t headers, most likely linux-headers-.\n\n"
+    )
+    version = "7.2.22_Debianr175245"
+    assert virtual_machines.virtualbox_version(f"{warning}{version}\n") == version
+    assert virtual_machines.virtualbox_version(f"{version}\n") == version
+    assert virtual_machines.virtualbox_version(warning) == ""
+    assert virtual_machines.virtualbox_version("") == ""
+
+
+def test_the_driver_of_a_package_of_the_distribution_is_loaded_in_its_way(lab: Lab) -> None:
+    packaged = only(lab, Facts(driver=False, virtualbox="7.2.22_Debianr175245"))
+    assert packaged.hint.startswith("sudo modprobe vboxdrv; if")
+    assert only(lab, Facts(driver=False)).hint.startswith("sudo /sbin/vboxconfig; with Secure")
+
+
+def test_only_a_vagrant_that_is_too_old_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver_file = Path("/dev/vboxdrv")
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: path == driver_file or exists(path))
+    (tmp_path / "VBoxManage").write_text("#!/bin/sh\necho 7.2.22_Debianr175245\n")
+    asked = tmp_path / "asked"
+    for version, driver, patched in (
+        ("2.3.8.dev", "1,none,state,not_created", True),
+        ("2.3.8.dev", "", False),
+        ("2.4.9", "1,none,state,not_created", False),
+    ):
+        (tmp_path / "vagrant").write_text(
+            f'#!/bin/sh\n[ "$1" = --version ] && echo "Vagrant {version}" && exit\n'
+            f'[ "$VAGRANT_DEFAULT_PROVIDER" = virtualbox ] && [ -f "$VAGRANT_CWD/Vagrantfile" ]'
+            f' && echo "$*" >>{asked} && echo "{driver}"\n'
+        )
+        for name in ("vagrant", "VBoxManage"):
+            (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        assert virtual_machines.collect(LINUX).patched == patched
+    assert asked.read_text().splitlines() == ["status --machine-readable"] * 2
+    (tmp_path / "vagrant").write_text("#!/bin/sh\necho Vagrant 2.3.8.dev\n")
+    monkeypatch.setattr(Path, "exists", lambda path: path != driver_file and exists(path))
+    assert virtual_machines.collect(LINUX).patched, "it cannot be asked without the driver"
 
 
 def test_an_untested_virtualbox_is_only_a_warning() -> None:
