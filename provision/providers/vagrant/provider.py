@@ -18,7 +18,7 @@ from provision.core.stored_machine import StoredMachine, StoredMachines
 from provision.providers import snapshot_names
 from provision.providers.base import ROOT_COMMAND_SECONDS, PreflightProblem, Provider, RootCommand
 from provision.providers.routes import accepts_connections, source_address
-from provision.providers.vagrant import first_login, host_facts, preflight, record
+from provision.providers.vagrant import first_login, host_facts, preflight, record, virtualbox
 from provision.providers.vagrant.client import (
     VAGRANT_USER,
     VagrantClient,
@@ -50,8 +50,11 @@ class VagrantProvider(Provider):
             for name in names:
                 report(name, "up")
             return self.endpoints(lab)
-        report("host", f"vagrant up ({vagrants_provider(lab)})")
-        VagrantClient(lab, report).up(vagrants_provider(lab))
+        provider = vagrants_provider(lab)
+        if provider == "virtualbox":
+            virtualbox.record_interfaces(lab)
+        report("host", f"vagrant up ({provider})")
+        VagrantClient(lab, report).up(provider)
         self._wait_until_reachable(lab, names, report)
         return self.endpoints(lab)
 
@@ -141,6 +144,7 @@ class VagrantProvider(Provider):
             report(name, "removed")
 
     def destroy(self, lab: Lab, report: Report) -> None:
+        virtualbox.record_masters(lab)
         if record.created_machines(lab):
             VagrantClient(lab, report).destroy()
         orphaned = record.created_machines(lab)
@@ -150,6 +154,7 @@ class VagrantProvider(Provider):
                 "its topology",
                 "restore the topology that has them, then: vagrant destroy --force",
             )
+        virtualbox.remove_unused(lab, report)
         shutil.rmtree(dotfile_folder(lab) / "machines", ignore_errors=True)
         (lab.directory / record.FILE).unlink(missing_ok=True)
         report("host", "the lab is removed")
