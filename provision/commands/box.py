@@ -77,19 +77,21 @@ def build(
         f"{box.file}: {size / 2**20:.0f} MiB, {box.packages} packages, for {provider} on "
         f"{architecture}"
     )
-    step = _next_step(box, name, add=add, foreign=architecture != native())
-    if add and minimal and provider == "libvirt":
-        step = f"LAB_BOX={name} {step}"
+    default = provider == "libvirt" and not minimal
+    step = _next_step(box, name, add=add, foreign=architecture != native(), default=default)
     print(f"next: {step}")
 
 
-def _next_step(box: BuiltBox, name: str, *, add: bool, foreign: bool) -> str:
-    """The command that uses a box."""
+def _next_step(box: BuiltBox, name: str, *, add: bool, foreign: bool, default: bool) -> str:
+    """The command that uses a box.
+
+    Args:
+        default: whether the provider uses it unless another one is chosen.
+    """
     command = f"vagrant box add --name {name} {box.file}"
     if foreign:
         return f"copy it to a computer with {box.architecture}; there, {command}"
     if not add:
         return command
-    if box.provider == "virtualbox":
-        return f"LAB_BOX={name} invoke lab.up --provider vagrant"
-    return "invoke lab.up --provider vagrant"
+    up = "invoke lab.up --provider vagrant"
+    return up if default else f"LAB_BOX={name} {up}"

@@ -31,6 +31,25 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def qemu_like_virtualbox(
+    disk: Path, port: int, console: Path, adapter: str = "e1000", memory: int = 1024
+) -> list[str]:
+    """The command line of QEMU with the BIOS, controller and adapter that VirtualBox emulates.
+
+    Args:
+        disk: a VMDK, which is not changed.
+        port: see `output_over_ssh`.
+        memory: in MiB.
+    """
+    return [
+        "qemu-system-x86_64", "-M", "pc", "-cpu", "qemu64", "-m", str(memory), "-display", "none",
+        "-device", "ich9-ahci,id=sata", "-device", "ide-hd,drive=disk,bus=sata.0",
+        "-drive", f"file={disk},format=vmdk,snapshot=on,if=none,id=disk",
+        "-netdev", f"user,id=nat,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22",
+        "-device", f"{adapter},netdev=nat", "-serial", f"file:{console}",
+    ]  # fmt: skip
+
+
 def output_over_ssh(
     qemu: list[str], port: int, key: Path, console: Path, command: str, seconds: float
 ) -> list[str]:

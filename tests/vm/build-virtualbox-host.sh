@@ -1,15 +1,11 @@
 #!/bin/sh
-# build-virtualbox-host.sh TARGET MIRROR APT-SETTINGS
+# build-virtualbox-host.sh TARGET MIRROR APT-SETTINGS SCRIPTS
 # Creates TARGET/disk.qcow2, vmlinuz, initrd and key: a Debian sid with VirtualBox (contrib), Debian 13's kernel, and
 # Vagrant. Debian's Vagrant ends before VirtualBox 7.1 and its package conflicts with it: a local package with two
-# more lines in Vagrant's table of drivers takes its place. Runs as root in its own namespaces, under a lock.
-set -eu
-umask 022
-target=$1 mirror=$2 settings=$3
-new=$(dirname "$target")/.new.$(basename "$target")
-rm -rf --one-file-system "$new"
-mkdir -p "$new"
-exec >"$new.log" 2>&1
+# more lines in Vagrant's table of drivers takes its place. SCRIPTS is the folder of the scripts that container images are built
+# with. Runs as root in its own namespaces, under a lock.
+target=$1 mirror=$2 settings=$3 scripts=$4
+. "$scripts/setup-build.sh"
 root=$new/root
 
 # The kernel for which VirtualBox's drivers are built; sid's may be too new for them.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from provision.providers.boxes import build, pack
-from tests.vm.booting import free_port, output_over_ssh, unpack
+from tests.vm.booting import free_port, output_over_ssh, qemu_like_virtualbox, unpack
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
@@ -24,13 +24,7 @@ def test_the_minimal_box_boots_on_hardware_like_that_of_virtualbox(tmp_path: Pat
     shutil.copy(found[0], key)
     key.chmod(0o600)
     port, console = free_port(), tmp_path / "console"
-    qemu = [
-        "qemu-system-x86_64", "-M", "pc", "-cpu", "qemu64", "-m", "256", "-display", "none",
-        "-device", "ich9-ahci,id=sata", "-device", "ide-hd,drive=disk,bus=sata.0",
-        "-drive", f"file={tmp_path}/disk.vmdk,format=vmdk,snapshot=on,if=none,id=disk",
-        "-netdev", f"user,id=nat,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22",
-        "-device", "virtio-net-pci,netdev=nat", "-serial", f"file:{console}",
-    ]  # fmt: skip
+    qemu = qemu_like_virtualbox(tmp_path / "disk.vmdk", port, console, "virtio-net-pci", 256)
     command = (
         "ps -o comm= 1; readlink /sys/class/net/eth0/device/driver; getent hosts $(hostname); "
         "df --output=size --block-size=M / | tail -n 1; sudo -n id -u; "

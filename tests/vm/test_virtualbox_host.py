@@ -41,11 +41,11 @@ def test_a_vagrant_without_support_for_this_virtualbox_is_refused(host: VirtualB
 
 
 def test_a_missing_kernel_driver_is_named(host: VirtualBoxHost) -> None:
-    host.run("rmmod vboxnetflt vboxnetadp vboxdrv", user="root")
+    host.unload_drivers()
     try:
         output = host.invoke("lab.up", "--provider", "vagrant", ok=False)
     finally:
-        host.run("for name in vboxdrv vboxnetadp vboxnetflt; do modprobe $name; done", user="root")
+        host.load_drivers()
     assert "VirtualBox's kernel driver is not loaded (/dev/vboxdrv)" in output
     assert "sudo modprobe vboxdrv" in output
     assert "WARNING" not in output

@@ -28,7 +28,7 @@ from provision.providers import image_recipe
 from provision.providers.boxes import build, ovf, pack
 from provision.providers.lxc import paths
 from provision.providers.lxc.images import NAMESPACES
-from tests.vm.booting import free_port, output_over_ssh
+from tests.vm.booting import free_port, output_over_ssh, qemu_like_virtualbox
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
@@ -236,13 +236,7 @@ def test_the_box_boots_on_hardware_like_that_of_virtualbox(
             shutil.copyfileobj(content, file)
     (tmp_path / "key").chmod(0o600)
     port, console = free_port(), tmp_path / "console"
-    qemu = [
-        "qemu-system-x86_64", "-M", "pc", "-cpu", "qemu64", "-m", "1024", "-display", "none",
-        "-device", "ich9-ahci,id=sata", "-device", "ide-hd,drive=disk,bus=sata.0",
-        "-drive", f"file={tmp_path}/disk.vmdk,format=vmdk,snapshot=on,if=none,id=disk",
-        "-netdev", f"user,id=nat,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "e1000,netdev=nat",
-        "-serial", f"file:{console}",
-    ]  # fmt: skip
+    qemu = qemu_like_virtualbox(tmp_path / "disk.vmdk", port, console)
     command = (
         "readlink /sys/class/net/eth0/device/driver; lsblk -dno NAME,TRAN /dev/sda; "
         "df --output=size --block-size=M / | tail -n 1; getent hosts $(hostname); "

@@ -21,7 +21,7 @@ from provision.core.waiting import timeout_factor, wait_until
 from provision.operations.bundle import wheels
 from provision.providers import image_recipe
 from provision.providers.lxc import paths
-from provision.providers.lxc.images import NAMESPACES
+from provision.providers.lxc.images import HERE, NAMESPACES
 from tests.vm.booting import free_port
 
 SCRIPT = ROOT / "tests" / "vm" / "build-virtualbox-host.sh"
@@ -72,6 +72,14 @@ class VirtualBoxHost:
         assert "Traceback" not in output, output
         return output
 
+    def load_drivers(self) -> None:
+        """Load VirtualBox's kernel drivers: modprobe takes one at a time."""
+        self.run("; ".join(f"modprobe {name}" for name in DRIVERS), user="root")
+
+    def unload_drivers(self) -> None:
+        """Remove VirtualBox's kernel drivers."""
+        self.run(f"rmmod {' '.join(reversed(DRIVERS))}", user="root")
+
     def send(self, files: list[Path], base: Path, target: str) -> None:
         """Copy files, relative to a folder, to a folder of the host."""
         command = f"mkdir -p {target} && tar -C {target} -xf -"
@@ -85,7 +93,10 @@ class VirtualBoxHost:
 
 
 def build() -> Path:
-    """The folder with the host's disk, which is built if it does not exist."""
+    """The folder with the host's disk, which is built if it does not exist.
+
+    The package pool is for machines of labs, so the host's packages are not recorded in it.
+    """
     key = hashlib.sha256(SCRIPT.read_bytes()).hexdigest()[:16]
     folder = paths.cache() / "hosts" / key
     if not folder.exists():
@@ -94,10 +105,10 @@ def build() -> Path:
         settings.write_text("\n".join([*image_recipe.apt_settings(), ""]))
         print("building a host with VirtualBox (two minutes)", flush=True)
         argv = ["flock", str(folder.with_name(f".lock.{key}")), *NAMESPACES, "sh", str(SCRIPT),
-                str(folder), image_recipe.mirror(), str(settings)]  # fmt: skip
+                str(folder), image_recipe.mirror(), str(settings), str(HERE)]  # fmt: skip
         subprocess.run(argv, check=False)
         settings.unlink()
-        log = folder.with_name(f".new.{key}.log")
+        log = folder.with_name(f".log.{key}")
         assert folder.exists(), log.read_text(errors="replace")[-4000:] if log.exists() else ""
     return folder
 
@@ -126,7 +137,7 @@ def running(work: Path) -> Iterator[VirtualBoxHost]:
         started = time.monotonic()
         wait_until(lambda: _responds(host, process), 300, "the host with VirtualBox", interval=3)
         print(f"[{time.monotonic() - started:.0f} s] SSH", flush=True)
-        host.run("for name in " + " ".join(DRIVERS) + "; do modprobe $name; done", user="root")
+        host.load_drivers()
         _install_checkout(host, work)
         yield host
     finally:

@@ -43,7 +43,7 @@ class Leftovers:
 
 def record_interfaces(lab: Lab) -> None:
     """Before the first machine is created: record which interfaces are not the lab's own."""
-    if not (lab.directory / FILE).exists():
+    if _load(lab) is None:
         existing = tuple(block["Name"] for block in parse_blocks(_manage("list", "hostonlyifs")))
         _save(lab, Leftovers(existing))
 
@@ -53,24 +53,22 @@ def record_masters(lab: Lab) -> None:
 
     A lab whose machines were all made with ``vagrant up`` has no record: its interfaces are kept.
     """
-    if (lab.directory / FILE).exists():
-        before = _load(lab)
+    before = _load(lab)
+    if before is not None:
         _save(lab, replace(before, masters=tuple(sorted({*before.masters, *_masters(lab)}))))
 
 
 def remove_unused(lab: Lab, report: Report) -> None:
-    """After the machines are destroyed: remove masters and interfaces that nobody uses.
+    """After the machines are destroyed: remove masters and interfaces that are not in use.
 
     Raises:
         ProviderError: when VBoxManage fails; another call continues.
     """
-    if not (lab.directory / FILE).exists():
-        return
     record = _load(lab)
-    for master in record.masters:
-        if master in _machines() and not has_clones(
-            _settings(master), parse_blocks(_manage("list", "hdds"))
-        ):
+    if record is None:
+        return
+    for master in {*record.masters} & {*_machines()}:
+        if not has_clones(_settings(master), parse_blocks(_manage("list", "hdds"))):
             report("host", "removing the virtual machine that the clones were made from")
             _manage("unregistervm", master, "--delete")
     used = {name for machine in _machines() for name in host_only_adapters(_settings(machine))}
@@ -154,8 +152,8 @@ def _masters(lab: Lab) -> set[str]:
     return masters
 
 
-def _load(lab: Lab) -> Leftovers:
-    return load_record(lab, FILE, lambda data: decode(Leftovers, data), Leftovers())
+def _load(lab: Lab) -> Leftovers | None:
+    return load_record(lab, FILE, lambda data: decode(Leftovers, data), None)
 
 
 def _save(lab: Lab, record: Leftovers) -> None:
